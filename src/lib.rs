@@ -1,0 +1,1 @@
+//! The keeper as a library: see `main.rs` for the binary.

@@ -1,0 +1,3 @@
+//! vast-keeper, the command.
+
+fn main() {}
