@@ -1,0 +1,374 @@
+//! The journal's vocabulary: every durable fact the keeper decides or learns, and the one fold that turns facts into
+//! [`Fleet`](super::state::Fleet) (see `apply`).
+//!
+//! No record holds a secret. What a rail counts is here, so that a restart forgets nothing.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
+    policy::Rung,
+    units::{Money, Timestamp},
+};
+
+/// A record with its time, as stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was decided or learned.
+    pub at: Timestamp,
+    /// What.
+    pub record: Record,
+}
+
+/// Why a recovery began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum Cause {
+    /// The node is wanted and nothing fills it.
+    Wanted,
+    /// Its probes failed, with the first failure's reason.
+    Failing {
+        /// The reason.
+        why: String,
+    },
+    /// Its instance vanished from complete lists.
+    Vanished,
+    /// A person asked for it.
+    Manual {
+        /// Who.
+        by: String,
+    },
+}
+
+/// Why an instance is condemned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum DoomReason {
+    /// It failed and is being replaced.
+    Replaced {
+        /// The evidence in words.
+        evidence: String,
+    },
+    /// It never became healthy.
+    FailedToStart {
+        /// The stage and what happened there.
+        detail: String,
+    },
+    /// The create reported an error, yet rented something.
+    BrokenCreate {
+        /// The provider's words.
+        detail: String,
+    },
+    /// A second rental of one op, or one whose op was given up.
+    Stray,
+    /// Its node is no longer wanted.
+    Unwanted,
+    /// A person asked for it.
+    Manual {
+        /// Who.
+        by: String,
+    },
+}
+
+/// Why a node waits for a human.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum HeldReason {
+    /// Every attempt failed.
+    AttemptsUsedUp {
+        /// How many.
+        attempts: u32,
+        /// The last failure.
+        last: String,
+    },
+    /// It failed again too soon after a replacement.
+    Cooldown,
+    /// The remedy that would be next is not on its ladder.
+    LadderEnds,
+    /// The host key of the same instance changed.
+    HostKeyChanged,
+    /// The release or the configuration is at fault, so another box would fail too.
+    ReleaseAtFault {
+        /// What failed.
+        detail: String,
+    },
+    /// The provider refused our request or cannot be paid.
+    Refused {
+        /// Its words.
+        detail: String,
+    },
+    /// A person destroyed it and wants it to stay so.
+    Destroyed {
+        /// Who.
+        by: String,
+    },
+}
+
+/// How an incident ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It became healthy again by itself.
+    ByItself,
+    /// A soft remedy helped.
+    Remedied,
+    /// A new instance serves.
+    Replaced,
+    /// The node is no longer wanted, or a person ended it.
+    Ended,
+}
+
+/// Where a deploy stands; the words shown to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRef {
+    /// SHA-256 of the artifact in hex.
+    pub digest: String,
+    /// Commit baked into it.
+    pub commit: String,
+}
+
+/// One durable fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Record {
+    /// The keeper started: open intents become unresolved.
+    Booted {
+        /// Its version.
+        version: String,
+    },
+    /// An incident began at the first failed probe that mattered.
+    IncidentOpened {
+        /// Its number.
+        incident: IncidentId,
+        /// Whose.
+        node: NodeName,
+        /// Why.
+        cause: Cause,
+        /// The first failed probe.
+        first_failure_at: Timestamp,
+    },
+    /// A witness spoke, or a rail kept the next action back; for the timeline.
+    Noted {
+        /// Whose.
+        node: NodeName,
+        /// The incident, if one is open.
+        incident: Option<IncidentId>,
+        /// What.
+        text: String,
+    },
+    /// An incident ended.
+    IncidentClosed {
+        /// Which.
+        incident: IncidentId,
+        /// Whose.
+        node: NodeName,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A soft remedy began.
+    RemedyStarted {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        rung: Rung,
+        /// Its deadline.
+        deadline: Timestamp,
+        /// Why the rails let it pass.
+        permit: String,
+    },
+    /// A soft remedy is over, for better or worse.
+    RemedyEnded {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        rung: Rung,
+        /// Whether the node is healthy again.
+        helped: bool,
+        /// What happened.
+        detail: String,
+    },
+    /// A recovery began: the node will be filled by a new instance.
+    RecoveryStarted {
+        /// Whose.
+        node: NodeName,
+        /// The incident it belongs to.
+        incident: IncidentId,
+        /// Why.
+        cause: Cause,
+        /// Why the rails let it pass.
+        permit: String,
+    },
+    /// An instance is condemned. Monotone: never adopted again.
+    Doomed {
+        /// Which.
+        instance: InstanceId,
+        /// The node it filled or was to fill, if known.
+        node: Option<NodeName>,
+        /// Why.
+        reason: DoomReason,
+        /// What it cost an hour.
+        price: Money,
+    },
+    /// The provider accepted the destroy.
+    DestroyAcknowledged {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Complete lists prove it gone.
+    Gone {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// About to send one create.
+    Intent {
+        /// Whose.
+        node: NodeName,
+        /// The attempt's id.
+        op: OpId,
+        /// The offer.
+        offer: OfferId,
+        /// Its machine.
+        machine: MachineId,
+        /// Its host.
+        host: HostId,
+        /// Its price an hour.
+        price: Money,
+        /// GPU, region, reliability in words.
+        offer_text: String,
+        /// Why the rails let it pass.
+        permit: String,
+    },
+    /// The create's outcome is unknown: look by label.
+    CreateUnresolved {
+        /// Whose.
+        node: NodeName,
+        /// Which attempt.
+        op: OpId,
+        /// What happened.
+        detail: String,
+    },
+    /// The create rented an instance.
+    Created {
+        /// Whose.
+        node: NodeName,
+        /// Which attempt.
+        op: OpId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// The create rented nothing.
+    CreateFailed {
+        /// Whose.
+        node: NodeName,
+        /// Which attempt.
+        op: OpId,
+        /// Why.
+        detail: String,
+    },
+    /// The ambiguous create is given up; its label stays watched.
+    CreateAbandoned {
+        /// Whose.
+        node: NodeName,
+        /// Which attempt.
+        op: OpId,
+    },
+    /// The instance runs and can be reached.
+    InstanceUp {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// Where its server will be published.
+        address: SocketAddr,
+    },
+    /// The published address of an instance changed.
+    AddressChanged {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// Where it is now.
+        address: SocketAddr,
+    },
+    /// A deploy finished and its gate passed.
+    Deployed {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// What was deployed.
+        release: ReleaseRef,
+    },
+    /// An attempt failed; the recovery goes on with the next one after the backoff.
+    AttemptFailed {
+        /// Whose.
+        node: NodeName,
+        /// The stage and what happened.
+        detail: String,
+        /// Not before this.
+        retry_at: Timestamp,
+    },
+    /// The newcomer is healthy and takes the node.
+    Adopted {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+    },
+    /// A node waits for a human.
+    Held {
+        /// Which.
+        node: NodeName,
+        /// Why.
+        reason: HeldReason,
+    },
+    /// A person let a held node go on.
+    Released {
+        /// Which.
+        node: NodeName,
+        /// Who.
+        by: String,
+    },
+    /// A person paused healing of a node.
+    Paused {
+        /// Which.
+        node: NodeName,
+        /// Who.
+        by: String,
+    },
+    /// A person resumed healing of a node.
+    Resumed {
+        /// Which.
+        node: NodeName,
+        /// Who.
+        by: String,
+    },
+    /// The node left the configuration.
+    Retired {
+        /// Which.
+        node: NodeName,
+    },
+    /// A machine failed us and is not rented for a while.
+    MachineBlamed {
+        /// Which.
+        machine: MachineId,
+        /// Whose it is.
+        host: HostId,
+        /// Why.
+        detail: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The provider refuses the key (`false`), or takes it again (`true`).
+    KeyAccepted {
+        /// Which.
+        accepted: bool,
+    },
+    /// The mass-failure breaker moved.
+    BreakerMoved {
+        /// To which position.
+        to: super::breaker::Position,
+    },
+}

@@ -1,0 +1,247 @@
+//! Names and ids: who a thing is, parsed once and then impossible to get wrong.
+//!
+//! The label is the only mark that Vast.ai keeps for us on a rental (there are no tags and no idempotency key), so
+//! ownership and the answer to "did that create happen?" both hang on [`Label`].
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Longest fleet name; with [`NODE_NAME_MAX`] and an op id a label stays within 60 characters, a length that other
+/// Vast.ai clients are known to use without trouble.
+pub const FLEET_NAME_MAX: usize = 16;
+/// Longest node name, see [`FLEET_NAME_MAX`].
+pub const NODE_NAME_MAX: usize = 28;
+/// Length of an op id in characters: 11 base-32 digits are 55 bits, so two ops of one fleet never meet.
+pub const OP_ID_LEN: usize = 11;
+/// What every label of this program starts with.
+pub const LABEL_PREFIX: &str = "vk";
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Empty, or longer than the limit.
+    #[error("{what} `{text}` must have 1 to {max} characters")]
+    Length {
+        /// Which kind of name.
+        what: &'static str,
+        /// The text, cut to a printable length.
+        text: String,
+        /// The limit.
+        max: usize,
+    },
+    /// A character outside `a-z`, `0-9` and inner `-`.
+    #[error("{what} `{text}` may hold only a-z, 0-9 and inner dashes")]
+    Character {
+        /// Which kind of name.
+        what: &'static str,
+        /// The text, cut to a printable length.
+        text: String,
+    },
+}
+
+fn check(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
+    let shown = || text.chars().take(64).collect::<String>();
+    if text.is_empty() || text.len() > max {
+        return Err(NameError::Length { what, text: shown(), max });
+    }
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    if text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(())
+    } else {
+        Err(NameError::Character { what, text: shown() })
+    }
+}
+
+macro_rules! text_name {
+    ($(#[$meta:meta])* $name:ident, $what:literal, $max:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                check($what, text, $max)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+    };
+}
+
+text_name!(
+    /// The fleet: all nodes one keeper looks after, one label prefix in the provider account.
+    FleetName, "fleet name", FLEET_NAME_MAX
+);
+text_name!(
+    /// A named place in the fleet, such as `duel-0`.
+    NodeName, "node name", NODE_NAME_MAX
+);
+text_name!(
+    /// One attempt to rent. It is journaled before the create, travels in the label and in the box's environment,
+    /// and is echoed by `/health`.
+    OpId, "op id", OP_ID_LEN
+);
+
+impl OpId {
+    /// An op id from random bits; only the low 55 bits count.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+        let text: String = (0..OP_ID_LEN)
+            .filter_map(|i| DIGITS.get(((bits >> (5 * i)) & 31) as usize).map(|d| char::from(*d)))
+            .collect();
+        Self(text.into())
+    }
+}
+
+macro_rules! number_id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// A rented Vast.ai contract (`new_contract`, `id` of the instance list).
+    InstanceId
+);
+number_id!(
+    /// An ask that can be rented (`id` of a search result).
+    OfferId
+);
+number_id!(
+    /// A physical machine of the provider (`machine_id`); the unit of exclusion.
+    MachineId
+);
+number_id!(
+    /// The owner of machines (`host_id`).
+    HostId
+);
+number_id!(
+    /// An incident of this fleet, counted from 1.
+    IncidentId
+);
+
+/// What a label says of its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ownership {
+    /// Ours: this fleet's prefix and a node and an op that parse.
+    Ours(NodeName, OpId),
+    /// This fleet's prefix, but the rest does not parse: told to a human, never touched.
+    Malformed,
+    /// Anything else, also no label at all: never touched.
+    Foreign,
+}
+
+/// The label of a rental: `vk:<fleet>:<node>:<op>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The fleet.
+    pub fleet: FleetName,
+    /// The node the rental fills.
+    pub node: NodeName,
+    /// The attempt that rented it.
+    pub op: OpId,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{LABEL_PREFIX}:{}:{}:{}", self.fleet, self.node, self.op)
+    }
+}
+
+/// Whose rental a label marks, seen from `fleet`.
+#[must_use]
+pub fn ownership(label: Option<&str>, fleet: &FleetName) -> Ownership {
+    let mut parts = label.unwrap_or_default().split(':');
+    if parts.next() != Some(LABEL_PREFIX) || parts.next() != Some(fleet.as_str()) {
+        return Ownership::Foreign;
+    }
+    match (parts.next().map(str::parse), parts.next().map(str::parse), parts.next()) {
+        (Some(Ok(node)), Some(Ok(op)), None) => Ownership::Ours(node, op),
+        _ => Ownership::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_label_says_whose_it_is() {
+        let fleet: FleetName = "prod".parse().unwrap();
+        let node: NodeName = "duel-0".parse().unwrap();
+        let op = OpId::from_bits(7);
+        let label = Label { fleet: fleet.clone(), node: node.clone(), op: op.clone() }.to_string();
+        assert_eq!(ownership(Some(&label), &fleet), Ownership::Ours(node, op));
+        for foreign in [None, Some(""), Some("vk:prod2:a:b"), Some("somebody's"), Some("vk")] {
+            assert_eq!(ownership(foreign, &fleet), Ownership::Foreign, "{foreign:?}");
+        }
+        for malformed in ["vk:prod", "vk:prod:", "vk:prod:a", "vk:prod:a:b:c", "vk:prod:A:b", "vk:prod::b"] {
+            assert_eq!(ownership(Some(malformed), &fleet), Ownership::Malformed, "{malformed:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_label_reads_back_and_fits(fleet in "[a-z0-9]{1,16}", node in "[a-z0-9]{1,28}", bits: u64) {
+            let fleet: FleetName = fleet.parse().unwrap();
+            let label = Label { fleet: fleet.clone(), node: node.parse().unwrap(), op: OpId::from_bits(bits) };
+            let text = label.to_string();
+            prop_assert!(text.len() <= 60);
+            prop_assert_eq!(ownership(Some(&text), &fleet), Ownership::Ours(label.node, label.op));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let fleet: FleetName = "prod".parse().unwrap();
+            let _ = ownership(Some(&text), &fleet);
+            let _ = text.parse::<NodeName>();
+        }
+    }
+}
