@@ -1,8 +1,11 @@
 //! The pure core: what the keeper knows and how it decides. No async, no input or output, no clock, no global random
 //! numbers, no logging; `now` and random bits are arguments.
 
+pub mod address;
 pub mod breaker;
+pub mod cadence;
 pub mod condition;
+pub mod health;
 pub mod journal;
 pub mod name;
 pub mod notice;
