@@ -1,0 +1,488 @@
+//! The prober against real sockets on 127.0.0.1.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::Receiver,
+    time::{Instant, timeout},
+};
+
+use super::*;
+use crate::fleet::{
+    policy::{HealthPolicy, NodeSpec, RentalSpec},
+    probe::{Failure, Target, Verdict},
+};
+
+const WELL: &str = r#"{"status":"healthy","instance":"op","database":"connected","websocket":"running"}"#;
+/// Far more than anything here takes, even on a machine that does other things.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a server does with a connection.
+#[derive(Clone)]
+enum Act {
+    /// Reads a request, writes this, goes on reading requests.
+    Answer(Vec<u8>),
+    /// Reads a request, writes this, closes.
+    AnswerThenClose(Vec<u8>),
+    /// Reads a request, then writes this over and over until the reader goes away.
+    Flood(Vec<u8>, Vec<u8>),
+    /// Reads a request, then writes a byte of it now and then.
+    Dribble(Vec<u8>),
+    /// Closes without reading.
+    Close,
+    /// Never answers.
+    Hang,
+}
+
+/// A server that counts its connections and acts as told.
+struct Server {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+    hung: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+async fn serve(act: Act) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (accepted, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let hung = Arc::new(AtomicBool::new(false));
+    let counters = (Arc::clone(&accepted), Arc::clone(&requests), Arc::clone(&hung));
+    let task = tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            counters.0.fetch_add(1, SeqCst);
+            open.spawn(play(stream, act.clone(), Arc::clone(&counters.1), Arc::clone(&counters.2)));
+        }
+    });
+    Server { address, accepted, requests, hung, task }
+}
+
+async fn play(mut stream: TcpStream, act: Act, requests: Arc<AtomicUsize>, hung: Arc<AtomicBool>) {
+    if matches!(act, Act::Close) {
+        return;
+    }
+    let mut buffer = vec![0; 4096];
+    let mut head = Vec::new();
+    loop {
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => head.extend_from_slice(&buffer[..n]),
+            }
+        }
+        let request = String::from_utf8(std::mem::take(&mut head)).unwrap();
+        assert!(
+            request.starts_with("GET /health HTTP/1.1\r\n") && request.contains("host: 127.0.0.1:"),
+            "{request}"
+        );
+        requests.fetch_add(1, SeqCst);
+        if hung.load(SeqCst) || matches!(act, Act::Hang) {
+            return std::future::pending().await;
+        }
+        match &act {
+            Act::Answer(bytes) => stream.write_all(bytes).await.unwrap(),
+            Act::AnswerThenClose(bytes) => return drop(stream.write_all(bytes).await),
+            Act::Flood(first, again) => {
+                let mut written = stream.write_all(first).await;
+                while written.is_ok() {
+                    written = stream.write_all(again).await;
+                }
+                return;
+            }
+            Act::Dribble(bytes) => {
+                for byte in bytes {
+                    if stream.write_all(&[*byte]).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            Act::Close | Act::Hang => {}
+        }
+    }
+}
+
+fn policy() -> HealthPolicy {
+    HealthPolicy {
+        interval: Duration::from_millis(200),
+        retry_interval: Duration::from_millis(50),
+        timeout: Duration::from_secs(10),
+        ..HealthPolicy::default()
+    }
+}
+
+fn watched(name: &str, address: SocketAddr, policy: HealthPolicy) -> Watched {
+    let target = Target { node: name.parse().unwrap(), address, identity: "op".parse().unwrap() };
+    let rental = RentalSpec { allow_private_addresses: true, ..RentalSpec::default() };
+    Watched { target, health: Arc::new(NodeSpec { health: policy, rental, ..NodeSpec::default() }) }
+}
+
+fn prober(capacity: usize) -> (Prober, Receiver<ProbeReport>) {
+    let (out, reports) = mpsc::channel(capacity);
+    (Prober::start(Clock::new(), 7, out).unwrap(), reports)
+}
+
+async fn next(reports: &mut Receiver<ProbeReport>) -> ProbeReport {
+    timeout(PATIENCE, reports.recv()).await.expect("a report in time").expect("the prober runs")
+}
+
+async fn next_of(reports: &mut Receiver<ProbeReport>, node: &str) -> Observation {
+    loop {
+        let report = next(reports).await;
+        if report.node.as_str() == node {
+            return report.observation;
+        }
+    }
+}
+
+/// What the first probe of a server that acts so means.
+async fn verdict_of(act: Act, policy: HealthPolicy) -> Verdict {
+    let server = serve(act).await;
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("n", server.address, policy)).unwrap();
+    next(&mut reports).await.observation.verdict
+}
+
+#[tokio::test]
+async fn a_server_that_is_well_is_reported_so_on_its_schedule() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("duel-0", server.address, policy())).unwrap();
+    let mut starts = Vec::new();
+    for _ in 0..5 {
+        let ProbeReport { node, observation } = next(&mut reports).await;
+        assert_eq!((node.as_str(), observation.identity.as_str()), ("duel-0", "op"));
+        assert_eq!(observation.verdict, Verdict::Healthy);
+        starts.push((observation.at, observation.lateness));
+    }
+    assert_eq!(server.accepted.load(SeqCst), 5, "a fresh connection each");
+    // Two successes settle it; from then on it is asked every 200 ms, less what a start itself was late.
+    for pair in starts[2..].windows(2) {
+        let gap = pair[1].0.since(pair[0].0);
+        assert!(gap + pair[0].1 + Duration::from_millis(2) >= Duration::from_millis(200), "{starts:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_bad_answer_is_a_failure_with_its_reason() {
+    let unreachable = |detail: &str| Verdict::Failing(Failure::Unreachable { detail: detail.into() });
+    let malformed = |detail: &str| Verdict::Failing(Failure::Malformed { detail: detail.into() });
+    let condition = |detail: &str| Verdict::Failing(Failure::Condition { detail: detail.into() });
+    let head = |line: &str| format!("HTTP/1.1 {line}\r\n\r\n").into_bytes();
+    let too_large = malformed("body larger than 256 KiB");
+    let long_head = malformed("head larger than 16 KiB or with too many headers");
+    for (story, act, expected) in [
+        (
+            "closes after the request",
+            Act::AnswerThenClose(vec![]),
+            unreachable("connection closed without an answer"),
+        ),
+        (
+            "speaks SSH",
+            Act::AnswerThenClose(b"SSH-2.0-OpenSSH\r\n".into()),
+            malformed("not HTTP: invalid HTTP version parsed"),
+        ),
+        (
+            "cut short",
+            Act::AnswerThenClose(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"inst".into()),
+            malformed("cut short"),
+        ),
+        ("announces too much", Act::Answer(head("200 OK\r\ncontent-length: 99999999999")), too_large.clone()),
+        (
+            "never stops",
+            Act::Flood(
+                head("200 OK\r\ntransfer-encoding: chunked"),
+                format!("1000\r\n{}\r\n", "x".repeat(4096)).into(),
+            ),
+            too_large.clone(),
+        ),
+        (
+            "never stops without a length",
+            Act::Flood(head("200 OK\r\nconnection: close"), vec![b'x'; 8192]),
+            too_large,
+        ),
+        (
+            "endless head",
+            Act::Flood(b"HTTP/1.1 200 OK\r\n".into(), b"x-y: zzzzzzzzzzzzzzzz\r\n".repeat(9)),
+            long_head.clone(),
+        ),
+        ("endless header", Act::Flood(b"HTTP/1.1 200 OK\r\nx: ".into(), vec![b'x'; 4096]), long_head),
+        (
+            "redirects",
+            Act::Answer(head("302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0")),
+            condition("[STATUS] (302) == 200"),
+        ),
+        (
+            "error page",
+            Act::Answer(head("503 Busy\r\ncontent-length: 0")),
+            condition("[STATUS] (503) == 200"),
+        ),
+        (
+            "compressed, which nobody asked for",
+            Act::Answer(
+                head("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4")
+                    .into_iter()
+                    .chain(*b"\x1f\x8b\x08\0")
+                    .collect(),
+            ),
+            Verdict::Failing(Failure::Impostor { got: None }),
+        ),
+        (
+            "somebody else",
+            Act::Answer(ok(r#"{"instance":"other"}"#)),
+            Verdict::Failing(Failure::Impostor { got: Some("other".into()) }),
+        ),
+        ("maintenance", Act::Answer(ok(r#"{"instance":"op","maintenance":true}"#)), Verdict::Maintenance),
+        ("large but allowed", Act::Answer(ok(&format!("{}{WELL}", " ".repeat(200_000)))), Verdict::Healthy),
+        ("sends a continue first", Act::Answer([head("100 Continue"), ok(WELL)].concat()), Verdict::Healthy),
+    ] {
+        assert_eq!(verdict_of(act, policy()).await, expected, "{story}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_closed_at_once_is_unreachable() {
+    // Whether it looks like an end or like a reset depends on which of the two packets is first.
+    let verdict = verdict_of(Act::Close, policy()).await;
+    assert!(matches!(verdict, Verdict::Failing(Failure::Unreachable { .. })), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_port_nobody_listens_on_is_unreachable() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("n", address, policy())).unwrap();
+    let expected = Verdict::Failing(Failure::Unreachable { detail: "connection refused".into() });
+    assert_eq!(next(&mut reports).await.observation.verdict, expected);
+}
+
+#[tokio::test]
+async fn the_timeout_covers_the_whole_answer() {
+    let policy = HealthPolicy { timeout: Duration::from_millis(150), ..policy() };
+    let expected = Verdict::Failing(Failure::Timeout { limit_ms: 150 });
+    for act in [Act::Hang, Act::Dribble(ok(WELL))] {
+        assert_eq!(verdict_of(act, policy.clone()).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn hung_nodes_delay_nobody() {
+    let (hung, well) = (serve(Act::Hang).await, serve(Act::Answer(ok(WELL))).await);
+    let (prober, mut reports) = prober(64);
+    for i in 0..200 {
+        prober.watch(watched(&format!("hung-{i}"), hung.address, policy())).unwrap();
+    }
+    let began = Instant::now();
+    prober.watch(watched("well", well.address, policy())).unwrap();
+    for _ in 0..6 {
+        assert_eq!(next_of(&mut reports, "well").await.verdict, Verdict::Healthy);
+    }
+    // Six probes take a second at most; a sweep would have waited ten seconds for the first hung target alone.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// The promise: `threshold · interval + timeout + 0.5 s` after the servers hang, each node has failed that often.
+async fn detection_of(nodes: usize) {
+    let policy = HealthPolicy {
+        interval: Duration::from_millis(500),
+        retry_interval: Duration::from_millis(500),
+        timeout: Duration::from_millis(400),
+        require_identity: false,
+        ..policy()
+    };
+    let bound = policy.interval * policy.failure_threshold + policy.timeout + Duration::from_millis(500);
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let (prober, mut reports) = prober(64);
+    for i in 0..nodes {
+        prober.watch(watched(&format!("n-{i}"), server.address, policy.clone())).unwrap();
+    }
+    let mut well = HashMap::new();
+    while well.len() < nodes || well.values().any(|count| *count < 2) {
+        *well.entry(next(&mut reports).await.node).or_insert(0) += 1;
+    }
+    server.hung.store(true, SeqCst);
+    let began = Instant::now();
+    let mut failures: HashMap<NodeName, u32> = HashMap::new();
+    while failures.len() < nodes || failures.values().any(|count| *count < policy.failure_threshold) {
+        let report = next(&mut reports).await;
+        if matches!(report.observation.verdict, Verdict::Failing(Failure::Timeout { .. })) {
+            *failures.entry(report.node).or_insert(0) += 1;
+        }
+    }
+    assert!(began.elapsed() <= bound, "{nodes} nodes: {:?} > {bound:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn one_hung_server_is_detected_in_the_promised_time() {
+    detection_of(1).await;
+}
+
+#[tokio::test]
+async fn two_hundred_hung_servers_are_detected_in_the_promised_time() {
+    detection_of(50).await;
+    detection_of(200).await;
+}
+
+#[tokio::test]
+async fn a_new_address_is_asked_at_once_and_the_old_question_abandoned() {
+    let (hung, well) = (serve(Act::Hang).await, serve(Act::Answer(ok(WELL))).await);
+    let slow =
+        HealthPolicy { interval: Duration::from_secs(3600), timeout: Duration::from_secs(1800), ..policy() };
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("n", hung.address, slow.clone())).unwrap();
+    until(|| hung.requests.load(SeqCst) == 1).await;
+    prober.watch(watched("n", well.address, slow)).unwrap();
+    assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Healthy);
+}
+
+/// Waits for something other tasks bring about.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it holds in time");
+}
+
+#[tokio::test]
+async fn a_probe_on_demand_does_not_wait_for_its_turn() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let rare = HealthPolicy {
+        interval: Duration::from_secs(3600),
+        retry_interval: Duration::from_secs(3600),
+        ..policy()
+    };
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("n", server.address, rare)).unwrap();
+    next(&mut reports).await;
+    prober.probe_now(&"n".parse().unwrap());
+    next(&mut reports).await;
+    prober.probe_now(&"unknown".parse().unwrap());
+    assert_eq!(server.requests.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_changed_policy_counts_from_the_next_probe_and_the_same_one_changes_nothing() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let rare = HealthPolicy {
+        interval: Duration::from_secs(3600),
+        retry_interval: Duration::from_secs(3600),
+        ..policy()
+    };
+    let (prober, mut reports) = prober(8);
+    let first = watched("n", server.address, rare.clone());
+    prober.watch(first.clone()).unwrap();
+    assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Healthy);
+    prober.watch(first).unwrap();
+    let strict = HealthPolicy { conditions: vec!["[STATUS] == 418".parse().unwrap()], ..rare };
+    prober.watch(watched("n", server.address, strict)).unwrap();
+    prober.probe_now(&"n".parse().unwrap());
+    let expected = Failure::Condition { detail: "[STATUS] (200) == 418".into() };
+    assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Failing(expected));
+    assert_eq!(server.requests.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn an_unwatched_node_is_left_alone_and_a_dropped_prober_is_silent() {
+    let (left, kept) = (serve(Act::Answer(ok(WELL))).await, serve(Act::Answer(ok(WELL))).await);
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("left", left.address, policy())).unwrap();
+    prober.watch(watched("kept", kept.address, policy())).unwrap();
+    next_of(&mut reports, "left").await;
+    prober.unwatch(&"left".parse().unwrap());
+    let asked = left.requests.load(SeqCst);
+    for _ in 0..5 {
+        next_of(&mut reports, "kept").await;
+    }
+    assert!(left.requests.load(SeqCst) <= asked + 1, "at most the one in flight was still counted");
+    drop(prober);
+    let silent = async { while reports.recv().await.is_some() {} };
+    timeout(PATIENCE, silent).await.expect("every sender is gone");
+}
+
+#[tokio::test]
+async fn nobody_listening_holds_a_node_back_without_losing_its_report() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let (prober, mut reports) = prober(1);
+    for i in 0..20 {
+        prober.watch(watched(&format!("n-{i}"), server.address, policy())).unwrap();
+    }
+    // One report fills the channel, yet every node is asked its first time…
+    until(|| server.requests.load(SeqCst) >= 20).await;
+    // …and each of them is heard once somebody listens.
+    let mut heard = HashMap::new();
+    while heard.len() < 20 {
+        let report = next(&mut reports).await;
+        heard.insert(report.node, report.observation.verdict);
+    }
+    assert!(heard.values().all(|verdict| *verdict == Verdict::Healthy));
+}
+
+#[tokio::test]
+async fn a_private_address_is_never_connected_to_unless_allowed() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let (prober, mut reports) = prober(8);
+    let mut watched = watched("n", server.address, policy());
+    watched.health = Arc::new(NodeSpec { health: policy(), ..NodeSpec::default() });
+    prober.watch(watched).unwrap();
+    for _ in 0..3 {
+        let verdict = next(&mut reports).await.observation.verdict;
+        let Verdict::Failing(Failure::Unreachable { detail }) = verdict else { panic!("{verdict:?}") };
+        assert!(detail.contains("not globally routable"), "{detail}");
+    }
+    assert_eq!(server.accepted.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_reused_and_renewed() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let (prober, mut reports) = prober(8);
+    let policy = HealthPolicy { keep_alive: true, interval: Duration::from_millis(10), ..policy() };
+    prober.watch(watched("n", server.address, policy)).unwrap();
+    for _ in 0..25 {
+        assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Healthy);
+    }
+    let (connections, requests) = (server.accepted.load(SeqCst), server.requests.load(SeqCst));
+    assert_eq!(connections, requests.div_ceil(10), "ten probes each");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closed_is_no_failure() {
+    // It promises to keep the connection and closes it after every answer.
+    let server = serve(Act::AnswerThenClose(ok(WELL))).await;
+    let (prober, mut reports) = prober(8);
+    prober.watch(watched("n", server.address, HealthPolicy { keep_alive: true, ..policy() })).unwrap();
+    for _ in 0..5 {
+        assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Healthy);
+    }
+}
+
+#[tokio::test]
+async fn a_path_no_request_can_carry_is_refused() {
+    let (prober, _reports) = prober(8);
+    for path in ["", "health", "http://elsewhere/", "/he alth", "/\r\nx: y"] {
+        let policy = HealthPolicy { path: path.into(), ..policy() };
+        let error = prober.watch(watched("n", "127.0.0.1:1".parse().unwrap(), policy)).unwrap_err();
+        assert!(error.to_string().contains("of node `n`"), "{error}");
+    }
+}
