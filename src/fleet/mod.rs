@@ -1,13 +1,22 @@
 //! The pure core: what the keeper knows and how it decides. No async, no input or output, no clock, no global random
 //! numbers, no logging; `now` and random bits are arguments.
 
+pub mod apply;
 pub mod breaker;
 pub mod condition;
+pub mod event;
+pub mod guard;
 pub mod journal;
+pub mod memory;
 pub mod name;
 pub mod notice;
 pub mod offer;
 pub mod policy;
 pub mod probe;
 pub mod provider;
+pub mod state;
+pub mod step;
+pub mod tell;
 pub mod units;
+pub mod view;
+pub mod watch;
