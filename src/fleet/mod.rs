@@ -2,10 +2,13 @@
 //! numbers, no logging; `now` and random bits are arguments.
 
 pub mod apply;
+pub mod address;
 pub mod breaker;
+pub mod cadence;
 pub mod condition;
 pub mod event;
 pub mod guard;
+pub mod health;
 pub mod journal;
 pub mod memory;
 pub mod name;
