@@ -10,4 +10,5 @@ pub mod offer;
 pub mod policy;
 pub mod probe;
 pub mod provider;
+pub mod query;
 pub mod units;
