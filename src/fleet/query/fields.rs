@@ -119,13 +119,14 @@ pub fn find(name: &str) -> Option<Field> {
 /// The name nearest to a misspelt one, if any is near enough to be meant.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
-    /// Below this Jaro-Winkler similarity a suggestion misleads more often than it helps.
-    const NEAR: f64 = 0.8;
+    let name = name.to_ascii_lowercase();
+    // One slip in three letters; beyond that a suggestion misleads more often than it helps.
+    let slips = (name.chars().count() / 3).max(1);
     let names = FIELDS.iter().map(|field| field.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
     names
-        .map(|known| (strsim::jaro_winkler(&name.to_ascii_lowercase(), known), known))
-        .filter(|(similarity, _)| *similarity >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|known| (strsim::damerau_levenshtein(&name, known), known))
+        .filter(|(distance, _)| *distance <= slips)
+        .min()
         .map(|(_, known)| known)
 }
 
