@@ -20,6 +20,7 @@ pub mod provider;
 pub mod state;
 pub mod step;
 pub mod tell;
+pub mod query;
 pub mod units;
 pub mod view;
 pub mod watch;
