@@ -9,8 +9,8 @@ use super::{
     journal::{Entry, HeldReason, Record},
     name::{InstanceId, NodeName, OpId},
     state::{
-        Action, ActionKind, Attempt, Blame, Doomed, Fleet, Incident, Node, NodeState, Op, Pause, Recovery, Stage,
-        Tenant,
+        Action, ActionKind, Attempt, Blame, Doomed, Fleet, Incident, Node, NodeState, Op, Pause, Recovery,
+        Stage, Tenant,
     },
     units::Timestamp,
 };
@@ -196,7 +196,8 @@ impl Fleet {
             }
             Record::CreateUnresolved { node, op, .. } => {
                 let attempt = self.open_attempt("create-unresolved", node, op)?;
-                self.recovery_mut("create-unresolved", node)?.stage = Stage::Unresolved { attempt, since: at };
+                self.recovery_mut("create-unresolved", node)?.stage =
+                    Stage::Unresolved { attempt, since: at };
             }
             Record::Created { node, op, instance } => {
                 let attempt = self.open_attempt("created", node, op)?;
@@ -325,9 +326,9 @@ impl Fleet {
 
 fn tenant_mut(state: &mut NodeState) -> Option<&mut Tenant> {
     match state {
-        NodeState::Serving(tenant) | NodeState::Suspect { tenant, .. } | NodeState::Remedying { tenant, .. } => {
-            Some(tenant)
-        }
+        NodeState::Serving(tenant)
+        | NodeState::Suspect { tenant, .. }
+        | NodeState::Remedying { tenant, .. } => Some(tenant),
         NodeState::Held { tenant, .. } => tenant.as_mut(),
         NodeState::Recovering(Recovery {
             stage: Stage::Deploying { tenant, .. } | Stage::Probation { tenant, .. },

@@ -110,6 +110,10 @@ mod tests {
         assert_eq!(at(20, 17, 3, 0), Position::Normal, "three of twenty are no mass failure");
         assert_eq!(at(3, 0, 3, 0), Position::Hold);
         assert_eq!(at(3, 0, 0, 3), Position::Normal, "all confirmed dead: heal, or nothing ever comes back");
-        assert_eq!(at(1, 0, 1, 0), Position::Normal, "a fleet of one cannot be told from a dead box by its peers");
+        assert_eq!(
+            at(1, 0, 1, 0),
+            Position::Normal,
+            "a fleet of one cannot be told from a dead box by its peers"
+        );
     }
 }

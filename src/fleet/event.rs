@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    journal::{Entry, ReleaseRef, Record},
+    journal::{Entry, Record, ReleaseRef},
     memory::SelfCheck,
     name::{InstanceId, Label, NodeName, OpId},
     notice::Notice,

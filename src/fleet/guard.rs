@@ -90,7 +90,9 @@ impl Rail {
     #[must_use]
     pub fn is_told(self) -> bool {
         match self {
-            Self::Paused | Self::WarmUp | Self::Outstanding | Self::Backoff | Self::Parallel | Self::Key => false,
+            Self::Paused | Self::WarmUp | Self::Outstanding | Self::Backoff | Self::Parallel | Self::Key => {
+                false
+            }
             // Waiting for a witness is ordinary; a veto is told where it is found.
             Self::Witness => false,
             Self::ObserveOnly
@@ -262,10 +264,13 @@ impl Guard<'_> {
                 Ok(format!("the provider and {} of {} canaries answer", check.answered, check.asked))
             }
             Some(check) if fresh(check.at) && check.asked > 0 => {
-                let why = format!("only {} of {} canaries answer: we may be cut off", check.answered, check.asked);
+                let why =
+                    format!("only {} of {} canaries answer: we may be cut off", check.answered, check.asked);
                 defer(Rail::SelfCheck, why, None)
             }
-            _ if !self.policy.rails.canaries.is_empty() => defer(Rail::SelfCheck, "the canaries were not asked yet", None),
+            _ if !self.policy.rails.canaries.is_empty() => {
+                defer(Rail::SelfCheck, "the canaries were not asked yet", None)
+            }
             // Without peers and canaries the provider's own answer is the only proof there is.
             _ => Ok("the provider answers; no peer is healthy and no canary is configured".into()),
         }
@@ -274,12 +279,16 @@ impl Guard<'_> {
     fn breaker(&self) -> Result<(), Deferral> {
         match self.fleet.breaker {
             Position::Normal => Ok(()),
-            Position::Hold => defer(Rail::Breaker, "no node is healthy: the fault may be ours or common to all", None),
+            Position::Hold => {
+                defer(Rail::Breaker, "no node is healthy: the fault may be ours or common to all", None)
+            }
             Position::Slow => {
                 let spacing = self.policy.rails.breaker_spacing;
                 let last = self.last_recovery();
                 match last.map(|at| at.after(spacing)).filter(|until| *until > self.now) {
-                    Some(until) => defer(Rail::Breaker, "many nodes fail at once: one recovery at a time", Some(until)),
+                    Some(until) => {
+                        defer(Rail::Breaker, "many nodes fail at once: one recovery at a time", Some(until))
+                    }
                     None => Ok(()),
                 }
             }
@@ -300,7 +309,10 @@ impl Guard<'_> {
         let busy = |node: &&super::state::Node| match node.state {
             NodeState::Recovering(_) => node.adopted_at.is_some(),
             NodeState::Remedying { .. } => true,
-            NodeState::Vacant | NodeState::Serving(_) | NodeState::Suspect { .. } | NodeState::Held { .. } => false,
+            NodeState::Vacant
+            | NodeState::Serving(_)
+            | NodeState::Suspect { .. }
+            | NodeState::Held { .. } => false,
         };
         u32::try_from(self.fleet.nodes.values().filter(busy).count()).unwrap_or(u32::MAX)
     }
@@ -323,26 +335,36 @@ impl Guard<'_> {
         if daily >= rails.fleet_daily {
             return defer(Rail::FleetDaily, format!("{daily} replacements in the last day"), None);
         }
-        Ok(format!("replacement {} of {} this hour, {} of {} today", hourly + 1, rails.fleet_hourly, daily + 1, rails.fleet_daily))
+        Ok(format!(
+            "replacement {} of {} this hour, {} of {} today",
+            hourly + 1,
+            rails.fleet_hourly,
+            daily + 1,
+            rails.fleet_daily
+        ))
     }
 
     /// No second rental while another of this node is alive or on its way.
     fn nothing_outstanding(&self, node: &NodeName) -> Result<(), Deferral> {
-        let alive = self.fleet.doomed.iter().find(|(_, doomed)| {
-            doomed.node.as_ref() == Some(node) && doomed.acknowledged_at.is_none()
-        });
+        let alive = self
+            .fleet
+            .doomed
+            .iter()
+            .find(|(_, doomed)| doomed.node.as_ref() == Some(node) && doomed.acknowledged_at.is_none());
         if let Some((instance, _)) = alive {
             let why = format!("the destroy of instance {instance} is not acknowledged yet");
             return defer(Rail::Outstanding, why, None);
         }
-        let claimed = self.fleet.nodes.get(node).and_then(|node| node.state.claim()).and_then(|(_, claimed)| claimed);
+        let claimed =
+            self.fleet.nodes.get(node).and_then(|node| node.state.claim()).and_then(|(_, claimed)| claimed);
         let stranger = self.memory.lists.rows.values().find(|row| {
             Some(row.id) != claimed
                 && !self.fleet.doomed.contains_key(&row.id)
                 && matches!(ownership(row.label.as_deref(), &self.policy.fleet), Ownership::Ours(of, _) if of == *node)
         });
         if let Some(row) = stranger {
-            let why = format!("instance {} bears this node's label, but the journal does not know it", row.id);
+            let why =
+                format!("instance {} bears this node's label, but the journal does not know it", row.id);
             return defer(Rail::Outstanding, why, None);
         }
         Ok(())
@@ -367,7 +389,8 @@ impl Guard<'_> {
     /// What the fleet costs an hour now: tenants, newcomers, and the doomed that may still be billed.
     #[must_use]
     pub fn hourly_cost(&self) -> Money {
-        let claimed = self.fleet.nodes.values().filter_map(|node| node.state.claim().map(|(attempt, _)| attempt.price));
+        let claimed =
+            self.fleet.nodes.values().filter_map(|node| node.state.claim().map(|(attempt, _)| attempt.price));
         let doomed = self.fleet.doomed.values().filter(|doomed| doomed.acknowledged_at.is_none());
         claimed.chain(doomed.map(|doomed| doomed.price)).sum()
     }
@@ -376,11 +399,19 @@ impl Guard<'_> {
         let rails = &self.policy.rails;
         let total = self.hourly_cost().plus(price.unwrap_or_default());
         if let Some(cap) = rails.dollars_per_hour.filter(|cap| total > *cap) {
-            return defer(Rail::DollarsPerHour, format!("the fleet would cost {total}/h, the cap is {cap}/h"), None);
+            return defer(
+                Rail::DollarsPerHour,
+                format!("the fleet would cost {total}/h, the cap is {cap}/h"),
+                None,
+            );
         }
         let day = Money(total.0.saturating_mul(24));
         if let Some(cap) = rails.dollars_per_day.filter(|cap| day > *cap) {
-            return defer(Rail::DollarsPerDay, format!("the fleet would cost {day} a day, the cap is {cap}"), None);
+            return defer(
+                Rail::DollarsPerDay,
+                format!("the fleet would cost {day} a day, the cap is {cap}"),
+                None,
+            );
         }
         match self.memory.credit {
             Some((_, credit)) if credit.dollars < rails.credit_floor => {

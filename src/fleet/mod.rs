@@ -1,8 +1,8 @@
 //! The pure core: what the keeper knows and how it decides. No async, no input or output, no clock, no global random
 //! numbers, no logging; `now` and random bits are arguments.
 
-pub mod apply;
 pub mod address;
+pub mod apply;
 pub mod breaker;
 pub mod cadence;
 pub mod condition;
@@ -17,10 +17,10 @@ pub mod offer;
 pub mod policy;
 pub mod probe;
 pub mod provider;
+pub mod query;
 pub mod state;
 pub mod step;
 pub mod tell;
-pub mod query;
 pub mod units;
 pub mod view;
 pub mod watch;

@@ -327,7 +327,9 @@ impl NodeState {
     #[must_use]
     pub fn tenant(&self) -> Option<&Tenant> {
         match self {
-            Self::Serving(tenant) | Self::Suspect { tenant, .. } | Self::Remedying { tenant, .. } => Some(tenant),
+            Self::Serving(tenant) | Self::Suspect { tenant, .. } | Self::Remedying { tenant, .. } => {
+                Some(tenant)
+            }
             Self::Held { tenant, .. } => tenant.as_ref(),
             Self::Vacant | Self::Recovering(_) => None,
         }

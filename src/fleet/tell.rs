@@ -41,10 +41,14 @@ pub fn cause_text(cause: &Cause) -> String {
 #[must_use]
 pub fn held_text(reason: &HeldReason) -> String {
     match reason {
-        HeldReason::AttemptsUsedUp { attempts, last } => format!("{attempts} attempts failed, the last: {last}"),
+        HeldReason::AttemptsUsedUp { attempts, last } => {
+            format!("{attempts} attempts failed, the last: {last}")
+        }
         HeldReason::LadderEnds => "every remedy of its ladder was tried".into(),
         HeldReason::HostKeyChanged => "the ssh host key of the same instance changed".into(),
-        HeldReason::ReleaseAtFault { detail } => format!("the release or its configuration is at fault: {detail}"),
+        HeldReason::ReleaseAtFault { detail } => {
+            format!("the release or its configuration is at fault: {detail}")
+        }
         HeldReason::Refused { detail } => format!("the provider refused the request: {detail}"),
         HeldReason::Destroyed { by } => format!("destroyed by {by}"),
     }
@@ -73,8 +77,10 @@ pub(super) fn opened(
     policy: &Policy,
 ) -> Notice {
     let tenant = fleet.nodes.get(node).and_then(|node| node.state.tenant());
-    let ladder = policy.nodes.get(node).map(|spec| spec.ladder.iter().map(|rung| rung.word()).collect::<Vec<_>>());
-    let mut told = facts([("why", cause_text(cause)), ("evidence", format!("{failures} failed probes in a row"))]);
+    let ladder =
+        policy.nodes.get(node).map(|spec| spec.ladder.iter().map(|rung| rung.word()).collect::<Vec<_>>());
+    let mut told =
+        facts([("why", cause_text(cause)), ("evidence", format!("{failures} failed probes in a row"))]);
     if let Some(tenant) = tenant {
         told.push(("instance".into(), format!("{} ({})", tenant.instance, tenant.rental.text)));
         told.push(("cost before".into(), per_hour(tenant.rental.price)));
@@ -96,7 +102,13 @@ pub(super) fn opened(
 }
 
 /// The one closing message of an incident.
-pub(super) fn closed(at: Timestamp, node: &NodeName, fleet: &Fleet, incident: &Incident, outcome: Outcome) -> Notice {
+pub(super) fn closed(
+    at: Timestamp,
+    node: &NodeName,
+    fleet: &Fleet,
+    incident: &Incident,
+    outcome: Outcome,
+) -> Notice {
     let how = match outcome {
         Outcome::ByItself => "healthy again by itself",
         Outcome::Remedied => "healthy again after a remedy",
@@ -138,12 +150,23 @@ pub(super) fn filled(at: Timestamp, node: &NodeName, tenant: &Tenant) -> Notice 
             ("instance", format!("{} ({})", tenant.instance, tenant.rental.text)),
             ("cost now", per_hour(tenant.rental.price)),
         ]),
-        ..notice(at, Severity::Info, Topic::Deploy, format!("{node} is rented, deployed and healthy"), "nothing to do")
+        ..notice(
+            at,
+            Severity::Info,
+            Topic::Deploy,
+            format!("{node} is rented, deployed and healthy"),
+            "nothing to do",
+        )
     }
 }
 
 /// A node waits for a human.
-pub(super) fn held(at: Timestamp, node: &NodeName, incident: Option<IncidentId>, reason: &HeldReason) -> Notice {
+pub(super) fn held(
+    at: Timestamp,
+    node: &NodeName,
+    incident: Option<IncidentId>,
+    reason: &HeldReason,
+) -> Notice {
     Notice {
         node: Some(node.clone()),
         incident,
@@ -159,7 +182,13 @@ pub(super) fn held(at: Timestamp, node: &NodeName, incident: Option<IncidentId>,
 }
 
 /// A rail keeps an action back.
-pub(super) fn blocked(at: Timestamp, node: &NodeName, incident: Option<IncidentId>, rail: Rail, why: &str) -> Notice {
+pub(super) fn blocked(
+    at: Timestamp,
+    node: &NodeName,
+    incident: Option<IncidentId>,
+    rail: Rail,
+    why: &str,
+) -> Notice {
     Notice {
         node: Some(node.clone()),
         incident,
@@ -169,7 +198,9 @@ pub(super) fn blocked(at: Timestamp, node: &NodeName, incident: Option<IncidentI
             Severity::Warning,
             Topic::Blocked,
             format!("healing of {node} is kept back by the rail `{rail}`"),
-            &format!("it goes on by itself when the rail lets it; to force it: `vast-keeper reprovision {node}`"),
+            &format!(
+                "it goes on by itself when the rail lets it; to force it: `vast-keeper reprovision {node}`"
+            ),
         )
     }
 }
@@ -242,7 +273,13 @@ pub(super) fn key_refused(at: Timestamp, detail: &str) -> Notice {
 
 /// The provider takes our key again.
 pub(super) fn key_taken(at: Timestamp) -> Notice {
-    notice(at, Severity::Info, Topic::Provider, "the provider takes the api key again".into(), "nothing to do")
+    notice(
+        at,
+        Severity::Info,
+        Topic::Provider,
+        "the provider takes the api key again".into(),
+        "nothing to do",
+    )
 }
 
 /// The provider cannot be asked.
@@ -253,7 +290,8 @@ pub(super) fn outage(at: Timestamp, fault: &ProviderFault) -> Notice {
             at,
             Severity::Critical,
             Topic::Provider,
-            "the provider's list of instances cannot be read: nothing is rented or destroyed on guesswork".into(),
+            "the provider's list of instances cannot be read: nothing is rented or destroyed on guesswork"
+                .into(),
             "probing goes on; healing goes on when a complete list comes",
         )
     }
@@ -329,8 +367,12 @@ pub(super) fn unwanted(at: Timestamp, node: &NodeName, instance: Option<Instance
 pub(super) fn breaker(at: Timestamp, to: Position, census: Census) -> Notice {
     let (severity, what) = match to {
         Position::Normal => (Severity::Info, "healing goes on at the normal pace"),
-        Position::Slow => (Severity::Critical, "many nodes fail at once: healing is slowed down to one at a time"),
-        Position::Hold => (Severity::Critical, "no node is healthy: nothing is destroyed, the fault may be ours"),
+        Position::Slow => {
+            (Severity::Critical, "many nodes fail at once: healing is slowed down to one at a time")
+        }
+        Position::Hold => {
+            (Severity::Critical, "no node is healthy: nothing is destroyed, the fault may be ours")
+        }
     };
     Notice {
         facts: facts([

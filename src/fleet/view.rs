@@ -156,7 +156,8 @@ pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> 
     names.sort();
     names.dedup();
     let nodes: Vec<NodeView> = names.into_iter().map(|name| node_view(name, fleet, memory, policy)).collect();
-    let healthy = nodes.iter().filter(|node| node.state == "serving" && node.health.verdict == "healthy").count();
+    let healthy =
+        nodes.iter().filter(|node| node.state == "serving" && node.health.verdict == "healthy").count();
     let guard = Guard { fleet, memory, policy, now };
     FleetView {
         fleet: policy.fleet.clone(),
@@ -186,7 +187,13 @@ pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> 
     }
 }
 
-fn summary(fleet: &Fleet, memory: &Memory, policy: &Policy, nodes: &[NodeView], now: Timestamp) -> &'static str {
+fn summary(
+    fleet: &Fleet,
+    memory: &Memory,
+    policy: &Policy,
+    nodes: &[NodeView],
+    now: Timestamp,
+) -> &'static str {
     let stale = memory.lists.last_started_at.is_none_or(|at| now.since(at) > policy.rails.inventory_fresh);
     if !fleet.key_accepted || stale {
         "blind"

@@ -131,6 +131,8 @@ impl Watch {
     /// Why the present run of failures began, in words.
     #[must_use]
     pub fn failure_text(&self) -> String {
-        self.first_failure.as_ref().map_or_else(|| "no failure on record".into(), |(_, failure)| failure.to_string())
+        self.first_failure
+            .as_ref()
+            .map_or_else(|| "no failure on record".into(), |(_, failure)| failure.to_string())
     }
 }

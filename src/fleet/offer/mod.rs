@@ -2,6 +2,8 @@
 
 mod select;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub use select::{Exclusions, Rejection, Selection, select};
@@ -56,6 +58,20 @@ pub struct Offer {
     pub verified: Option<bool>,
     /// Whether its address stays the same.
     pub static_ip: Option<bool>,
+}
+
+impl fmt::Display for Offer {
+    /// What a person wants to know at a glance: `1 × RTX 4090, Texas, US, reliability 0.991`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {}", self.gpus, self.gpu)?;
+        if let Some(place) = &self.geolocation {
+            write!(f, ", {place}")?;
+        }
+        if let Some(reliability) = self.reliability {
+            write!(f, ", reliability {reliability:.3}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Which offers may fill a node and in which order they are wanted.

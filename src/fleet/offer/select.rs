@@ -21,6 +21,14 @@ pub struct Exclusions {
     pub offers: BTreeMap<OfferId, String>,
 }
 
+impl Exclusions {
+    /// Why an offer must not be rented, if so.
+    #[must_use]
+    pub fn why(&self, offer: &Offer) -> Option<&str> {
+        self.machines.get(&offer.machine).or_else(|| self.offers.get(&offer.id)).map(String::as_str)
+    }
+}
+
 /// The outcome of a selection; every offer given is in exactly one of the two.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selection {
@@ -28,6 +36,22 @@ pub struct Selection {
     pub ranked: Vec<Offer>,
     /// The others with the first reason against each, in the order given.
     pub rejected: Vec<(Offer, Rejection)>,
+}
+
+impl Selection {
+    /// Why nothing would be taken: how many were found, and the reasons, the most frequent first.
+    #[must_use]
+    pub fn why_none(&self) -> String {
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for (_, rejection) in &self.rejected {
+            *counts.entry(rejection.to_string()).or_default() += 1;
+        }
+        let mut counts: Vec<(String, u32)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let shown: Vec<String> =
+            counts.iter().take(3).map(|(why, count)| format!("{count} × {why}")).collect();
+        format!("{} offers found, none acceptable: {}", self.rejected.len(), shown.join("; "))
+    }
 }
 
 /// Why an offer is not acceptable.

@@ -30,7 +30,9 @@ impl Turn<'_> {
         self.provider_fault(&fault)?;
         let lists = &mut self.memory.lists;
         lists.faults = lists.faults.saturating_add(1);
-        let stale = lists.last_started_at.is_none_or(|last| now.since(last) > self.context.policy.rails.inventory_fresh);
+        let stale = lists
+            .last_started_at
+            .is_none_or(|last| now.since(last) > self.context.policy.rails.inventory_fresh);
         let auth = matches!(fault, ProviderFault::Auth { .. });
         let tell = stale && !auth && lists.faults >= 3 && !self.memory.outage_told;
         if tell {
@@ -75,9 +77,15 @@ impl Turn<'_> {
     /// Known instances that a list lacks, where they are too many to have vanished at once.
     fn implausibly_vanished(&mut self, list: &Inventory) -> Option<BTreeSet<InstanceId>> {
         let listed: BTreeSet<InstanceId> = list.rentals.iter().map(|rental| rental.id).collect();
-        let known: Vec<InstanceId> =
-            self.fleet.nodes.values().filter_map(|node| node.state.tenant()).map(|tenant| tenant.instance).collect();
-        let seen_before = |id: &InstanceId| self.memory.lists.good == 0 || self.memory.lists.rows.contains_key(id);
+        let known: Vec<InstanceId> = self
+            .fleet
+            .nodes
+            .values()
+            .filter_map(|node| node.state.tenant())
+            .map(|tenant| tenant.instance)
+            .collect();
+        let seen_before =
+            |id: &InstanceId| self.memory.lists.good == 0 || self.memory.lists.rows.contains_key(id);
         let vanished: BTreeSet<InstanceId> =
             known.iter().copied().filter(|id| !listed.contains(id) && seen_before(id)).collect();
         let many = (known.len() / 10).max(2);
@@ -104,8 +112,9 @@ impl Turn<'_> {
             self.tell(notice);
         }
         self.memory.lists.implausible = Some((vanished, times));
-        self.memory.lists.fault =
-            Some(ProviderFault::Malformed { detail: "too many instances vanished at once to be believed".into() });
+        self.memory.lists.fault = Some(ProviderFault::Malformed {
+            detail: "too many instances vanished at once to be believed".into(),
+        });
         Ok(())
     }
 
@@ -117,17 +126,18 @@ impl Turn<'_> {
             if self.fleet.doomed.contains_key(&row.id) {
                 continue;
             }
-            let claimed = self.fleet.nodes.values().any(|node| {
-                matches!(node.state.claim(), Some((_, Some(instance))) if instance == row.id)
-            });
+            let claimed =
+                self.fleet.nodes.values().any(
+                    |node| matches!(node.state.claim(), Some((_, Some(instance))) if instance == row.id),
+                );
             match ownership(row.label.as_deref(), &fleet_name) {
                 _ if claimed => {}
                 Ownership::Foreign => {}
                 Ownership::Malformed => self.tell_stray(&row),
                 Ownership::Ours(node, op) => {
-                    let open = self.node(&node).is_some_and(|node| {
-                        matches!(node.state.claim(), Some((attempt, None)) if attempt.op == op)
-                    });
+                    let open = self.node(&node).is_some_and(
+                        |node| matches!(node.state.claim(), Some((attempt, None)) if attempt.op == op),
+                    );
                     if open {
                         // Rows come in the order of their ids, so of two rentals of one op the lowest is kept.
                         self.created(&node, &op, row.id)?;

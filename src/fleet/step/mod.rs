@@ -93,7 +93,9 @@ impl Turn<'_> {
             Event::DestroyAnswered { instance, answer } => self.destroy_answered(instance, answer),
             Event::DeployEnded { node, instance, result } => self.deploy_ended(&node, instance, result),
             Event::RemedyWorked { node, rung, result } => self.remedy_worked(&node, rung, result),
-            Event::Witnessed { node, instance, asked_at, word } => self.witnessed(&node, instance, asked_at, word),
+            Event::Witnessed { node, instance, asked_at, word } => {
+                self.witnessed(&node, instance, asked_at, word)
+            }
             Event::SelfChecked(check) => {
                 self.memory.self_check = Some(check);
                 Ok(())
@@ -126,8 +128,13 @@ impl Turn<'_> {
         for node in &wanted {
             self.pursue(node)?;
         }
-        let unwanted: Vec<NodeName> =
-            self.fleet.nodes.keys().filter(|name| !self.context.policy.nodes.contains_key(*name)).cloned().collect();
+        let unwanted: Vec<NodeName> = self
+            .fleet
+            .nodes
+            .keys()
+            .filter(|name| !self.context.policy.nodes.contains_key(*name))
+            .cloned()
+            .collect();
         for name in unwanted {
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
             match node.state.claim() {
@@ -183,7 +190,12 @@ impl Turn<'_> {
                 Stage::Started { since, not_before } => self.pursue_rental(name, &spec, since, not_before),
                 Stage::Intent { attempt, at } => self.pursue_intent(name, &attempt, at),
                 Stage::Unresolved { since, .. } => {
-                    self.overrun(name, since, spec.deadlines.rent, "the outcome of a create is still unknown");
+                    self.overrun(
+                        name,
+                        since,
+                        spec.deadlines.rent,
+                        "the outcome of a create is still unknown",
+                    );
                     Ok(())
                 }
                 Stage::Booting { attempt, instance, since } => {
@@ -239,7 +251,9 @@ impl Turn<'_> {
 
     fn order(&mut self, command: Command) {
         // A drastic command in observe-only mode would be a rail overlooked; none is ever passed on.
-        if !(self.context.policy.observe_only && command.is_drastic()) && !self.step.commands.contains(&command) {
+        if !(self.context.policy.observe_only && command.is_drastic())
+            && !self.step.commands.contains(&command)
+        {
             self.step.commands.push(command);
         }
     }
@@ -286,7 +300,8 @@ impl Turn<'_> {
         };
         desk.blocked = Some(Blocked { rail, why: why.clone(), since, until });
         if rail.is_told() {
-            let incident = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
+            let incident =
+                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
             let notice = tell::blocked(now, name, incident, rail, &why);
             self.tell(notice);
         }
@@ -304,7 +319,8 @@ impl Turn<'_> {
             return;
         }
         if !std::mem::replace(&mut self.memory.desk(name).overrun_told, true) {
-            let incident = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
+            let incident =
+                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
             let notice = tell::overrun(now, name, incident, what, now.since(since));
             self.tell(notice);
         }
@@ -335,7 +351,8 @@ impl Turn<'_> {
     fn send_destroy(&mut self, instance: InstanceId) {
         let now = self.now();
         let chase = self.memory.chases.entry(instance).or_default();
-        let recently = chase.sent_at.is_some_and(|sent| now.since(sent) < DESTROY_EVERY) && now >= chase.not_before;
+        let recently =
+            chase.sent_at.is_some_and(|sent| now.since(sent) < DESTROY_EVERY) && now >= chase.not_before;
         let retried = chase.not_before > Timestamp(0) && now >= chase.not_before;
         if now < chase.not_before || (recently && !retried) {
             return;

@@ -6,7 +6,7 @@ use super::{
     super::{
         event::{Command, IllegalEvent, WorkFault},
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
-        name::{InstanceId, NodeName},
+        name::{HostId, InstanceId, MachineId, NodeName},
         policy::NodeSpec,
         provider::Status,
         state::{Attempt, NodeState, Recovery, Stage, Tenant},
@@ -34,15 +34,20 @@ impl Turn<'_> {
     ) -> Result<(), IllegalEvent> {
         let now = self.now();
         if now >= since.after(spec.deadlines.boot) {
-            let last = self.memory.row(instance).map_or_else(|| "not listed".into(), |row| words(&row.status));
+            let last =
+                self.memory.row(instance).map_or_else(|| "not listed".into(), |row| words(&row.status));
             let detail = format!("not running after {} s, last seen {last}", now.since(since).as_secs());
             return self.fail_start(name, "boot", detail, true);
         }
         self.look(name, since.after(spec.deadlines.boot));
         let Some(row) = self.memory.row(instance) else { return Ok(()) };
-        let ready = row.status == Status::Running && (row.ports.contains_key(&SSH_PORT) || row.ssh_proxy.is_some());
+        let ready =
+            row.status == Status::Running && (row.ports.contains_key(&SSH_PORT) || row.ssh_proxy.is_some());
         let Some(address) = row.address(spec.rental.port).filter(|_| ready) else { return Ok(()) };
-        debug_assert_eq!(self.node(name).and_then(|node| node.state.claim()).map(|(a, _)| &a.op), Some(&attempt.op));
+        debug_assert_eq!(
+            self.node(name).and_then(|node| node.state.claim()).map(|(a, _)| &a.op),
+            Some(&attempt.op)
+        );
         self.record(Record::InstanceUp { node: name.clone(), instance, address })?;
         self.pursue(name)
     }
@@ -116,7 +121,9 @@ impl Turn<'_> {
                 self.memory.watch(name).start_over();
                 self.pursue(name)
             }
-            Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => self.fail_start(name, "deploy", detail, true),
+            Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
+                self.fail_start(name, "deploy", detail, true)
+            }
             Err(WorkFault::HostKeyChanged(detail)) => {
                 self.doom_newcomer(name, DoomReason::FailedToStart { detail })?;
                 self.hold(name, HeldReason::HostKeyChanged)
@@ -204,9 +211,20 @@ impl Turn<'_> {
     fn blame(&mut self, name: &NodeName, detail: &str) -> Result<(), IllegalEvent> {
         let Some((attempt, _)) = self.node(name).and_then(|node| node.state.claim()) else { return Ok(()) };
         let (machine, host) = (attempt.machine, attempt.host);
+        self.blame_machine(machine, host, detail)
+    }
+
+    /// Excludes a machine for a while.
+    pub(super) fn blame_machine(
+        &mut self,
+        machine: MachineId,
+        host: HostId,
+        detail: &str,
+    ) -> Result<(), IllegalEvent> {
         let earlier = self.fleet.blamed.get(&machine).map_or(0, |blame| blame.count);
         let exclude_for = self.context.policy.rails.exclude_for;
-        let exclude_for = if earlier + 1 >= REPEAT_OFFENDER { exclude_for.saturating_mul(30) } else { exclude_for };
+        let exclude_for =
+            if earlier + 1 >= REPEAT_OFFENDER { exclude_for.saturating_mul(30) } else { exclude_for };
         let until = self.now().after(exclude_for);
         self.record(Record::MachineBlamed { machine, host, detail: detail.to_owned(), until })
     }
@@ -215,7 +233,8 @@ impl Turn<'_> {
     fn backoff(&mut self, attempts: u32) -> Duration {
         let rails = &self.context.policy.rails;
         let (first, most) = (rails.backoff, rails.backoff_max);
-        let doubled = first.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(most);
+        let doubled =
+            first.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(most);
         let percent = 80 + self.draw() % 41;
         Duration::from_millis(millis(doubled).saturating_mul(percent) / 100)
     }

@@ -68,7 +68,9 @@ impl Turn<'_> {
     /// Whether a person started this recovery.
     fn wanted(&self, name: &NodeName) -> Wanted {
         match self.node(name).map(|node| &node.state) {
-            Some(NodeState::Recovering(recovery)) if matches!(recovery.cause, Cause::Manual { .. }) => Wanted::ByHand,
+            Some(NodeState::Recovering(recovery)) if matches!(recovery.cause, Cause::Manual { .. }) => {
+                Wanted::ByHand
+            }
             _ => Wanted::ByItself,
         }
     }
@@ -94,7 +96,8 @@ impl Turn<'_> {
             Some(NodeState::Recovering(recovery)) => recovery.previous_price,
             _ => None,
         };
-        let selection = select(&found.offers, &spec.offers, &self.exclusions(), previous, spec.rental.disk_gb);
+        let selection =
+            select(&found.offers, &spec.offers, &self.exclusions(), previous, spec.rental.disk_gb);
         if selection.ranked.is_empty() {
             let why = selection.why_none();
             self.block_for(name, Rail::Offers, why, Some(now.after(SEARCH_PATIENCE)));
@@ -181,9 +184,10 @@ impl Turn<'_> {
         let open = match self.node(name).map(|node| &node.state) {
             Some(NodeState::Recovering(recovery)) => match &recovery.stage {
                 Stage::Intent { attempt, .. } | Stage::Unresolved { attempt, .. } => attempt.op == *op,
-                Stage::Started { .. } | Stage::Booting { .. } | Stage::Deploying { .. } | Stage::Probation { .. } => {
-                    false
-                }
+                Stage::Started { .. }
+                | Stage::Booting { .. }
+                | Stage::Deploying { .. }
+                | Stage::Probation { .. } => false,
             },
             _ => false,
         };
@@ -201,7 +205,12 @@ impl Turn<'_> {
     }
 
     /// The op was settled by a list before its answer came, or the node moved on.
-    fn answered_late(&mut self, name: &NodeName, op: &OpId, answer: CreateAnswer) -> Result<(), IllegalEvent> {
+    fn answered_late(
+        &mut self,
+        name: &NodeName,
+        op: &OpId,
+        answer: CreateAnswer,
+    ) -> Result<(), IllegalEvent> {
         let Some(known) = self.fleet.ops.get(op) else {
             return Err(IllegalEvent::UnknownOp { op: op.clone() });
         };
@@ -241,7 +250,12 @@ impl Turn<'_> {
     ) -> Result<(), IllegalEvent> {
         self.record(Record::Created { node: name.clone(), op: op.clone(), instance })?;
         let reason = DoomReason::BrokenCreate { detail: detail.clone() };
-        self.fail_attempt(name, reason, format!("the create failed yet rented instance {instance}: {detail}"), true)
+        self.fail_attempt(
+            name,
+            reason,
+            format!("the create failed yet rented instance {instance}: {detail}"),
+            true,
+        )
     }
 
     fn create_failed(
@@ -256,7 +270,12 @@ impl Turn<'_> {
         self.pursue(name)
     }
 
-    fn create_refused(&mut self, name: &NodeName, op: &OpId, fault: ProviderFault) -> Result<(), IllegalEvent> {
+    fn create_refused(
+        &mut self,
+        name: &NodeName,
+        op: &OpId,
+        fault: ProviderFault,
+    ) -> Result<(), IllegalEvent> {
         self.provider_fault(&fault)?;
         let detail = fault.to_string();
         match fault {
@@ -273,12 +292,19 @@ impl Turn<'_> {
             }
             ProviderFault::Refused { .. } => {
                 let retry_at = self.now();
-                let refused = Record::CreateFailed { node: name.clone(), op: op.clone(), detail: detail.clone(), retry_at };
+                let refused = Record::CreateFailed {
+                    node: name.clone(),
+                    op: op.clone(),
+                    detail: detail.clone(),
+                    retry_at,
+                };
                 self.record(refused)?;
                 self.hold(name, HeldReason::Refused { detail })
             }
             // The client reports these as ambiguous; should one come, doubt is the safe reading.
-            ProviderFault::Unreachable { .. } | ProviderFault::Malformed { .. } => self.unresolved(name, op, detail),
+            ProviderFault::Unreachable { .. } | ProviderFault::Malformed { .. } => {
+                self.unresolved(name, op, detail)
+            }
         }
     }
 }

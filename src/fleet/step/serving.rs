@@ -69,7 +69,9 @@ impl Turn<'_> {
     fn maintenance(&mut self, name: &NodeName, spec: &NodeSpec, since: super::Timestamp) {
         let now = self.now();
         let watch = self.memory.watch(name);
-        if now.since(since) >= spec.health.maintenance_alarm && !std::mem::replace(&mut watch.maintenance_told, true) {
+        if now.since(since) >= spec.health.maintenance_alarm
+            && !std::mem::replace(&mut watch.maintenance_told, true)
+        {
             let notice = tell::maintenance(now, name, now.since(since));
             self.tell(notice);
         }
@@ -109,7 +111,8 @@ impl Turn<'_> {
         let cause_kept = cause.clone();
         self.record(Record::IncidentOpened { incident, node, cause, first_failure_at })?;
         let failures = self.memory.watch(name).failures;
-        let notice = tell::opened(self.now(), name, self.fleet, incident, &cause_kept, failures, self.context.policy);
+        let notice =
+            tell::opened(self.now(), name, self.fleet, incident, &cause_kept, failures, self.context.policy);
         self.tell(notice);
         Ok(incident)
     }

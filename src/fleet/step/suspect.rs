@@ -61,7 +61,8 @@ impl Turn<'_> {
         let (now, fresh) = (self.now(), self.context.policy.rails.witness_fresh);
         let watch = self.memory.watch(name);
         let threshold = spec.health.failure_threshold.max(1);
-        let probes = format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text());
+        let probes =
+            format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text());
         let ssh = watch.testimony(Witness::Ssh, now, fresh);
         if let Some(Word::Up(detail)) = ssh {
             return Evidence::Vetoed(format!("{probes}; but the box itself says its server is up: {detail}"));
@@ -78,7 +79,8 @@ impl Turn<'_> {
         let patience = spec.health.interval.saturating_mul(threshold);
         match ssh {
             Some(Word::Silent(detail)) if watch.failures >= threshold * 2 && failing_for >= patience => {
-                let text = format!("{probes}; no witness can answer ({detail}), so the threshold was doubled");
+                let text =
+                    format!("{probes}; no witness can answer ({detail}), so the threshold was doubled");
                 Evidence::Enough { text, reachable }
             }
             Some(Word::Silent(detail)) => Evidence::Awaited(format!(
@@ -86,7 +88,9 @@ impl Turn<'_> {
                 threshold * 2,
                 patience.as_secs()
             )),
-            Some(Word::Up(_) | Word::Down(_)) | None => Evidence::Awaited("asking the box itself over ssh".into()),
+            Some(Word::Up(_) | Word::Down(_)) | None => {
+                Evidence::Awaited("asking the box itself over ssh".into())
+            }
         }
     }
 
@@ -100,9 +104,15 @@ impl Turn<'_> {
     }
 
     fn veto(&mut self, name: &NodeName, why: String) -> Result<(), IllegalEvent> {
-        let told = self.memory.desk(name).blocked.as_ref().is_some_and(|blocked| blocked.why.contains("but the box"));
+        let told = self
+            .memory
+            .desk(name)
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.why.contains("but the box"));
         if !told {
-            let incident = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
+            let incident =
+                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
             self.record(Record::Noted { node: name.clone(), incident, text: format!("veto: {why}") })?;
             let notice = tell::vetoed(self.now(), name, incident, &why);
             self.tell(notice);
@@ -146,17 +156,23 @@ impl Turn<'_> {
         evidence: &str,
         reachable: bool,
     ) -> Result<(), IllegalEvent> {
-        let tried = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.tried.clone());
+        let tried =
+            self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.tried.clone());
         let tried = tried.unwrap_or_default();
         let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
-        let next = spec.ladder.iter().copied().find(|rung| !tried.contains(rung) && (reachable || !needs_ssh(*rung)));
+        let next = spec
+            .ladder
+            .iter()
+            .copied()
+            .find(|rung| !tried.contains(rung) && (reachable || !needs_ssh(*rung)));
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
         };
         if rung == Rung::Replace
             && let Some(until) = self.cooling_until(name)
         {
-            let why = format!("replaced less than {} min ago", self.context.policy.rails.cooldown.as_secs() / 60);
+            let why =
+                format!("replaced less than {} min ago", self.context.policy.rails.cooldown.as_secs() / 60);
             self.block_for(name, Rail::Cooldown, why, Some(until));
             return Ok(());
         }
@@ -202,6 +218,9 @@ impl Turn<'_> {
         let incident = node.incident.as_ref().map(|incident| incident.id);
         let tenant = node.state.tenant().cloned();
         let permit = permit.to_owned();
+        if let (DoomReason::Replaced { evidence }, Some(tenant)) = (&reason, &tenant) {
+            self.blame_machine(tenant.rental.machine, tenant.rental.host, evidence)?;
+        }
         self.record(Record::RecoveryStarted { node: name.clone(), incident, cause, permit })?;
         if let Some(tenant) = tenant {
             self.doom(tenant.instance, Some(name), reason, tenant.rental.price)?;
@@ -232,7 +251,9 @@ impl Turn<'_> {
         result: Result<Option<ReleaseRef>, WorkFault>,
     ) -> Result<(), IllegalEvent> {
         self.memory.desk(name).working = false;
-        let Some(NodeState::Remedying { tenant, rung: current, .. }) = self.node(name).map(|node| &node.state) else {
+        let Some(NodeState::Remedying { tenant, rung: current, .. }) =
+            self.node(name).map(|node| &node.state)
+        else {
             return Ok(());
         };
         if *current != rung {
@@ -250,7 +271,9 @@ impl Turn<'_> {
             }
             Err(WorkFault::HostKeyChanged(_)) => self.hold(name, HeldReason::HostKeyChanged),
             Err(WorkFault::Release(detail)) => self.hold(name, HeldReason::ReleaseAtFault { detail }),
-            Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => self.remedy_failed(name, rung, detail),
+            Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
+                self.remedy_failed(name, rung, detail)
+            }
         }
     }
 

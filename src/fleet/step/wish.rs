@@ -7,6 +7,7 @@ use super::{
         journal::{Cause, DoomReason, HeldReason, Outcome, Record},
         name::NodeName,
         state::{Node, NodeState},
+        tell,
     },
     Turn,
 };
@@ -34,7 +35,9 @@ impl Turn<'_> {
             return Ok(Reply::NothingToDo(format!("`{name}` is paused already")));
         }
         self.record(Record::Paused { node: name.clone(), by: by.into() })?;
-        Ok(Reply::Accepted(format!("`{name}` is paused: it is watched, but not healed, until `resume {name}`")))
+        Ok(Reply::Accepted(format!(
+            "`{name}` is paused: it is watched, but not healed, until `resume {name}`"
+        )))
     }
 
     fn resume(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
@@ -58,7 +61,9 @@ impl Turn<'_> {
     fn reprovision(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
         if let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) {
             let stage = recovery.stage.word();
-            return Ok(Reply::NothingToDo(format!("`{name}` is being reprovisioned already, in stage `{stage}`")));
+            return Ok(Reply::NothingToDo(format!(
+                "`{name}` is being reprovisioned already, in stage `{stage}`"
+            )));
         }
         let permit = match self.guard().recovery(name, Wanted::ByHand) {
             Ok(permit) => permit.reason().to_owned(),
@@ -85,15 +90,20 @@ impl Turn<'_> {
         let claim = claim.map(|(attempt, instance)| (attempt.price, instance));
         match claim {
             Some((_, None)) => {
-                return Ok(Reply::Refused(format!("a create for `{name}` is not settled yet: try again in a moment")));
+                return Ok(Reply::Refused(format!(
+                    "a create for `{name}` is not settled yet: try again in a moment"
+                )));
             }
             Some((price, Some(instance))) => {
                 self.doom(instance, Some(name), DoomReason::Manual { by: by.into() }, price)?;
             }
             None => {}
         }
-        if let Some(incident) = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id) {
-            self.record(Record::IncidentClosed { incident, node: name.clone(), outcome: Outcome::Ended })?;
+        if let Some(incident) = self.node(name).and_then(|node| node.incident.clone()) {
+            let outcome = Outcome::Ended;
+            self.record(Record::IncidentClosed { incident: incident.id, node: name.clone(), outcome })?;
+            let notice = tell::closed(self.now(), name, self.fleet, &incident, outcome);
+            self.tell(notice);
         }
         self.unblock(name);
         let by: String = by.into();
