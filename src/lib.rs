@@ -10,4 +10,5 @@
 //! fleet state and awaits effects; `clock` alone reads time; `cli` alone prints; `main` alone exits.
 
 pub mod clock;
+pub mod config;
 pub mod fleet;
