@@ -23,15 +23,19 @@ pub fn changes(before: &Config, after: &Config) -> Vec<Change> {
     let find = |config: &Config, key: &str| -> Option<Explained> {
         config.explain().iter().find(|explained| explained.key == key).cloned()
     };
-    let mut keys: Vec<&str> = before.explain().iter().chain(after.explain()).map(|explained| explained.key.as_str()).collect();
+    let mut keys: Vec<&str> =
+        before.explain().iter().chain(after.explain()).map(|explained| explained.key.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
     let change = |key: &str| {
         let (old, new) = (find(before, key), find(after, key));
         let secret = |explained: &Option<Explained>| {
-            explained.as_ref().and_then(|explained| Some(explained.secret.as_ref()?.expose_secret().to_string()))
+            explained
+                .as_ref()
+                .and_then(|explained| Some(explained.secret.as_ref()?.expose_secret().to_string()))
         };
-        let value = |explained: &Option<Explained>| explained.as_ref().and_then(|explained| explained.value.clone());
+        let value =
+            |explained: &Option<Explained>| explained.as_ref().and_then(|explained| explained.value.clone());
         let same = value(&old) == value(&new) && secret(&old) == secret(&new);
         (!same).then(|| Change {
             key: key.into(),

@@ -21,14 +21,22 @@ const RESERVED: &[&str] = &["INSTANCE_ID", "PORT"];
 pub(super) fn node(reader: &mut Reader<'_>, spec: &NodeSpec, simulated: bool) {
     health(reader, &spec.health);
     rental(reader, spec, simulated);
-    let settled = spec.health.retry_interval * spec.health.success_threshold.saturating_sub(1) + spec.health.timeout;
-    for (key, deadline) in [("deadlines.probation", spec.deadlines.probation), ("deadlines.remedy", spec.deadlines.remedy)] {
+    let settled =
+        spec.health.retry_interval * spec.health.success_threshold.saturating_sub(1) + spec.health.timeout;
+    for (key, deadline) in
+        [("deadlines.probation", spec.deadlines.probation), ("deadlines.remedy", spec.deadlines.remedy)]
+    {
         let soft = spec.ladder.iter().any(|rung| *rung != Rung::Replace);
         if deadline < settled && (key == "deadlines.probation" || soft) {
-            reader.fault(key, format!(
-                "{} is shorter than the {} that {} healthy answers take: no box could ever pass",
-                duration_text(deadline), duration_text(settled), spec.health.success_threshold,
-            ));
+            reader.fault(
+                key,
+                format!(
+                    "{} is shorter than the {} that {} healthy answers take: no box could ever pass",
+                    duration_text(deadline),
+                    duration_text(settled),
+                    spec.health.success_threshold,
+                ),
+            );
         }
     }
     if spec.offers.gpus.iter().any(|gpu| gpu.trim().is_empty()) {
@@ -39,9 +47,14 @@ pub(super) fn node(reader: &mut Reader<'_>, spec: &NodeSpec, simulated: bool) {
 fn health(reader: &mut Reader<'_>, health: &HealthPolicy) {
     let HealthPolicy { interval, retry_interval, timeout, .. } = *health;
     if timeout > interval {
-        reader.fault("health.timeout", format!(
-            "{} is longer than the interval of {}: probes would overlap", duration_text(timeout), duration_text(interval),
-        ));
+        reader.fault(
+            "health.timeout",
+            format!(
+                "{} is longer than the interval of {}: probes would overlap",
+                duration_text(timeout),
+                duration_text(interval),
+            ),
+        );
     }
     if retry_interval > interval {
         reader.fault("health.retry_interval", format!(
@@ -102,18 +115,29 @@ pub(super) fn fleet(
         reader.fault("rails.fleet_hourly", "is more than `rails.fleet_daily` allows in a whole day");
     }
     if inventory.busy_interval > inventory.interval {
-        reader.fault("inventory.busy_interval", "is longer than `inventory.interval`: a busy fleet would be watched less than a quiet one");
+        reader.fault(
+            "inventory.busy_interval",
+            "is longer than `inventory.interval`: a busy fleet would be watched less than a quiet one",
+        );
     }
     if rails.inventory_fresh < inventory.interval * 2 {
-        reader.fault("rails.inventory_fresh", format!(
-            "{} is less than two of `inventory.interval`: one late list and no recovery could start",
-            duration_text(rails.inventory_fresh),
-        ));
+        reader.fault(
+            "rails.inventory_fresh",
+            format!(
+                "{} is less than two of `inventory.interval`: one late list and no recovery could start",
+                duration_text(rails.inventory_fresh),
+            ),
+        );
     }
-    for (key, cap) in [("rails.dollars_per_hour", rails.dollars_per_hour), ("rails.dollars_per_day", rails.dollars_per_day)] {
+    for (key, cap) in
+        [("rails.dollars_per_hour", rails.dollars_per_hour), ("rails.dollars_per_day", rails.dollars_per_day)]
+    {
         let dearest = nodes.values().map(|spec| spec.offers.price_cap).max().unwrap_or_default();
         if cap.is_some_and(|cap| cap < dearest) {
-            reader.fault(key, format!("is below `offers.price_cap` of {dearest}: it could forbid the very first box"));
+            reader.fault(
+                key,
+                format!("is below `offers.price_cap` of {dearest}: it could forbid the very first box"),
+            );
         }
     }
     if let (Some(hour), Some(day)) = (rails.dollars_per_hour, rails.dollars_per_day)
@@ -130,10 +154,16 @@ fn real_provider(reader: &mut Reader<'_>, inventory: &InventoryPolicy) {
     let (lists, span) = REAL_SETTLE;
     let why = "an ambiguous create could be given up while it is still on its way, and a second box rented";
     if inventory.settle_lists < lists {
-        reader.fault("inventory.settle_lists", format!("{} is less than {lists}: {why}", inventory.settle_lists));
+        reader.fault(
+            "inventory.settle_lists",
+            format!("{} is less than {lists}: {why}", inventory.settle_lists),
+        );
     }
     if inventory.settle < span {
-        reader.fault("inventory.settle", format!("{} is less than {}: {why}", duration_text(inventory.settle), duration_text(span)));
+        reader.fault(
+            "inventory.settle",
+            format!("{} is less than {}: {why}", duration_text(inventory.settle), duration_text(span)),
+        );
     }
     if inventory.gone_lists < 2 {
         reader.fault("inventory.gone_lists", "one list is no proof: the provider's list lags behind");

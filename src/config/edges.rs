@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{
-    Artifact, Deploy, Log, Need, Provider, Schedule, Ssh, check, fault::Place, keys, kind::shown, node::expand,
-    reader::Reader, secret,
+    Artifact, Deploy, Log, Need, Provider, Schedule, Ssh, check, fault::Place, keys, kind::shown,
+    node::expand, reader::Reader, secret,
 };
 
 /// What the process was started with, as far as it matters here.
@@ -40,7 +40,10 @@ impl Surroundings<'_> {
         for name in [key.name, &nested] {
             match (self.secrets.find(name), &found) {
                 (Ok(Some(_)), Some(_)) => {
-                    reader.faults.push(super::fault::Fault::new(path, format!("set twice: as `{}` and as `{nested}`", key.name)));
+                    reader.faults.push(super::fault::Fault::new(
+                        path,
+                        format!("set twice: as `{}` and as `{nested}`", key.name),
+                    ));
                 }
                 (Ok(Some(secret)), None) => found = Some(secret),
                 (Ok(None), _) => {}
@@ -55,7 +58,10 @@ impl Surroundings<'_> {
     /// A secret that a key refers to by name.
     fn named(&self, reader: &mut Reader<'_>, name: &str) -> Result<Option<SecretString>, String> {
         if !secret::is_name(name) {
-            return Err("takes the NAME of a secret in capitals, such as `JWT_SECRET`, never the secret itself".into());
+            return Err(
+                "takes the NAME of a secret in capitals, such as `JWT_SECRET`, never the secret itself"
+                    .into(),
+            );
         }
         match self.secrets.find(name) {
             Ok(Some(found)) => {
@@ -63,7 +69,9 @@ impl Surroundings<'_> {
                 Ok(Some(found.value))
             }
             Ok(None) if self.need == Need::Talk => Ok(None),
-            Ok(None) => Err(format!("the secret `{name}` is set nowhere: neither {name}, {name}_FILE nor a credential")),
+            Ok(None) => Err(format!(
+                "the secret `{name}` is set nowhere: neither {name}, {name}_FILE nor a credential"
+            )),
             Err(fault) => {
                 reader.faults.push(fault);
                 Ok(None)
@@ -88,7 +96,12 @@ fn explain_secret(reader: &mut Reader<'_>, path: &str, value: Option<&SecretStri
 pub(super) fn base_url(reader: &mut Reader<'_>) -> (Option<Url>, bool) {
     let text = reader.text("provider.base_url").unwrap_or_default();
     match check::url(&text, &["https"]) {
-        Ok(url) if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() => {
+        Ok(url)
+            if url.query().is_some()
+                || url.fragment().is_some()
+                || !url.username().is_empty()
+                || url.password().is_some() =>
+        {
             reader.fault("provider.base_url", "must hold neither user, query nor fragment");
             (None, false)
         }
@@ -103,14 +116,23 @@ pub(super) fn base_url(reader: &mut Reader<'_>) -> (Option<Url>, bool) {
     }
 }
 
-pub(super) fn provider(reader: &mut Reader<'_>, around: &Surroundings<'_>, base_url: Option<Url>, simulated: bool) -> Option<Provider> {
+pub(super) fn provider(
+    reader: &mut Reader<'_>,
+    around: &Surroundings<'_>,
+    base_url: Option<Url>,
+    simulated: bool,
+) -> Option<Provider> {
     let api_key = around.secret(reader, "provider.api_key");
     match &api_key {
         Some(key) if !secret::is_token(key) => {
-            reader.fault("provider.api_key", "the key in VAST_API_KEY holds spaces or characters that no Vast.ai key has");
+            reader.fault(
+                "provider.api_key",
+                "the key in VAST_API_KEY holds spaces or characters that no Vast.ai key has",
+            );
         }
         None if around.need == Need::Run => {
-            let hint = "set VAST_API_KEY in `.env`, or VAST_API_KEY_FILE, or the systemd credential `vast_api_key`";
+            let hint =
+                "set VAST_API_KEY in `.env`, or VAST_API_KEY_FILE, or the systemd credential `vast_api_key`";
             reader.fault_hint("provider.api_key", "is missing", hint);
         }
         _ => {}
@@ -124,7 +146,10 @@ pub(super) fn provider(reader: &mut Reader<'_>, around: &Surroundings<'_>, base_
 }
 
 pub(super) fn ssh(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Ssh {
-    let credential = around.path("CREDENTIALS_DIRECTORY").map(|directory| directory.join("ssh_key")).filter(|path| path.exists());
+    let credential = around
+        .path("CREDENTIALS_DIRECTORY")
+        .map(|directory| directory.join("ssh_key"))
+        .filter(|path| path.exists());
     let written = reader.text("ssh.key_file").unwrap_or_default();
     let key_file = match credential {
         Some(path) if !reader.is_set("ssh.key_file") => path,
@@ -141,9 +166,18 @@ pub(super) fn ssh(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Ssh {
     let connect_timeout = reader.duration("ssh.connect_timeout");
     let connect_budget = reader.duration("ssh.connect_budget");
     if connect_timeout > connect_budget {
-        reader.fault("ssh.connect_timeout", "is longer than `ssh.connect_budget`: not even one attempt could end");
+        reader.fault(
+            "ssh.connect_timeout",
+            "is longer than `ssh.connect_budget`: not even one attempt could end",
+        );
     }
-    Ssh { key_file, user, connect_timeout, connect_budget, alive_interval: reader.duration("ssh.alive_interval") }
+    Ssh {
+        key_file,
+        user,
+        connect_timeout,
+        connect_budget,
+        alive_interval: reader.duration("ssh.alive_interval"),
+    }
 }
 
 /// ssh itself refuses such a key only at the first connection, when a box is already rented.
@@ -151,10 +185,14 @@ fn private_key(reader: &mut Reader<'_>, path: &Path) {
     let path_shown = path.display();
     match std::fs::metadata(path) {
         Err(error) => {
-            let hint = format!("make one with `ssh-keygen -t ed25519 -f {path_shown}` and add {path_shown}.pub to your Vast.ai account");
+            let hint = format!(
+                "make one with `ssh-keygen -t ed25519 -f {path_shown}` and add {path_shown}.pub to your Vast.ai account"
+            );
             reader.fault_hint("ssh.key_file", format!("{path_shown}: {error}"), hint);
         }
-        Ok(metadata) if !metadata.is_file() => reader.fault("ssh.key_file", format!("{path_shown} is not a file")),
+        Ok(metadata) if !metadata.is_file() => {
+            reader.fault("ssh.key_file", format!("{path_shown} is not a file"))
+        }
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
             let message = format!("{path_shown} is open to others, and ssh refuses such a key");
             reader.fault_hint("ssh.key_file", message, format!("chmod 600 {path_shown}"));
@@ -169,7 +207,8 @@ pub(super) fn deploy(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Depl
     check::environment(reader, "deploy.env", &env);
     let secret_names = reader.texts("deploy.secrets").unwrap_or_default();
     let admin_code = around.secret(reader, "deploy.admin_code");
-    let mut server: BTreeMap<String, SecretString> = env.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let mut server: BTreeMap<String, SecretString> =
+        env.into_iter().map(|(name, value)| (name, value.into())).collect();
     if let Some(code) = &admin_code {
         server.insert("ADMIN_CODE".into(), code.clone());
     }
@@ -204,7 +243,10 @@ fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
     let workspace = expand(&reader.text("deploy.workspace").unwrap_or_default(), around.home());
     let package = reader.text("deploy.package").unwrap_or_default();
     let target = reader.text("deploy.target");
-    let plain = |text: &str| !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let plain = |text: &str| {
+        !text.starts_with('-')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    };
     if package.is_empty() || !plain(&package) {
         reader.fault("deploy.package", "is not a package's name");
     }
@@ -254,13 +296,19 @@ pub(super) fn http(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Optio
     match text.parse::<SocketAddr>() {
         Ok(address) => {
             if !address.ip().is_loopback() {
-                warnings.push(format!("http.listen {address} serves the page to everybody who can reach it, without a password"));
+                warnings.push(format!(
+                    "http.listen {address} serves the page to everybody who can reach it, without a password"
+                ));
             }
             Some(address)
         }
         Err(_) => {
             let hint = "write an address and a port, such as `127.0.0.1:9310`, or `off`";
-            reader.fault_hint("http.listen", format!("`{}` is not an address to listen on", shown(&text)), hint);
+            reader.fault_hint(
+                "http.listen",
+                format!("`{}` is not an address to listen on", shown(&text)),
+                hint,
+            );
             None
         }
     }
@@ -274,22 +322,36 @@ pub(super) fn places(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> (Pat
     let state_dir = match reader.text("keeper.state_dir") {
         Some(written) => expand(&written, around.home()),
         // systemd separates several directories by colons; the first is ours.
-        None => match around.environment.get("STATE_DIRECTORY").and_then(|list| list.split(':').next()).filter(|path| !path.is_empty()) {
+        None => match around
+            .environment
+            .get("STATE_DIRECTORY")
+            .and_then(|list| list.split(':').next())
+            .filter(|path| !path.is_empty())
+        {
             Some(path) => path.into(),
             None => match (around.path("XDG_STATE_HOME"), around.home()) {
                 (Some(state), _) => state.join("vast-keeper"),
                 (None, Some(home)) => home.join(".local/state/vast-keeper"),
                 (None, None) => {
-                    reader.fault_hint("keeper.state_dir", "cannot be derived without `$HOME`", "set `keeper.state_dir`");
+                    reader.fault_hint(
+                        "keeper.state_dir",
+                        "cannot be derived without `$HOME`",
+                        "set `keeper.state_dir`",
+                    );
                     PathBuf::new()
                 }
             },
         },
     };
-    let socket = reader.text("keeper.control_socket").map_or_else(|| state_dir.join("control.sock"), |written| expand(&written, around.home()));
+    let socket = reader
+        .text("keeper.control_socket")
+        .map_or_else(|| state_dir.join("control.sock"), |written| expand(&written, around.home()));
     let length = socket.as_os_str().len();
     if length > LONGEST_SOCKET {
-        let message = format!("{} has {length} bytes, more than the {LONGEST_SOCKET} of a Unix socket", socket.display());
+        let message = format!(
+            "{} has {length} bytes, more than the {LONGEST_SOCKET} of a Unix socket",
+            socket.display()
+        );
         reader.fault_hint("keeper.control_socket", message, "set `keeper.control_socket` to a shorter path");
     }
     (state_dir, socket)
@@ -298,7 +360,8 @@ pub(super) fn places(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> (Pat
 pub(super) fn log(reader: &mut Reader<'_>) -> Log {
     let level = reader.text("log.level").unwrap_or_default();
     if level.parse::<tracing_subscriber::filter::Targets>().is_err() || level.is_empty() {
-        let hint = "write error, warn, info, debug, trace or off, also per module: `info,vast_keeper::probe=trace`";
+        let hint =
+            "write error, warn, info, debug, trace or off, also per module: `info,vast_keeper::probe=trace`";
         reader.fault_hint("log.level", format!("`{}` is not a filter", shown(&level)), hint);
     }
     Log { level, json: reader.flag("log.json") }
@@ -306,6 +369,10 @@ pub(super) fn log(reader: &mut Reader<'_>) -> Log {
 
 /// Every secret in use, for the second net of the logs.
 pub(super) fn secret_values(reader: &Reader<'_>) -> Vec<SecretString> {
-    let secrets: BTreeSet<&str> = reader.explained.values().filter_map(|explained| Some(explained.secret.as_ref()?.expose_secret())).collect();
+    let secrets: BTreeSet<&str> = reader
+        .explained
+        .values()
+        .filter_map(|explained| Some(explained.secret.as_ref()?.expose_secret()))
+        .collect();
     secrets.into_iter().map(SecretString::from).collect()
 }

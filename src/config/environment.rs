@@ -27,9 +27,21 @@ pub const PROCESS_VARIABLES: &[&str] = &["KEEPER_CONFIG", "KEEPER_PROFILE", "KEE
 /// Variables of the original keeper that have no meaning here, and what to do instead; a value that asked for nothing
 /// else than what this keeper does anyway is let pass.
 const FOREIGN: &[(&str, &str, &str)] = &[
-    ("KEEPER_HEALTH_CHECK_ENABLED", "true", "set `fleet.observe_only` (KEEPER__FLEET__OBSERVE_ONLY=true) to change nothing"),
-    ("KEEPER_HEALTH_CHECK_URL", "", "each box is asked at its own address; set `health.path` for another path"),
-    ("KEEPER_PRUNE_EXTRA_INSTANCES", "false", "only instances that this keeper rented and condemned are ever destroyed"),
+    (
+        "KEEPER_HEALTH_CHECK_ENABLED",
+        "true",
+        "set `fleet.observe_only` (KEEPER__FLEET__OBSERVE_ONLY=true) to change nothing",
+    ),
+    (
+        "KEEPER_HEALTH_CHECK_URL",
+        "",
+        "each box is asked at its own address; set `health.path` for another path",
+    ),
+    (
+        "KEEPER_PRUNE_EXTRA_INSTANCES",
+        "false",
+        "only instances that this keeper rented and condemned are ever destroyed",
+    ),
     ("VAST_TARGET_INSTANCE_ID", "", "the keeper knows its instances by their label"),
     ("VAST_TARGET_SSH_HOST", "", "the keeper knows its instances by their label"),
     ("VAST_TARGET_SSH_PORT", "", "the keeper knows its instances by their label"),
@@ -60,7 +72,11 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
                 let next = lines.next().map(|(index, _)| index + 1);
                 let place = Place { origin: origin.clone(), line: next, variable: None };
                 let hint = "write NAME=value; quote a value with spaces, `#` or `$` in single quotes";
-                faults.push(Fault::new("", "an assignment from this line on cannot be read").at(Some(place)).hint(hint));
+                faults.push(
+                    Fault::new("", "an assignment from this line on cannot be read")
+                        .at(Some(place))
+                        .hint(hint),
+                );
                 break;
             }
         };
@@ -90,7 +106,8 @@ pub(super) struct Reading {
 
 /// Turns variables into a layer. `ours` is true of a file that is written for this program.
 pub(super) fn layer(variables: &Variables, ours: bool) -> Reading {
-    let mut reading = Reading { layer: Layer::new(variables.origin.clone()), faults: Vec::new(), warnings: Vec::new() };
+    let mut reading =
+        Reading { layer: Layer::new(variables.origin.clone()), faults: Vec::new(), warnings: Vec::new() };
     for name in variables.values.keys() {
         if let Some((value, place)) = variables.get(name) {
             reading.take(name, value, place, ours);
@@ -144,9 +161,14 @@ impl Reading {
             self.take_nested(name, nested, value, place);
         } else if let Some(near) = suggest::variable(name) {
             if ours {
-                self.faults.push(Fault::new("", "no such variable").at(Some(place)).hint(format!("did you mean `{near}`?")));
+                self.faults.push(
+                    Fault::new("", "no such variable")
+                        .at(Some(place))
+                        .hint(format!("did you mean `{near}`?")),
+                );
             } else {
-                self.warnings.push(format!("{name} in the environment means nothing here; did you mean `{near}`?"));
+                self.warnings
+                    .push(format!("{name} in the environment means nothing here; did you mean `{near}`?"));
             }
         }
     }
@@ -163,7 +185,9 @@ impl Reading {
         if let Some((key, inner)) = table {
             return self.set_in_table(key, inner, value, place);
         }
-        let list = ["group", "alerts.sink"].into_iter().find(|list| path.split('.').take(2).any(|part| list.ends_with(part)) && path.starts_with(list));
+        let list = ["group", "alerts.sink"]
+            .into_iter()
+            .find(|list| path.split('.').take(2).any(|part| list.ends_with(part)) && path.starts_with(list));
         let fault = Fault::new("", "no such variable").at(Some(place));
         self.faults.push(match (list, suggest::path(&path)) {
             (Some(list), _) => fault.hint(format!("`[[{list}]]` can be given in a TOML file only")),
@@ -216,7 +240,8 @@ fn value_of(key: &Key, value: &str) -> Value {
         let array = ["[\"", "['", "[]"].iter().any(|start| trimmed.starts_with(start));
         let parsed = array.then(|| trimmed.parse::<toml_edit::Value>().ok()).flatten();
         if let Some(toml_edit::Value::Array(array)) = parsed {
-            let texts: Option<Vec<Value>> = array.iter().map(|text| text.as_str().map(|text| Value::from(text.to_string()))).collect();
+            let texts: Option<Vec<Value>> =
+                array.iter().map(|text| text.as_str().map(|text| Value::from(text.to_string()))).collect();
             if let Some(texts) = texts {
                 return Value::from(texts);
             }

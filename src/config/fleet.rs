@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{check, kind::{Parsed, shown}, node, reader::Reader};
+use super::{
+    check,
+    kind::{Parsed, shown},
+    node,
+    reader::Reader,
+};
 use crate::fleet::{
     name::{FleetName, MachineId, NodeName},
     policy::{InventoryPolicy, NodeSpec, Policy, Rails},
@@ -15,9 +20,13 @@ const MOST_NODES: usize = 10_000;
 pub(super) fn policy(reader: &mut Reader<'_>, simulated: bool) -> Option<Policy> {
     let fleet = name(reader);
     let base = Arc::new(node::spec(reader, simulated));
-    let nodes = if reader.groups() == 0 { plain_nodes(reader, &base) } else { grouped_nodes(reader, simulated) };
+    let nodes =
+        if reader.groups() == 0 { plain_nodes(reader, &base) } else { grouped_nodes(reader, simulated) };
     if nodes.len() > MOST_NODES {
-        reader.fault("fleet.nodes", format!("{} nodes are more than the {MOST_NODES} of one keeper", nodes.len()));
+        reader.fault(
+            "fleet.nodes",
+            format!("{} nodes are more than the {MOST_NODES} of one keeper", nodes.len()),
+        );
     }
     let observe_only = reader.flag("fleet.observe_only");
     let rails = rails(reader);
@@ -60,7 +69,11 @@ fn grouped_nodes(reader: &mut Reader<'_>, simulated: bool) -> Nodes {
         // Both are read all the same, so that `config show` lists them.
         let _ = (reader.count("fleet.nodes"), reader.text("fleet.node_name"));
         if reader.is_set(key) {
-            reader.fault_hint(key, "means nothing beside a `[[group]]`", "give the group a `count` or `names` instead");
+            reader.fault_hint(
+                key,
+                "means nothing beside a `[[group]]`",
+                "give the group a `count` or `names` instead",
+            );
         }
     }
     let mut nodes = Nodes::new();
@@ -114,7 +127,8 @@ fn group_names(reader: &mut Reader<'_>, index: usize) -> Vec<String> {
 
 fn group_fault(reader: &mut Reader<'_>, index: usize, message: impl Into<String>) {
     let table = reader.group_table(index);
-    let field = ["names", "name", "count"].into_iter().find(|field| table.contains_key(*field)).unwrap_or("name");
+    let field =
+        ["names", "name", "count"].into_iter().find(|field| table.contains_key(*field)).unwrap_or("name");
     reader.field_fault("group", index, &table, field, message);
 }
 
@@ -162,7 +176,9 @@ fn excluded_machines(reader: &mut Reader<'_>) -> Vec<MachineId> {
     for text in reader.texts("rails.excluded_machines").unwrap_or_default() {
         match text.parse() {
             Ok(number) => machines.push(MachineId(number)),
-            Err(_) => reader.fault("rails.excluded_machines", format!("`{}` is not a machine id", shown(&text))),
+            Err(_) => {
+                reader.fault("rails.excluded_machines", format!("`{}` is not a machine id", shown(&text)))
+            }
         }
     }
     machines

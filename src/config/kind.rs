@@ -104,7 +104,9 @@ impl Kind {
             Self::Number { min, max } => within(number_of(value)?, min, max).map(Parsed::Number),
             Self::Dollars { min, max } => {
                 let dollars = within(number_of(value)?, min, max)?;
-                Money::from_dollars(dollars).map(Parsed::Dollars).ok_or_else(|| "not an amount of dollars".into())
+                Money::from_dollars(dollars)
+                    .map(Parsed::Dollars)
+                    .ok_or_else(|| "not an amount of dollars".into())
             }
             Self::Flag => flag_of(value).map(Parsed::Flag),
             Self::Text { max } => {
@@ -141,7 +143,9 @@ impl Kind {
             Self::Text { .. } => "text".into(),
             Self::Choice(words) => quoted(words),
             Self::Texts { separator: ',' } => "list of texts".into(),
-            Self::Texts { separator } => format!("list of texts, separated by `{separator}` in the environment"),
+            Self::Texts { separator } => {
+                format!("list of texts, separated by `{separator}` in the environment")
+            }
             Self::Table => "table of texts".into(),
         }
     }
@@ -160,7 +164,8 @@ impl Parsed {
             Self::Text(text) => format!("{text:?}"),
             Self::Texts(texts) => format!("{texts:?}"),
             Self::Table(table) => {
-                let pairs: Vec<String> = table.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+                let pairs: Vec<String> =
+                    table.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
                 if pairs.is_empty() { "{}".into() } else { format!("{{ {} }}", pairs.join(", ")) }
             }
         }
@@ -274,8 +279,12 @@ fn table_of(value: &Value) -> Result<BTreeMap<String, String>, String> {
         return Err(format!("{} is not a table", kind_word(value)));
     };
     let pair = |(name, value): (&String, &Value)| match value {
-        Value::Num(..) | Value::Bool(..) => Err(format!("the value of `{}` must be a text in quotes", shown(name))),
-        other => text_of(other).map(|text| (name.clone(), text)).map_err(|why| format!("`{}`: {why}", shown(name))),
+        Value::Num(..) | Value::Bool(..) => {
+            Err(format!("the value of `{}` must be a text in quotes", shown(name)))
+        }
+        other => {
+            text_of(other).map(|text| (name.clone(), text)).map_err(|why| format!("`{}`: {why}", shown(name)))
+        }
     };
     entries.iter().map(pair).collect()
 }
@@ -341,7 +350,9 @@ mod tests {
 
     #[test]
     fn durations_carry_a_unit() {
-        for (text, ms) in [("60s", 60_000), ("1500ms", 1_500), ("1h30m", 5_400_000), ("0.5s", 500), ("2d", 172_800_000)] {
+        for (text, ms) in
+            [("60s", 60_000), ("1500ms", 1_500), ("1h30m", 5_400_000), ("0.5s", 500), ("2d", 172_800_000)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "60", "s", "60 s60", "-5s", "5 parsecs", "1e9s", "99999999999999999d", "5s,"] {
@@ -355,7 +366,14 @@ mod tests {
         let kind = Kind::Count { min: 1, max: 100 };
         assert_eq!(kind.parse(&Value::from(7)), Ok(Parsed::Count(7)));
         assert_eq!(kind.parse(&Value::from(" 7 ")), Ok(Parsed::Count(7)));
-        for wrong in [Value::from(0), Value::from(101), Value::from(-1), Value::from(1.5), Value::from("x"), Value::from(true)] {
+        for wrong in [
+            Value::from(0),
+            Value::from(101),
+            Value::from(-1),
+            Value::from(1.5),
+            Value::from("x"),
+            Value::from(true),
+        ] {
             assert!(kind.parse(&wrong).is_err(), "{wrong:?}");
         }
     }

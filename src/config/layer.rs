@@ -131,7 +131,9 @@ impl Settings {
     pub fn place_of(&self, value: &Value, path: &str) -> Place {
         let layer = self.figment.get_metadata(value.tag()).and_then(|metadata| self.layer(&metadata.name));
         // A table is the union of several layers and belongs to none of them: the highest that has it is named.
-        let layer = layer.filter(|layer| layer.holds(path)).or_else(|| self.layers.iter().rev().find(|layer| layer.holds(path)));
+        let layer = layer
+            .filter(|layer| layer.holds(path))
+            .or_else(|| self.layers.iter().rev().find(|layer| layer.holds(path)));
         layer.map_or_else(|| Place::origin("built-in"), |layer| layer.place(path))
     }
 

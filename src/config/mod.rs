@@ -260,15 +260,23 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     let dotenv = dotenv(sources, &mut faults, &mut warnings);
     let environment = Variables {
         origin: "environment".into(),
-        values: sources.environment.iter().map(|(name, value)| (name.clone(), (value.clone(), None))).collect(),
+        values: sources
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), (value.clone(), None)))
+            .collect(),
     };
     let profile = sources.profile.clone().or_else(|| {
-        [&environment, &dotenv].into_iter().find_map(|variables| variables.get("KEEPER_PROFILE").map(|(name, _)| name.into()))
+        [&environment, &dotenv]
+            .into_iter()
+            .find_map(|variables| variables.get("KEEPER_PROFILE").map(|(name, _)| name.into()))
     });
     let mut layers = files(sources, profile.as_deref(), &mut faults);
-    for Reading { layer, faults: more, warnings: odd } in
-        [environment::layer(&dotenv, true), environment::layer(&environment, false), environment::flags(&sources.flags)]
-    {
+    for Reading { layer, faults: more, warnings: odd } in [
+        environment::layer(&dotenv, true),
+        environment::layer(&environment, false),
+        environment::flags(&sources.flags),
+    ] {
         layers.push(layer);
         faults.extend(more);
         warnings.extend(odd);
@@ -329,7 +337,8 @@ fn files(sources: &Sources, profile: Option<&str>, faults: &mut Vec<Fault>) -> V
 
 fn profile_file(folder: &Path, name: &str, faults: &mut Vec<Fault>) -> Option<PathBuf> {
     let path = folder.join(format!("{name}.toml"));
-    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let plain =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if plain && path.is_file() {
         return Some(path);
     }
@@ -350,19 +359,31 @@ fn unknown_keys(layer: &Layer, faults: &mut Vec<Fault>) {
 
 /// Whether a path is a key, part of one, or a table on the way to one.
 fn is_known(path: &str) -> bool {
-    let leads_to = |known: &str, path: &str| known == path || known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+    let leads_to = |known: &str, path: &str| {
+        known == path || known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+    };
     let (list, inner) = suggest::split_list(path);
     let Some(list) = list else {
-        let list = ["group", "alerts.sink"].into_iter().any(|list| leads_to(list, path.split('[').next().unwrap_or_default()));
-        return list || keys::find_in_table(path).is_some() || keys::all().any(|key| leads_to(key.path, path));
+        let list = ["group", "alerts.sink"]
+            .into_iter()
+            .any(|list| leads_to(list, path.split('[').next().unwrap_or_default()));
+        return list
+            || keys::find_in_table(path).is_some()
+            || keys::all().any(|key| leads_to(key.path, path));
     };
     let field = keys::FIELDS.iter().any(|field| field.list == list && field.name == inner);
     let table = keys::find_in_table(inner).is_some_and(|(key, _)| key.per_group);
-    let grouped = list == "group" && (table || keys::all().any(|key| key.per_group && leads_to(key.path, inner)));
+    let grouped =
+        list == "group" && (table || keys::all().any(|key| key.per_group && leads_to(key.path, inner)));
     field || grouped
 }
 
-fn read(reader: &mut Reader<'_>, around: &Surroundings<'_>, profile: Option<String>, mut warnings: Vec<String>) -> Option<Config> {
+fn read(
+    reader: &mut Reader<'_>,
+    around: &Surroundings<'_>,
+    profile: Option<String>,
+    mut warnings: Vec<String>,
+) -> Option<Config> {
     let (base_url, simulated) = edges::base_url(reader);
     let policy = fleet::policy(reader, simulated);
     let provider = edges::provider(reader, around, base_url, simulated);

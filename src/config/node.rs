@@ -92,7 +92,8 @@ fn ladder(reader: &mut Reader<'_>) -> Vec<Rung> {
 fn offers(reader: &mut Reader<'_>) -> OfferPolicy {
     let fallback = OfferPolicy::default();
     let order = reader.words("offers.order", RANK_KEYS);
-    let repeated = (1..order.len()).any(|index| order.get(..index).is_some_and(|before| before.contains(&order[index])));
+    let repeated =
+        (1..order.len()).any(|index| order.get(..index).is_some_and(|before| before.contains(&order[index])));
     if repeated || order.is_empty() {
         reader.fault("offers.order", "must name at least one ranking key, and each at most once");
     }

@@ -81,7 +81,8 @@ impl<'a> Reader<'a> {
 
     /// Records a value for `config show`.
     pub fn explain(&mut self, path: &str, value: Option<String>, place: Place, restart: bool) {
-        let explained = Explained { key: path.into(), value, source: place, needs_restart: restart, secret: None };
+        let explained =
+            Explained { key: path.into(), value, source: place, needs_restart: restart, secret: None };
         self.explained.insert(path.into(), explained);
     }
 
@@ -161,7 +162,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A field of one table of a list, such as `group[1].count`.
-    pub fn field(&mut self, list: &'static str, index: usize, table: &Dict, name: &'static str) -> Option<Parsed> {
+    pub fn field(
+        &mut self,
+        list: &'static str,
+        index: usize,
+        table: &Dict,
+        name: &'static str,
+    ) -> Option<Parsed> {
         let field = keys::FIELDS.iter().find(|field| field.list == list && field.name == name)?;
         let value = table.get(name)?;
         let path = format!("{list}[{index}].{name}");
@@ -179,7 +186,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A fault of a field.
-    pub fn field_fault(&mut self, list: &str, index: usize, table: &Dict, name: &str, message: impl Into<String>) {
+    pub fn field_fault(
+        &mut self,
+        list: &str,
+        index: usize,
+        table: &Dict,
+        name: &str,
+        message: impl Into<String>,
+    ) {
         let path = format!("{list}[{index}].{name}");
         let whole = Value::from(table.clone());
         let place = self.settings.place_of(table.get(name).unwrap_or(&whole), &path);
@@ -206,4 +220,3 @@ fn find_in<'d>(dict: &'d Dict, path: &str) -> Option<&'d Value> {
         },
     }
 }
-

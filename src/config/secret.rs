@@ -56,14 +56,17 @@ impl Secrets<'_> {
         for source in &self.sources {
             match (source.get(name), source.get(&file_name)) {
                 (Some(_), Some((_, place))) => {
-                    return Err(Fault::new(name, format!("set twice: as `{name}` and as `{file_name}`")).at(Some(place)));
+                    return Err(Fault::new(name, format!("set twice: as `{name}` and as `{file_name}`"))
+                        .at(Some(place)));
                 }
                 (Some((value, place)), None) => {
                     let value = check(name, value).map_err(|fault| fault.at(Some(place.clone())))?;
                     return Ok(Some(Found { value, place }));
                 }
                 (None, Some((path, place))) => {
-                    return from_file(name, Path::new(path)).map(|value| Some(Found { value, place: place.clone() })).map_err(|fault| fault.at(Some(place)));
+                    return from_file(name, Path::new(path))
+                        .map(|value| Some(Found { value, place: place.clone() }))
+                        .map_err(|fault| fault.at(Some(place)));
                 }
                 (None, None) => {}
             }
@@ -79,7 +82,9 @@ impl Secrets<'_> {
             return Ok(None);
         }
         let place = Place::origin(format!("credential {}", name.to_ascii_lowercase()));
-        from_file(name, &path).map(|value| Some(Found { value, place: place.clone() })).map_err(|fault| fault.at(Some(place)))
+        from_file(name, &path)
+            .map(|value| Some(Found { value, place: place.clone() }))
+            .map_err(|fault| fault.at(Some(place)))
     }
 }
 

@@ -16,12 +16,25 @@ use crate::fleet::notice::{Severity, Topic};
 
 /// The topics' words.
 const TOPICS: &[&str] = &[
-    "incident-opened", "incident-closed", "held", "blocked", "provider", "stray", "maintenance", "breaker", "keeper",
-    "digest", "deploy",
+    "incident-opened",
+    "incident-closed",
+    "held",
+    "blocked",
+    "provider",
+    "stray",
+    "maintenance",
+    "breaker",
+    "keeper",
+    "digest",
+    "deploy",
 ];
 
 /// All sinks, in the order of the configuration.
-pub(super) fn sinks(reader: &mut Reader<'_>, around: &Surroundings<'_>, warnings: &mut Vec<String>) -> Vec<SinkConfig> {
+pub(super) fn sinks(
+    reader: &mut Reader<'_>,
+    around: &Surroundings<'_>,
+    warnings: &mut Vec<String>,
+) -> Vec<SinkConfig> {
     let least = reader.text("alerts.min_severity").and_then(|text| word(&text)).unwrap_or(Severity::Info);
     let mut sinks = built_in(reader, around, least);
     let tables = reader.settings.tables("alerts.sink").unwrap_or_else(|place| {
@@ -33,7 +46,13 @@ pub(super) fn sinks(reader: &mut Reader<'_>, around: &Surroundings<'_>, warnings
         let sink = named(reader, around, index, table, least);
         if let Some(sink) = sink {
             if sinks.iter().any(|other| other.name == sink.name) {
-                reader.field_fault("alerts.sink", index, table, "name", format!("the sink `{}` is there already", shown(&sink.name)));
+                reader.field_fault(
+                    "alerts.sink",
+                    index,
+                    table,
+                    "name",
+                    format!("the sink `{}` is there already", shown(&sink.name)),
+                );
             }
             sinks.push(sink);
         }
@@ -57,8 +76,16 @@ fn built_in(reader: &mut Reader<'_>, around: &Surroundings<'_>, min_severity: Se
         match check::url(secret.expose_secret(), &["https"]) {
             Ok(url) => {
                 let kind = kind.unwrap_or_else(|| kind_of(&url));
-                let signing_key = signing_key.clone().filter(|_| kind == SinkKind::Webhook && name == "webhook");
-                sinks.push(SinkConfig { name: name.into(), kind, url: secret, signing_key, min_severity, topics: BTreeSet::new() });
+                let signing_key =
+                    signing_key.clone().filter(|_| kind == SinkKind::Webhook && name == "webhook");
+                sinks.push(SinkConfig {
+                    name: name.into(),
+                    kind,
+                    url: secret,
+                    signing_key,
+                    min_severity,
+                    topics: BTreeSet::new(),
+                });
             }
             Err(why) => secret_fault(reader, path, why),
         }
@@ -76,12 +103,20 @@ fn secret_fault(reader: &mut Reader<'_>, path: &str, why: String) {
 fn kind_of(url: &Url) -> SinkKind {
     match url.host_str() {
         Some("hooks.slack.com" | "hooks.slack-gov.com") => SinkKind::Slack,
-        Some("discord.com" | "discordapp.com" | "canary.discord.com" | "ptb.discord.com") => SinkKind::Discord,
+        Some("discord.com" | "discordapp.com" | "canary.discord.com" | "ptb.discord.com") => {
+            SinkKind::Discord
+        }
         _ => SinkKind::Webhook,
     }
 }
 
-fn named(reader: &mut Reader<'_>, around: &Surroundings<'_>, index: usize, table: &Dict, least: Severity) -> Option<SinkConfig> {
+fn named(
+    reader: &mut Reader<'_>,
+    around: &Surroundings<'_>,
+    index: usize,
+    table: &Dict,
+    least: Severity,
+) -> Option<SinkConfig> {
     const LIST: &str = "alerts.sink";
     let text = |reader: &mut Reader<'_>, field| match reader.field(LIST, index, table, field) {
         Some(Parsed::Text(text)) if !text.is_empty() => Some(text),

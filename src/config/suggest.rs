@@ -11,11 +11,16 @@ pub(super) fn path(unknown: &str) -> Option<String> {
     let (list, inner) = split_list(&lower);
     let known: Vec<String> = match list {
         Some(list) => {
-            let fields = keys::FIELDS.iter().filter(|field| field.list == list).map(|field| field.name.to_string());
-            let grouped = keys::all().filter(|key| list == "group" && key.per_group).map(|key| key.path.to_string());
+            let fields =
+                keys::FIELDS.iter().filter(|field| field.list == list).map(|field| field.name.to_string());
+            let grouped =
+                keys::all().filter(|key| list == "group" && key.per_group).map(|key| key.path.to_string());
             fields.chain(grouped).collect()
         }
-        None => keys::all().map(|key| key.path.to_string()).chain(keys::SECRETS.iter().map(|key| key.path.to_string())).collect(),
+        None => keys::all()
+            .map(|key| key.path.to_string())
+            .chain(keys::SECRETS.iter().map(|key| key.path.to_string()))
+            .collect(),
     };
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_string();
     let near = known
@@ -43,7 +48,10 @@ pub(super) fn path(unknown: &str) -> Option<String> {
 /// `group[0].healt.interval` as the list `group` and the path within.
 pub(super) fn split_list(path: &str) -> (Option<&'static str>, &str) {
     for list in ["group", "alerts.sink"] {
-        let inner = path.strip_prefix(list).and_then(|rest| rest.strip_prefix('[')).and_then(|rest| rest.split_once("]."));
+        let inner = path
+            .strip_prefix(list)
+            .and_then(|rest| rest.strip_prefix('['))
+            .and_then(|rest| rest.split_once("]."));
         if let Some((_, inner)) = inner {
             return (Some(list), inner);
         }
@@ -54,7 +62,9 @@ pub(super) fn split_list(path: &str) -> (Option<&'static str>, &str) {
 /// The known variable that a name is a slip of the pen away from.
 pub(super) fn variable(unknown: &str) -> Option<&'static str> {
     let flat = keys::all().flat_map(|key| key.flat.iter().map(|flat| flat.name));
-    let known = flat.chain(keys::SECRETS.iter().map(|secret| secret.name)).chain(super::environment::PROCESS_VARIABLES.iter().copied());
+    let known = flat
+        .chain(keys::SECRETS.iter().map(|secret| secret.name))
+        .chain(super::environment::PROCESS_VARIABLES.iter().copied());
     known
         .map(|name| (strsim::damerau_levenshtein(name, unknown), name))
         // Names are long, and two slips leave them recognisable; a short name of somebody else's stays his.

@@ -40,10 +40,18 @@ fn the_tables_defaults_are_the_cores_own() {
 fn every_key_of_the_table_is_read_and_explained() {
     let config = loaded(&[]);
     for key in keys::all() {
-        assert!(config.explain().iter().any(|explained| explained.key == key.path), "`{}` is never read", key.path);
+        assert!(
+            config.explain().iter().any(|explained| explained.key == key.path),
+            "`{}` is never read",
+            key.path
+        );
     }
     for secret in keys::SECRETS {
-        assert!(config.explain().iter().any(|explained| explained.key == secret.path), "`{}` is never read", secret.path);
+        assert!(
+            config.explain().iter().any(|explained| explained.key == secret.path),
+            "`{}` is never read",
+            secret.path
+        );
     }
 }
 
@@ -67,7 +75,11 @@ fn the_documented_flat_names_mean_what_the_documents_say() {
     assert_eq!(spec.health.timeout, Duration::from_millis(2500));
     assert_eq!(spec.rental.image, "debian:12");
     assert_eq!(spec.rental.disk_gb, 64);
-    assert_eq!(config.provider.api_key.as_ref().unwrap().expose_secret(), "0042", "a secret is text, whatever it looks like");
+    assert_eq!(
+        config.provider.api_key.as_ref().unwrap().expose_secret(),
+        "0042",
+        "a secret is text, whatever it looks like"
+    );
     assert_eq!(config.deploy.public_url.unwrap().as_str(), "https://play.example.org/");
     assert_eq!(config.deploy.env.get("ADMIN_CODE").unwrap().expose_secret(), "let me in");
     assert_eq!(config.ssh.key_file, Path::new("/home/keeper/keys/fleet"));
@@ -79,7 +91,10 @@ fn a_short_interval_shrinks_the_default_retry_interval_but_not_a_written_one() {
     let spec = config.policy.nodes.values().next().unwrap();
     assert_eq!(spec.health.retry_interval, Duration::from_secs(6));
     let message = refused(&[("HEALTH_CHECK_INTERVAL", "6"), ("KEEPER__HEALTH__RETRY_INTERVAL", "7s")]);
-    assert!(message.contains("`health.retry_interval`: 7s is longer than `health.interval` of 6s"), "{message}");
+    assert!(
+        message.contains("`health.retry_interval`: 7s is longer than `health.interval` of 6s"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -110,8 +125,14 @@ fn nested_names_reach_every_key_and_tables_keep_the_case_of_their_names() {
 
 #[test]
 fn an_unknown_nested_name_is_refused_with_a_suggestion() {
-    let message = refused(&[("KEEPER__HEALTH__INTERVALL", "9s"), ("UNRELATED", "1"), ("KEEPER__GROUP__0__NAME", "x")]);
-    assert!(message.contains("(KEEPER__HEALTH__INTERVALL): no such variable\n  hint: did you mean `KEEPER__HEALTH__INTERVAL`?"), "{message}");
+    let message =
+        refused(&[("KEEPER__HEALTH__INTERVALL", "9s"), ("UNRELATED", "1"), ("KEEPER__GROUP__0__NAME", "x")]);
+    assert!(
+        message.contains(
+            "(KEEPER__HEALTH__INTERVALL): no such variable\n  hint: did you mean `KEEPER__HEALTH__INTERVAL`?"
+        ),
+        "{message}"
+    );
     assert!(message.contains("hint: `[[group]]` can be given in a TOML file only"), "{message}");
     assert!(message.starts_with("the configuration has 2 faults"), "{message}");
 }
@@ -128,7 +149,8 @@ fn the_original_keepers_names_work_where_they_mean_the_same_and_are_refused_wher
     assert_eq!(spec.health.interval, Duration::from_secs(45));
     assert_eq!(spec.health.timeout, Duration::from_secs(9));
     assert_eq!(spec.health.failure_threshold, 5);
-    let message = refused(&[("KEEPER_HEALTH_CHECK_ENABLED", "false"), ("KEEPER_PRUNE_EXTRA_INSTANCES", "true")]);
+    let message =
+        refused(&[("KEEPER_HEALTH_CHECK_ENABLED", "false"), ("KEEPER_PRUNE_EXTRA_INSTANCES", "true")]);
     assert!(message.contains("2 faults") && message.contains("observe_only"), "{message}");
     let message = refused(&[("HEALTH_CHECK_TIMEOUT", "5000"), ("KEEPER__HEALTH__TIMEOUT", "6s")]);
     assert!(message.contains("set twice: also by `HEALTH_CHECK_TIMEOUT`"), "{message}");
@@ -147,7 +169,10 @@ fn no_message_holds_a_secret() {
     ]);
     assert!(!message.contains(CANARY), "{message}");
     assert!(message.contains("4 faults"), "{message}");
-    let config = loaded(&[("VAST_API_KEY", CANARY), ("SLACK_WEBHOOK_URL", &format!("https://hooks.slack.com/{CANARY}"))]);
+    let config = loaded(&[
+        ("VAST_API_KEY", CANARY),
+        ("SLACK_WEBHOOK_URL", &format!("https://hooks.slack.com/{CANARY}")),
+    ]);
     let shown = format!("{config:?} {:?}", config.explain());
     assert!(!shown.contains(CANARY), "{shown}");
     assert_eq!(config.secrets.len(), 2);
@@ -160,8 +185,12 @@ fn sinks_follow_from_their_urls() {
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
         ("DISCORD_WEBHOOK_URL", "http://127.0.0.1:9/d"),
     ]);
-    let sinks: Vec<(&str, SinkKind)> = config.alerts.iter().map(|sink| (sink.name.as_str(), sink.kind)).collect();
-    assert_eq!(sinks, [("slack", SinkKind::Slack), ("discord", SinkKind::Discord), ("webhook", SinkKind::Discord)]);
+    let sinks: Vec<(&str, SinkKind)> =
+        config.alerts.iter().map(|sink| (sink.name.as_str(), sink.kind)).collect();
+    assert_eq!(
+        sinks,
+        [("slack", SinkKind::Slack), ("discord", SinkKind::Discord), ("webhook", SinkKind::Discord)]
+    );
 }
 
 #[test]
@@ -183,9 +212,12 @@ fn a_secret_may_come_from_a_file_or_a_credential() {
 #[test]
 fn what_changed_is_told_with_what_needs_a_restart() {
     let before = loaded(&[("VAST_API_KEY", "one"), ("HEALTH_CHECK_INTERVAL", "60")]);
-    let after = loaded(&[("VAST_API_KEY", "two"), ("HEALTH_CHECK_INTERVAL", "30"), ("KEEPER__FLEET__NAME", "prod")]);
-    let told: Vec<(String, Option<String>, bool)> =
-        changes(&before, &after).into_iter().map(|change| (change.key, change.after, change.needs_restart)).collect();
+    let after =
+        loaded(&[("VAST_API_KEY", "two"), ("HEALTH_CHECK_INTERVAL", "30"), ("KEEPER__FLEET__NAME", "prod")]);
+    let told: Vec<(String, Option<String>, bool)> = changes(&before, &after)
+        .into_iter()
+        .map(|change| (change.key, change.after, change.needs_restart))
+        .collect();
     assert_eq!(
         told,
         [
@@ -199,7 +231,11 @@ fn what_changed_is_told_with_what_needs_a_restart() {
 
 #[test]
 fn speeds_that_only_a_simulator_bears_are_refused_at_the_real_provider() {
-    let quick = [("KEEPER__INVENTORY__SETTLE", "1s"), ("KEEPER__PROVIDER__PACING", "0"), ("KEEPER__RENTAL__ALLOW_PRIVATE_ADDRESSES", "true")];
+    let quick = [
+        ("KEEPER__INVENTORY__SETTLE", "1s"),
+        ("KEEPER__PROVIDER__PACING", "0"),
+        ("KEEPER__RENTAL__ALLOW_PRIVATE_ADDRESSES", "true"),
+    ];
     let message = refused(&quick);
     assert!(message.contains("3 faults"), "{message}");
     let config = loaded(&[&quick[..], &[("VAST_URL", "http://127.0.0.1:8099")]].concat());

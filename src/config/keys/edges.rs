@@ -4,11 +4,28 @@ use super::{Flat, HOUR, Key, MINUTE, SECOND, TEXT, TEXTS, count, duration, numbe
 use crate::config::kind::Kind;
 
 pub(super) const PROVIDER: &[Key] = &[
-    Key::new("provider.base_url", TEXT, r#""https://console.vast.ai""#, "The Vast.ai API; `http` only on loopback, for the simulator")
-        .flat(&[Flat { name: "VAST_URL", unit: "" }])
-        .restart(),
-    Key::new("provider.timeout", duration(100, 5 * MINUTE), r#""30s""#, "Longest wait for one answer of the API").restart(),
-    Key::new("provider.pacing", number(0.0, 100.0), "1", "Scales the spacing of calls that Vast.ai publishes; below 1 only for simulators, 0 turns it off").restart(),
+    Key::new(
+        "provider.base_url",
+        TEXT,
+        r#""https://console.vast.ai""#,
+        "The Vast.ai API; `http` only on loopback, for the simulator",
+    )
+    .flat(&[Flat { name: "VAST_URL", unit: "" }])
+    .restart(),
+    Key::new(
+        "provider.timeout",
+        duration(100, 5 * MINUTE),
+        r#""30s""#,
+        "Longest wait for one answer of the API",
+    )
+    .restart(),
+    Key::new(
+        "provider.pacing",
+        number(0.0, 100.0),
+        "1",
+        "Scales the spacing of calls that Vast.ai publishes; below 1 only for simulators, 0 turns it off",
+    )
+    .restart(),
 ];
 
 pub(super) const SSH: &[Key] = &[
@@ -44,10 +61,25 @@ pub(super) const ALERTS: &[Key] = &[Key::new(
 )];
 
 pub(super) const SCHEDULE: &[Key] = &[
-    Key::new("schedule.inventory_sweep", TEXT, r#""0 */5 * * * *""#, "Six-field cron, seconds first, UTC: list and compare at once, whatever the timers say"),
-    Key::new("schedule.orphan_check", TEXT, r#""30 */10 * * * *""#, "Look for rentals with this fleet's label that the journal does not know"),
+    Key::new(
+        "schedule.inventory_sweep",
+        TEXT,
+        r#""0 */5 * * * *""#,
+        "Six-field cron, seconds first, UTC: list and compare at once, whatever the timers say",
+    ),
+    Key::new(
+        "schedule.orphan_check",
+        TEXT,
+        r#""30 */10 * * * *""#,
+        "Look for rentals with this fleet's label that the journal does not know",
+    ),
     Key::new("schedule.digest", TEXT, r#""0 0 9 * * *""#, "The daily digest; `off` for none"),
-    Key::new("schedule.nightly_redeploy", TEXT, r#""off""#, "Deploy the current release again, node by node; `off` for never"),
+    Key::new(
+        "schedule.nightly_redeploy",
+        TEXT,
+        r#""off""#,
+        "Deploy the current release again, node by node; `off` for never",
+    ),
 ];
 
 pub(super) const KEEPER: &[Key] = &[

@@ -63,7 +63,12 @@ pub struct SecretKey {
 }
 
 impl Key {
-    pub(super) const fn new(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Self {
+    pub(super) const fn new(
+        path: &'static str,
+        kind: Kind,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
         Self { path, kind, default, doc, flat: &[], per_group: false, restart: false }
     }
 
@@ -154,10 +159,20 @@ pub fn find_in_table(path: &str) -> Option<(&'static Key, &str)> {
 
 /// The fields of lists of tables besides the per-group keys.
 pub const FIELDS: &[Field] = &[
-    Field { list: "group", name: "name", kind: TEXT, doc: "Names the group; its nodes are `<name>-0`, `<name>-1`, …" },
+    Field {
+        list: "group",
+        name: "name",
+        kind: TEXT,
+        doc: "Names the group; its nodes are `<name>-0`, `<name>-1`, …",
+    },
     Field { list: "group", name: "count", kind: count(0, 10_000), doc: "How many nodes; 1 without it" },
     Field { list: "group", name: "names", kind: TEXTS, doc: "The nodes' own names instead of a count" },
-    Field { list: "alerts.sink", name: "name", kind: TEXT, doc: "The sink's name in logs, metrics and `status`" },
+    Field {
+        list: "alerts.sink",
+        name: "name",
+        kind: TEXT,
+        doc: "The sink's name in logs, metrics and `status`",
+    },
     Field {
         list: "alerts.sink",
         name: "kind",
@@ -187,14 +202,26 @@ pub const FIELDS: &[Field] = &[
 
 /// The secrets with a meaning of their own.
 pub const SECRETS: &[SecretKey] = &[
-    SecretKey { path: "provider.api_key", name: "VAST_API_KEY", doc: "Vast.ai API key; the one setting without which nothing works" },
+    SecretKey {
+        path: "provider.api_key",
+        name: "VAST_API_KEY",
+        doc: "Vast.ai API key; the one setting without which nothing works",
+    },
     SecretKey {
         path: "deploy.admin_code",
         name: "ADMIN_CODE",
         doc: "Admin code of the servers' maintenance API; given to each server with its environment",
     },
-    SecretKey { path: "alerts.slack_url", name: "SLACK_WEBHOOK_URL", doc: "Slack incoming webhook; adds the sink `slack`" },
-    SecretKey { path: "alerts.discord_url", name: "DISCORD_WEBHOOK_URL", doc: "Discord webhook; adds the sink `discord`" },
+    SecretKey {
+        path: "alerts.slack_url",
+        name: "SLACK_WEBHOOK_URL",
+        doc: "Slack incoming webhook; adds the sink `slack`",
+    },
+    SecretKey {
+        path: "alerts.discord_url",
+        name: "DISCORD_WEBHOOK_URL",
+        doc: "Discord webhook; adds the sink `discord`",
+    },
     SecretKey {
         path: "alerts.webhook_url",
         name: "ALERT_WEBHOOK_URL",

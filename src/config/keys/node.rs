@@ -109,22 +109,75 @@ pub(super) const OFFERS: &[Key] = &[
 ];
 
 pub(super) const RENTAL: &[Key] = &[
-    Key::new("rental.image", TEXT, r#""nvidia/cuda:12.4.0-runtime-ubuntu22.04""#, "Container image, with tag or digest")
-        .flat(&[Flat { name: "VAST_IMAGE", unit: "" }])
-        .per_group(),
+    Key::new(
+        "rental.image",
+        TEXT,
+        r#""nvidia/cuda:12.4.0-runtime-ubuntu22.04""#,
+        "Container image, with tag or digest",
+    )
+    .flat(&[Flat { name: "VAST_IMAGE", unit: "" }])
+    .per_group(),
     Key::new("rental.disk_gb", count(8, 100_000), "120", "Disk in GB; cannot change after renting")
         .flat(&[Flat { name: "VAST_DISK_GB", unit: "" }])
         .per_group(),
-    Key::new("rental.port", count(1, 65_535), "5555", "Port the server listens on in the container; published under a random host port").per_group(),
-    Key::new("rental.env", Kind::Table, "{}", "Environment of the container. No secrets: the host's owner can read it").per_group(),
-    Key::new("rental.onstart", Kind::Text { max: 4_048 }, "", "Script that the provider runs at each container start; at most 4,048 characters (Vast.ai API)").per_group(),
-    Key::new("rental.allow_private_addresses", Kind::Flag, "false", "Probe and deploy to addresses that are not globally routable; for simulators only").per_group(),
+    Key::new(
+        "rental.port",
+        count(1, 65_535),
+        "5555",
+        "Port the server listens on in the container; published under a random host port",
+    )
+    .per_group(),
+    Key::new(
+        "rental.env",
+        Kind::Table,
+        "{}",
+        "Environment of the container. No secrets: the host's owner can read it",
+    )
+    .per_group(),
+    Key::new(
+        "rental.onstart",
+        Kind::Text { max: 4_048 },
+        "",
+        "Script that the provider runs at each container start; at most 4,048 characters (Vast.ai API)",
+    )
+    .per_group(),
+    Key::new(
+        "rental.allow_private_addresses",
+        Kind::Flag,
+        "false",
+        "Probe and deploy to addresses that are not globally routable; for simulators only",
+    )
+    .per_group(),
 ];
 
 pub(super) const DEADLINES: &[Key] = &[
-    Key::new("deadlines.rent", duration(SECOND, DAY), r#""10m""#, "From the decision to rent until the create is sent").per_group(),
-    Key::new("deadlines.boot", duration(SECOND, DAY), r#""20m""#, "From the create until the provider says `running` with addresses; covers slow image pulls").per_group(),
+    Key::new(
+        "deadlines.rent",
+        duration(SECOND, DAY),
+        r#""10m""#,
+        "From the decision to rent until the create is sent",
+    )
+    .per_group(),
+    Key::new(
+        "deadlines.boot",
+        duration(SECOND, DAY),
+        r#""20m""#,
+        "From the create until the provider says `running` with addresses; covers slow image pulls",
+    )
+    .per_group(),
     Key::new("deadlines.deploy", duration(SECOND, DAY), r#""15m""#, "The whole deploy").per_group(),
-    Key::new("deadlines.probation", duration(SECOND, DAY), r#""5m""#, "From the deploy's end until healthy `health.success_threshold` times in a row").per_group(),
-    Key::new("deadlines.remedy", duration(SECOND, 2 * HOUR), r#""5m""#, "One soft remedy (restart, redeploy, reboot) until healthy again").per_group(),
+    Key::new(
+        "deadlines.probation",
+        duration(SECOND, DAY),
+        r#""5m""#,
+        "From the deploy's end until healthy `health.success_threshold` times in a row",
+    )
+    .per_group(),
+    Key::new(
+        "deadlines.remedy",
+        duration(SECOND, 2 * HOUR),
+        r#""5m""#,
+        "One soft remedy (restart, redeploy, reboot) until healthy again",
+    )
+    .per_group(),
 ];
