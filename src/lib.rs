@@ -11,3 +11,5 @@
 
 pub mod clock;
 pub mod fleet;
+pub mod retry;
+pub mod store;

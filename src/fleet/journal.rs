@@ -3,6 +3,8 @@
 //!
 //! No record holds a secret. What a rail counts is here, so that a restart forgets nothing.
 
+mod about;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
