@@ -10,5 +10,11 @@
 //! fleet state and awaits effects; `clock` alone reads time; `cli` alone prints; `main` alone exits.
 
 pub mod clock;
+pub mod config;
 pub mod fleet;
+<<<<<<< .merge_file_CVkkld
 pub mod probe;
+=======
+pub mod retry;
+pub mod store;
+>>>>>>> .merge_file_oSjkub

@@ -1,6 +1,18 @@
 //! The mass-failure breaker. It has three positions because one that can only freeze deadlocks on a real mass failure.
+//!
+//! Kubernetes slows evictions down when a large share of a zone is not ready and stops them when all of it is; the same
+//! reading here: many suspects at once are more likely one common cause (our network, a bad release, the provider) than
+//! many dead boxes, and a fleet without a single healthy node is most likely our own blindness.
 
 use serde::{Deserialize, Serialize};
+
+use super::{
+    memory::Memory,
+    policy::Rails,
+    state::{Fleet, NodeState},
+    units::Timestamp,
+    watch::{Witness, Word},
+};
 
 /// Where the breaker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -13,4 +25,95 @@ pub enum Position {
     Slow,
     /// No recovery starts: everything is down, so the fault may be ours.
     Hold,
+}
+
+impl Position {
+    /// The word shown to people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Slow => "slow",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+/// What the breaker is set by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Nodes with a tenant.
+    pub filled: u32,
+    /// Tenants whose last probe was healthy or in maintenance.
+    pub healthy: u32,
+    /// Tenants failing at half the threshold or more whose end no independent witness has confirmed.
+    pub unconfirmed: u32,
+    /// Tenants whose end a witness has confirmed.
+    pub confirmed: u32,
+}
+
+/// Counts the fleet.
+#[must_use]
+pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, now: Timestamp) -> Census {
+    let mut census = Census::default();
+    for (name, node) in &fleet.nodes {
+        let (Some(_), Some(spec)) = (tenant_in_play(&node.state), policy.nodes.get(name)) else { continue };
+        census.filled += 1;
+        let Some(watch) = memory.watches.get(name) else { continue };
+        if watch.failures == 0 {
+            census.healthy += u32::from(watch.last.is_some());
+            continue;
+        }
+        let fresh = policy.rails.witness_fresh;
+        let confirmed = [Witness::Provider, Witness::Ssh]
+            .into_iter()
+            .any(|witness| matches!(watch.testimony(witness, now, fresh), Some(Word::Down(_))));
+        if confirmed {
+            census.confirmed += 1;
+        } else if watch.failures * 2 >= spec.health.failure_threshold {
+            census.unconfirmed += 1;
+        }
+    }
+    census
+}
+
+fn tenant_in_play(state: &NodeState) -> Option<&super::state::Tenant> {
+    match state {
+        NodeState::Held { .. } => None,
+        _ => state.tenant(),
+    }
+}
+
+/// Where the breaker should stand.
+#[must_use]
+pub fn position(census: Census, rails: &Rails) -> Position {
+    let suspects = census.unconfirmed;
+    if census.filled >= 2 && census.healthy == 0 && suspects > 0 {
+        return Position::Hold;
+    }
+    let share = u64::from(suspects) * 100 >= u64::from(rails.breaker_percent) * u64::from(census.filled);
+    if suspects >= rails.breaker_count && share { Position::Slow } else { Position::Normal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_slows_on_many_and_holds_on_all_but_not_on_confirmed_deaths() {
+        let rails = Rails::default();
+        let at = |filled, healthy, unconfirmed, confirmed| {
+            position(Census { filled, healthy, unconfirmed, confirmed }, &rails)
+        };
+        assert_eq!(at(10, 9, 1, 0), Position::Normal);
+        assert_eq!(at(10, 7, 3, 0), Position::Slow);
+        assert_eq!(at(20, 17, 3, 0), Position::Normal, "three of twenty are no mass failure");
+        assert_eq!(at(3, 0, 3, 0), Position::Hold);
+        assert_eq!(at(3, 0, 0, 3), Position::Normal, "all confirmed dead: heal, or nothing ever comes back");
+        assert_eq!(
+            at(1, 0, 1, 0),
+            Position::Normal,
+            "a fleet of one cannot be told from a dead box by its peers"
+        );
+    }
 }

@@ -3,6 +3,8 @@
 //!
 //! No record holds a secret. What a rail counts is here, so that a restart forgets nothing.
 
+mod about;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -83,8 +85,6 @@ pub enum HeldReason {
         /// The last failure.
         last: String,
     },
-    /// It failed again too soon after a replacement.
-    Cooldown,
     /// The remedy that would be next is not on its ladder.
     LadderEnds,
     /// The host key of the same instance changed.
@@ -193,8 +193,8 @@ pub enum Record {
     RecoveryStarted {
         /// Whose.
         node: NodeName,
-        /// The incident it belongs to.
-        incident: IncidentId,
+        /// The incident it belongs to; a node's first filling is none.
+        incident: Option<IncidentId>,
         /// Why.
         cause: Cause,
         /// Why the rails let it pass.
@@ -266,6 +266,8 @@ pub enum Record {
         op: OpId,
         /// Why.
         detail: String,
+        /// Not before this is the next create sent.
+        retry_at: Timestamp,
     },
     /// The ambiguous create is given up; its label stays watched.
     CreateAbandoned {

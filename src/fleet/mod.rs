@@ -2,15 +2,25 @@
 //! numbers, no logging; `now` and random bits are arguments.
 
 pub mod address;
+pub mod apply;
 pub mod breaker;
 pub mod cadence;
 pub mod condition;
+pub mod event;
+pub mod guard;
 pub mod health;
 pub mod journal;
+pub mod memory;
 pub mod name;
 pub mod notice;
 pub mod offer;
 pub mod policy;
 pub mod probe;
 pub mod provider;
+pub mod query;
+pub mod state;
+pub mod step;
+pub mod tell;
 pub mod units;
+pub mod view;
+pub mod watch;

@@ -1,9 +1,16 @@
 //! Offers: what may fill a node, which of those found would be taken, and why each other was rejected.
 
+mod select;
+
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+pub use select::{Exclusions, Rejection, Selection, select};
 
 use super::{
     name::{HostId, MachineId, OfferId},
+    query::Query,
     units::Money,
 };
 
@@ -53,16 +60,31 @@ pub struct Offer {
     pub static_ip: Option<bool>,
 }
 
+impl fmt::Display for Offer {
+    /// What a person wants to know at a glance: `1 × RTX 4090, Texas, US, reliability 0.991`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {}", self.gpus, self.gpu)?;
+        if let Some(place) = &self.geolocation {
+            write!(f, ", {place}")?;
+        }
+        if let Some(reliability) = self.reliability {
+            write!(f, ", reliability {reliability:.3}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Which offers may fill a node and in which order they are wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OfferPolicy {
-    /// The provider-side search in the syntax of Vast.ai's command line, such as `gpu_display_active=true num_gpus=1`.
-    pub query: String,
+    /// The provider-side search in the syntax of Vast.ai's command line, such as `gpu_display_active=true num_gpus=1`;
+    /// what is found is checked against it again.
+    pub query: Query,
     /// Highest price in dollars per hour; nothing dearer is ever rented.
     pub price_cap: Money,
     /// A replacement may cost at most this many percent of the one it replaces (150: half as much again).
     pub price_step_percent: u32,
-    /// Lowest reliability, 0 to 1.
+    /// Lowest reliability, 0 to 1. Of this and every floor below: 0 asks for nothing.
     pub min_reliability: f64,
     /// Least memory of the machine in MB.
     pub min_cpu_ram_mb: f64,
@@ -80,7 +102,7 @@ pub struct OfferPolicy {
     pub gpus: Vec<String>,
     /// Regions wanted first: each a part of the geolocation text, matched as a whole word without regard to case.
     pub prefer_regions: Vec<String>,
-    /// Whether region or GPU order comes before the price; later keys break ties. See [`RankKey`].
+    /// What decides first, second, …; after the last key the price and then the offer's id break ties.
     pub order: Vec<RankKey>,
 }
 
@@ -102,7 +124,7 @@ impl Default for OfferPolicy {
     /// The floors of the original keeper, with its price cap, and enough direct ports for SSH and one service.
     fn default() -> Self {
         Self {
-            query: "gpu_display_active=true geolocation=US num_gpus=1 rented=False".into(),
+            query: Query::default(),
             price_cap: Money(2_500_000),
             price_step_percent: 150,
             min_reliability: 0.96,
@@ -115,6 +137,37 @@ impl Default for OfferPolicy {
             gpus: Vec::new(),
             prefer_regions: Vec::new(),
             order: vec![RankKey::Region, RankKey::Gpu, RankKey::Price, RankKey::Reliability],
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A Texan RTX 4090 at $0.35 that passes the default policy; machine and host follow from the id.
+    pub(crate) fn offer(id: u64) -> Offer {
+        Offer {
+            id: OfferId(id),
+            machine: MachineId(id * 10),
+            host: HostId(id * 100),
+            gpu: "RTX 4090".into(),
+            gpus: 1,
+            gpu_ram_mb: Some(24_564.0),
+            cpu_ram_mb: Some(64_000.0),
+            cpu_cores: Some(16.0),
+            disk_gb: Some(500.0),
+            price: Money(350_000),
+            reliability: Some(0.99),
+            inet_down_mbps: Some(900.0),
+            inet_up_mbps: Some(900.0),
+            direct_ports: Some(20),
+            duration_s: Some(864_000.0),
+            cuda: Some(12.8),
+            display_active: Some(true),
+            geolocation: Some("Texas, US".into()),
+            verified: Some(true),
+            static_ip: Some(true),
         }
     }
 }

@@ -1,0 +1,407 @@
+//! Performs commands, each in a task of its own, and brings the outcome back as an event.
+//!
+//! Every drastic command is checked against its expiry right before the send; nothing here decides anything.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::Releases;
+use crate::{
+    clock::Clock,
+    deploy::{self, DeployFault, DeployRequest, Gate, StepReport},
+    fleet::{
+        event::{Command, Event, WorkFault},
+        journal::ReleaseRef,
+        memory::{Memory, SelfCheck},
+        name::{InstanceId, Label, NodeName},
+        offer::Offer,
+        policy::{NodeSpec, Policy, Rung},
+        provider::{CreateAnswer, DestroyAnswer, ProviderFault, Rental, SshEndpoint},
+        state::Tenant,
+        units::Timestamp,
+        watch::Word,
+    },
+    metrics::Metrics,
+    probe::Prober,
+    remote::{BoxAddress, Remote, Witnessed},
+    vast::{CreateRequest, Vast},
+};
+
+/// The container port of SSH.
+const SSH_PORT: u16 = 22;
+/// Boxes asked as witnesses at once; more wait, and their word may come too late to matter, never wrongly.
+const WITNESSES_AT_ONCE: usize = 16;
+/// Deploys at once: uploads share one line.
+const DEPLOYS_AT_ONCE: usize = 8;
+/// How long a witness may take.
+const WITNESS_LIMIT: Duration = Duration::from_secs(12);
+/// How long a canary may take.
+const CANARY_LIMIT: Duration = Duration::from_secs(5);
+/// How often and how patiently our key is attached: the instance may not take it in its first seconds.
+const ATTACH_TRIES: u32 = 6;
+const ATTACH_PAUSE: Duration = Duration::from_secs(5);
+
+/// How boxes are reached and what their server is given.
+#[derive(Debug, Clone)]
+pub struct BoxAccess {
+    /// Login name.
+    pub user: String,
+    /// Environment of the server; secrets, so only ever uploaded, never logged.
+    pub server_env: BTreeMap<String, SecretString>,
+    /// Releases kept on a box.
+    pub keep: u32,
+    /// Healthy answers in a row that end a deploy.
+    pub gate_healthy: u32,
+    /// How long the gate may take.
+    pub gate_within: Duration,
+    /// How long a fresh box may refuse connections or our key.
+    pub connect_budget: Duration,
+}
+
+/// Everything outside that the engine drives.
+pub struct Edges {
+    /// The provider.
+    pub vast: Arc<Vast>,
+    /// The boxes.
+    pub remote: Arc<Remote>,
+    /// The probes.
+    pub prober: Prober,
+    /// The release.
+    pub releases: Releases,
+    /// Asks the canaries.
+    pub http: reqwest::Client,
+    /// How boxes are reached.
+    pub access: BoxAccess,
+}
+
+/// Tasks under way.
+pub(super) struct Executor {
+    edges: Arc<Edges>,
+    events: mpsc::Sender<Event>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    tasks: JoinSet<()>,
+    work: BTreeMap<NodeName, AbortHandle>,
+    drastic: Arc<Semaphore>,
+    witnesses: Arc<Semaphore>,
+    deploys: Arc<Semaphore>,
+    listing: Option<AbortHandle>,
+}
+
+/// Permits of the counter of drastic sends under way; its size only has to exceed what can be under way.
+const DRASTIC: usize = 1 << 20;
+
+impl Executor {
+    pub fn new(edges: Edges, events: mpsc::Sender<Event>, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self {
+            edges: Arc::new(edges),
+            events,
+            clock,
+            metrics,
+            tasks: JoinSet::new(),
+            work: BTreeMap::new(),
+            drastic: Arc::new(Semaphore::new(DRASTIC)),
+            witnesses: Arc::new(Semaphore::new(WITNESSES_AT_ONCE)),
+            deploys: Arc::new(Semaphore::new(DEPLOYS_AT_ONCE)),
+            listing: None,
+        }
+    }
+
+    pub fn edges(&self) -> &Edges {
+        &self.edges
+    }
+
+    /// Starts a command's task.
+    pub fn perform(&mut self, command: Command, not_after: Timestamp, memory: &Memory, policy: &Policy) {
+        while self.tasks.try_join_next().is_some() {}
+        self.metrics.ordered(&command);
+        match command {
+            Command::List => self.list(),
+            Command::ReadCredit => {
+                let edges = Arc::clone(&self.edges);
+                self.spawn(async move { Some(Event::CreditRead(edges.vast.credit().await)) });
+            }
+            Command::CheckSelf => self.check_self(policy),
+            Command::Search { node } => self.search(node, policy),
+            Command::Create { node, offer, label } => self.create(node, *offer, label, not_after, policy),
+            Command::Destroy { instance } => self.destroy(instance, not_after),
+            Command::AttachKey { instance } => self.attach_key(instance),
+            Command::AskWitness { node, tenant } => self.ask_witness(node, tenant, memory, policy),
+            Command::StopWork { node } => {
+                if let Some(work) = self.work.remove(&node) {
+                    work.abort();
+                }
+            }
+            Command::Deploy { node, tenant, deadline } => self.deploy(node, tenant, deadline, memory, policy),
+            Command::Remedy { node, tenant, rung, deadline } => {
+                self.remedy(node, tenant, rung, deadline, not_after, memory, policy);
+            }
+        }
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = Option<Event>> + Send + 'static) -> AbortHandle {
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            if let Some(event) = task.await {
+                // The engine outlives its tasks, except at the very end, when nobody needs the outcome.
+                let _ = events.send(event).await;
+            }
+        })
+    }
+
+    /// One list at a time: a second wish is served by the one under way.
+    fn list(&mut self) {
+        if self.listing.as_ref().is_some_and(|listing| !listing.is_finished()) {
+            return;
+        }
+        let edges = Arc::clone(&self.edges);
+        self.listing = Some(self.spawn(async move { Some(Event::Listed(edges.vast.inventory().await)) }));
+    }
+
+    fn check_self(&mut self, policy: &Policy) {
+        let (edges, clock, canaries) = (Arc::clone(&self.edges), self.clock, policy.rails.canaries.clone());
+        self.spawn(async move {
+            let mut asked = JoinSet::new();
+            for url in canaries {
+                let http = edges.http.clone();
+                asked.spawn(async move { http.get(url).timeout(CANARY_LIMIT).send().await.is_ok() });
+            }
+            let answers = asked.join_all().await;
+            let count = |answers: usize| u32::try_from(answers).unwrap_or(u32::MAX);
+            let answered = count(answers.iter().filter(|answered| **answered).count());
+            Some(Event::SelfChecked(SelfCheck { at: clock.now(), answered, asked: count(answers.len()) }))
+        });
+    }
+
+    fn search(&mut self, node: NodeName, policy: &Policy) {
+        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
+        let edges = Arc::clone(&self.edges);
+        self.spawn(async move {
+            let answer = edges.vast.search(&spec.offers, spec.rental.disk_gb).await;
+            Some(Event::Searched { node, answer })
+        });
+    }
+
+    fn create(&mut self, node: NodeName, offer: Offer, label: Label, not_after: Timestamp, policy: &Policy) {
+        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
+        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.drastic));
+        self.spawn(async move {
+            let _under_way = permits.acquire().await;
+            let op = label.op.clone();
+            let answer = if clock.now() > not_after {
+                CreateAnswer::NotSent("the command expired before it was sent".into())
+            } else {
+                let request = CreateRequest { offer: offer.id, label: &label, rental: &spec.rental, not_after };
+                edges.vast.create(request).await
+            };
+            tracing::info!(%node, %op, offer = %offer.id, ?answer, "create answered");
+            Some(Event::CreateAnswered { node, op, answer })
+        });
+    }
+
+    fn destroy(&mut self, instance: InstanceId, not_after: Timestamp) {
+        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.drastic));
+        self.spawn(async move {
+            let _under_way = permits.acquire().await;
+            let answer = if clock.now() > not_after {
+                let detail = "the command expired before it was sent".into();
+                DestroyAnswer::Failed(ProviderFault::Unreachable { detail })
+            } else {
+                edges.vast.destroy(instance, not_after).await
+            };
+            tracing::info!(%instance, ?answer, "destroy answered");
+            edges.remote.forget(instance);
+            Some(Event::DestroyAnswered { instance, answer })
+        });
+    }
+
+    fn attach_key(&mut self, instance: InstanceId) {
+        let edges = Arc::clone(&self.edges);
+        self.spawn(async move {
+            for attempt in 1..=ATTACH_TRIES {
+                match edges.vast.attach_key(instance, edges.remote.public_key()).await {
+                    Ok(()) => return None,
+                    Err(fault) => tracing::warn!(%instance, attempt, %fault, "our key is not attached yet"),
+                }
+                tokio::time::sleep(ATTACH_PAUSE).await;
+            }
+            None
+        });
+    }
+
+    fn ask_witness(&mut self, node: NodeName, tenant: Tenant, memory: &Memory, policy: &Policy) {
+        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
+        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.witnesses));
+        let address = self.address(&tenant, memory);
+        self.spawn(async move {
+            let _turn = permits.acquire().await;
+            let asked_at = clock.now();
+            let word = if address.endpoints.is_empty() {
+                Word::Silent("the provider names no way to reach it".into())
+            } else {
+                let (port, op) = (spec.rental.port, &tenant.rental.op);
+                match edges.remote.witness(&address, port, op, WITNESS_LIMIT).await {
+                    Witnessed::ServerUp => Word::Up("its own health check answers".into()),
+                    Witnessed::ServerDown(detail) => Word::Down(detail),
+                    Witnessed::Silent(detail) => Word::Silent(detail),
+                }
+            };
+            Some(Event::Witnessed { node, instance: tenant.instance, asked_at, word })
+        });
+    }
+
+    /// How a box is reached, as the last list says: direct first, then the provider's relay.
+    fn address(&self, tenant: &Tenant, memory: &Memory) -> BoxAddress {
+        let endpoints = memory.row(tenant.instance).map(endpoints).unwrap_or_default();
+        BoxAddress { instance: tenant.instance, endpoints, user: self.edges.access.user.clone() }
+    }
+
+    fn deploy(&mut self, node: NodeName, tenant: Tenant, deadline: Timestamp, memory: &Memory, policy: &Policy) {
+        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
+        let job = Job { node: node.clone(), tenant, spec, deadline };
+        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.deploys));
+        let address = self.address(&job.tenant, memory);
+        let work = self.spawn(async move {
+            let _turn = permits.acquire().await;
+            let result = job.deploy(&edges, address, clock).await;
+            Some(Event::DeployEnded { node: job.node, instance: job.tenant.instance, result })
+        });
+        self.work.insert(node, work);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the command's own fields and the two states it is carried out in")]
+    fn remedy(
+        &mut self,
+        node: NodeName,
+        tenant: Tenant,
+        rung: Rung,
+        deadline: Timestamp,
+        not_after: Timestamp,
+        memory: &Memory,
+        policy: &Policy,
+    ) {
+        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
+        let job = Job { node: node.clone(), tenant, spec, deadline };
+        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
+        let address = self.address(&job.tenant, memory);
+        let work = self.spawn(async move {
+            let result = job.remedy(rung, &edges, address, clock, not_after).await;
+            Some(Event::RemedyWorked { node: job.node, rung, result })
+        });
+        self.work.insert(node, work);
+    }
+
+    /// Whether an answer to something drastic is still awaited.
+    pub fn is_busy(&self) -> bool {
+        self.drastic.available_permits() < DRASTIC
+    }
+
+    /// Waits for one task to end; for ever when there is none.
+    pub async fn reap(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends deploys and remedies, which the next start takes up again.
+    pub fn stop_interruptible(&mut self) {
+        for work in std::mem::take(&mut self.work).into_values() {
+            work.abort();
+        }
+    }
+
+    /// Ends all work at once: its outcome could not be journaled.
+    pub fn abandon(&mut self) {
+        self.stop_interruptible();
+    }
+}
+
+/// One piece of work on a box.
+struct Job {
+    node: NodeName,
+    tenant: Tenant,
+    spec: Arc<NodeSpec>,
+    deadline: Timestamp,
+}
+
+impl Job {
+    async fn deploy(&self, edges: &Edges, address: BoxAddress, clock: Clock) -> Result<ReleaseRef, WorkFault> {
+        let artifact = edges.releases.wanted().await.map_err(fault)?;
+        let access = &edges.access;
+        let request = DeployRequest {
+            node: self.node.clone(),
+            op: self.tenant.rental.op.clone(),
+            address,
+            env: access.server_env.clone(),
+            server_port: self.spec.rental.port,
+            public: self.tenant.address,
+            gate: Gate { healthy_in_a_row: access.gate_healthy, within: access.gate_within, path: self.spec.health.path.clone() },
+            artifact,
+            keep: access.keep,
+            within: clock.now().until(self.deadline),
+            connect_budget: access.connect_budget,
+        };
+        let (progress, mut reports) = mpsc::channel::<StepReport>(64);
+        let node = self.node.clone();
+        let log = tokio::spawn(async move {
+            while let Some(report) = reports.recv().await {
+                tracing::info!(%node, ?report, "deploy step");
+            }
+        });
+        let result = deploy::deploy(&edges.remote, &request, &progress).await;
+        drop(progress);
+        let _ = log.await;
+        result.map_err(fault)
+    }
+
+    async fn remedy(
+        &self,
+        rung: Rung,
+        edges: &Edges,
+        address: BoxAddress,
+        clock: Clock,
+        not_after: Timestamp,
+    ) -> Result<Option<ReleaseRef>, WorkFault> {
+        if clock.now() > not_after {
+            return Err(WorkFault::Unknown("the command expired before it was sent".into()));
+        }
+        match rung {
+            Rung::RestartServer => {
+                let budget = clock.now().until(self.deadline);
+                deploy::restart_server(&edges.remote, &address, budget).await.map_err(fault)?;
+                Ok(None)
+            }
+            Rung::Redeploy => self.deploy(edges, address, clock).await.map(Some),
+            Rung::Reboot => {
+                let rebooted = edges.vast.reboot(self.tenant.instance, not_after).await;
+                rebooted.map(|()| None).map_err(|fault| WorkFault::Box(fault.to_string()))
+            }
+            // Replacing is a recovery, not work on the box.
+            Rung::Replace => Err(WorkFault::Unknown("replacing is not a soft remedy".into())),
+        }
+    }
+}
+
+fn fault(fault: DeployFault) -> WorkFault {
+    match fault {
+        DeployFault::Release(detail) => WorkFault::Release(detail),
+        DeployFault::Box(detail) => WorkFault::Box(detail),
+        DeployFault::HostKeyChanged(detail) => WorkFault::HostKeyChanged(detail),
+        DeployFault::Unknown(detail) => WorkFault::Unknown(detail),
+    }
+}
+
+fn endpoints(row: &Rental) -> Vec<SshEndpoint> {
+    let direct = row.address(SSH_PORT).map(|at| SshEndpoint { host: at.ip().to_string(), port: at.port() });
+    let proxy = row.ssh_proxy.as_ref().map(|(host, port)| SshEndpoint { host: host.clone(), port: *port });
+    direct.into_iter().chain(proxy).collect()
+}

@@ -1,0 +1,180 @@
+//! Durability as the engine sees it: commit, snapshot, fail, open anew.
+//!
+//! A failed commit leaves it unknown what is on disk, and a second try on the same handle may report success for pages
+//! that were lost. So the handle is thrown away, and the state is read back before anything is decided again.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use crate::{
+    alerts::{self, Sink},
+    fleet::{apply::Misfit, notice::Notice, state::Fleet, units::Timestamp},
+    fleet::journal::Entry,
+    store::{Addressed, Batch, Loaded, Store},
+};
+
+/// Entries after which the state is stored whole, so that a start folds few.
+const SNAPSHOT_EVERY: usize = 1000;
+/// How often a failed store is tried again.
+const REOPEN_EVERY: Duration = Duration::from_secs(15);
+
+/// Why nothing can be made durable.
+#[derive(Debug, Clone)]
+pub enum StorageFault {
+    /// The store refuses to write, open or be read; in words.
+    Store(String),
+    /// The journal holds a record that does not fit: a defect.
+    Defect(String),
+}
+
+impl fmt::Display for StorageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(why) => f.write_str(why),
+            Self::Defect(why) => write!(f, "a record does not fit the state, which is a defect of the keeper: {why}"),
+        }
+    }
+}
+
+/// The store, open or broken, with the sinks that notices are addressed to.
+pub struct Storage {
+    folder: PathBuf,
+    state: State,
+    sinks: Vec<Sink>,
+    http: reqwest::Client,
+    since_snapshot: usize,
+    reopened: tokio::sync::watch::Sender<Option<Store>>,
+}
+
+enum State {
+    Open(Store),
+    Failed { next_try: Timestamp },
+}
+
+impl Storage {
+    /// Takes an open store. The receiver of `reopened` follows when the store had to be opened anew.
+    #[must_use]
+    pub fn new(folder: PathBuf, store: Option<Store>, sinks: Vec<Sink>, http: reqwest::Client) -> Self {
+        let (reopened, _) = tokio::sync::watch::channel(store.clone());
+        let state = store.map_or(State::Failed { next_try: Timestamp(0) }, State::Open);
+        Self { folder, state, sinks, http, since_snapshot: 0, reopened }
+    }
+
+    /// Follows the open store, `None` while it is broken.
+    #[must_use]
+    pub fn follow(&self) -> tokio::sync::watch::Receiver<Option<Store>> {
+        self.reopened.subscribe()
+    }
+
+    /// Whether nothing can be made durable now.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        matches!(self.state, State::Failed { .. })
+    }
+
+    /// Makes one step durable, in one transaction.
+    ///
+    /// # Errors
+    /// When it is not certain that it is on disk.
+    pub async fn commit(
+        &mut self,
+        fleet: &Fleet,
+        entries: Vec<Entry>,
+        notices: Vec<Notice>,
+    ) -> Result<(), StorageFault> {
+        let State::Open(store) = &self.state else {
+            return Err(StorageFault::Store("the store is closed".into()));
+        };
+        self.since_snapshot += entries.len();
+        let snapshot = (self.since_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_string(fleet)).transpose();
+        let snapshot = snapshot.map_err(|fault| StorageFault::Defect(fault.to_string()))?;
+        if snapshot.is_some() {
+            self.since_snapshot = 0;
+        }
+        let address = |notice: Notice| Addressed { sinks: alerts::route(&self.sinks, &notice), notice };
+        let notices = notices.into_iter().map(address).collect();
+        let batch = Batch { entries, notices, snapshot };
+        store.commit(batch).await.map(drop).map_err(|fault| StorageFault::Store(chain(&fault)))
+    }
+
+    /// Gives the handle up and tells the sinks directly: the outbox is in the same broken store.
+    pub async fn fail(&mut self, fault: StorageFault, notice: Notice) {
+        if let State::Open(store) = std::mem::replace(&mut self.state, State::Failed { next_try: notice.at }) {
+            self.reopened.send_replace(None);
+            store.close().await;
+        }
+        tracing::debug!(%fault, "the store's handle was given up");
+        for sink in self.sinks.iter().filter(|sink| sink.wants(&notice)).cloned() {
+            let (http, notice) = (self.http.clone(), notice.clone());
+            tokio::spawn(async move {
+                let id = format!("direct-{}", notice.at.0);
+                let message = alerts::Message::One(&notice);
+                let delivery = sink.deliver(&http, notice.at, &id, &message).await;
+                tracing::info!(sink = %sink.name, ?delivery, "told directly");
+            });
+        }
+    }
+
+    /// Tries to open the store anew and reads the state back.
+    pub async fn reopen(&mut self, now: Timestamp) -> Option<Fleet> {
+        let State::Failed { next_try } = &mut self.state else { return None };
+        if now < *next_try {
+            return None;
+        }
+        *next_try = now.after(REOPEN_EVERY);
+        let folder = self.folder.clone();
+        // Opening reads and checks files: not on the engine's thread.
+        let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await.ok()?;
+        let (store, loaded) = opened.inspect_err(|fault| tracing::warn!(fault = %chain(fault), "still no store")).ok()?;
+        let fleet = fold(loaded).inspect_err(|fault| tracing::error!(%fault, "the journal does not fold")).ok()?;
+        // A store that opens may still refuse to write.
+        if let Err(fault) = store.commit(Batch::default()).await {
+            tracing::warn!(fault = %chain(&fault), "the store opens but cannot be written");
+            store.close().await;
+            return None;
+        }
+        self.reopened.send_replace(Some(store.clone()));
+        self.state = State::Open(store);
+        self.since_snapshot = 0;
+        Some(fleet)
+    }
+
+    /// Stores the state whole and closes.
+    pub async fn close(self, fleet: &Fleet) {
+        let State::Open(store) = self.state else { return };
+        if let Ok(snapshot) = serde_json::to_string(fleet) {
+            let batch = Batch { snapshot: Some(snapshot), ..Batch::default() };
+            if let Err(fault) = store.commit(batch).await {
+                tracing::warn!(fault = %chain(&fault), "the last snapshot was not stored; the journal has everything");
+            }
+        }
+        store.close().await;
+    }
+}
+
+/// Folds what the store held into the state.
+///
+/// # Errors
+/// A snapshot or record that does not fit.
+pub fn fold(loaded: Loaded) -> Result<Fleet, StorageFault> {
+    let mut fleet = match loaded.snapshot {
+        Some(snapshot) => {
+            serde_json::from_str(&snapshot.body).map_err(|fault| StorageFault::Defect(fault.to_string()))?
+        }
+        None => Fleet::default(),
+    };
+    for entry in &loaded.entries {
+        fleet.apply(entry).map_err(|fault: Misfit| StorageFault::Defect(fault.to_string()))?;
+    }
+    Ok(fleet)
+}
+
+/// An error with its causes, in one line.
+fn chain(fault: &dyn std::error::Error) -> String {
+    let mut text = fault.to_string();
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

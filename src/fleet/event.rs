@@ -1,0 +1,303 @@
+//! What happens to the core (events), what it orders (commands), and what one step gives back.
+
+use std::time::Duration;
+
+use super::{
+    journal::{Entry, Record, ReleaseRef},
+    memory::SelfCheck,
+    name::{InstanceId, Label, NodeName, OpId},
+    notice::Notice,
+    offer::Offer,
+    policy::{Policy, Rung},
+    probe::Observation,
+    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
+    units::Timestamp,
+    watch::Word,
+};
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The keeper started; the journal is folded.
+    Booted {
+        /// Its version.
+        version: String,
+    },
+    /// The keeper's loop stood still: what it believes may be stale.
+    Stalled {
+        /// For how long.
+        gap: Duration,
+    },
+    /// The configuration was read anew.
+    PolicyChanged,
+    /// A timer asked to look again; the core decides from its state alone.
+    Look {
+        /// At which node.
+        node: NodeName,
+    },
+    /// A probe ended.
+    Probed {
+        /// Whose.
+        node: NodeName,
+        /// What it saw.
+        observation: Observation,
+    },
+    /// The provider's list was asked for.
+    Listed(Result<Inventory, ProviderFault>),
+    /// Offers were asked for.
+    Searched {
+        /// For which node.
+        node: NodeName,
+        /// The answer.
+        answer: Result<OffersFound, ProviderFault>,
+    },
+    /// A create was answered, or expired unsent.
+    CreateAnswered {
+        /// For which node.
+        node: NodeName,
+        /// Which attempt.
+        op: OpId,
+        /// The answer.
+        answer: CreateAnswer,
+    },
+    /// A destroy was answered, or expired unsent.
+    DestroyAnswered {
+        /// Which instance.
+        instance: InstanceId,
+        /// The answer.
+        answer: DestroyAnswer,
+    },
+    /// A deploy ended.
+    DeployEnded {
+        /// Whose.
+        node: NodeName,
+        /// On which instance.
+        instance: InstanceId,
+        /// How.
+        result: Result<ReleaseRef, WorkFault>,
+    },
+    /// A soft remedy's work ended; whether it helped, probes tell.
+    RemedyWorked {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        rung: Rung,
+        /// How.
+        result: Result<Option<ReleaseRef>, WorkFault>,
+    },
+    /// A witness answered.
+    Witnessed {
+        /// Of which node.
+        node: NodeName,
+        /// Of which instance.
+        instance: InstanceId,
+        /// When it was asked.
+        asked_at: Timestamp,
+        /// What it says.
+        word: Word,
+    },
+    /// The canaries were asked.
+    SelfChecked(SelfCheck),
+    /// The account's credit was asked for.
+    CreditRead(Result<Credit, ProviderFault>),
+    /// A person wants something.
+    Asked {
+        /// About which node.
+        node: NodeName,
+        /// What.
+        wish: Wish,
+        /// Who.
+        by: String,
+    },
+}
+
+/// Why work on a box failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkFault {
+    /// The release or the configuration is at fault; another box would fail too.
+    Release(String),
+    /// This box is at fault.
+    Box(String),
+    /// The host key of the same instance changed.
+    HostKeyChanged(String),
+    /// The outcome is unknown.
+    Unknown(String),
+}
+
+/// What a person can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// Destroy what fills the node and rent anew.
+    Reprovision,
+    /// Destroy what fills the node and leave it empty.
+    Destroy,
+    /// Keep healing away from it.
+    Pause,
+    /// Let healing go on; also lets a held node go on.
+    Resume,
+}
+
+impl Wish {
+    /// The word used on the command line and in the journal.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reprovision => "reprovision",
+            Self::Destroy => "destroy",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// An effect the core wants. The executor performs it once and reports the outcome as an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Ask for offers.
+    Search {
+        /// For which node.
+        node: NodeName,
+    },
+    /// Rent; sent at most once per op.
+    Create {
+        /// For which node.
+        node: NodeName,
+        /// The offer.
+        offer: Box<Offer>,
+        /// The label, which holds the op.
+        label: Label,
+    },
+    /// Destroy a doomed instance.
+    Destroy {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Register our SSH key with the instance.
+    AttachKey {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Deploy the wanted release.
+    Deploy {
+        /// On which node.
+        node: NodeName,
+        /// Who runs there.
+        tenant: super::state::Tenant,
+        /// The deploy must have ended by then.
+        deadline: Timestamp,
+    },
+    /// Perform a soft remedy.
+    Remedy {
+        /// On which node.
+        node: NodeName,
+        /// Who runs there.
+        tenant: super::state::Tenant,
+        /// Which.
+        rung: Rung,
+        /// It must have ended by then.
+        deadline: Timestamp,
+    },
+    /// Abandon the work on a node: its instance is doomed.
+    StopWork {
+        /// Which node.
+        node: NodeName,
+    },
+    /// Ask the box itself over SSH whether its server lives.
+    AskWitness {
+        /// Which node.
+        node: NodeName,
+        /// Who runs there.
+        tenant: super::state::Tenant,
+    },
+    /// Read the provider's list now.
+    List,
+    /// Read the account's credit.
+    ReadCredit,
+    /// Ask the canaries.
+    CheckSelf,
+}
+
+impl Command {
+    /// Whether it costs money or destroys; such a command is refused in observe-only mode and expires.
+    #[must_use]
+    pub fn is_drastic(&self) -> bool {
+        match self {
+            Self::Create { .. } | Self::Destroy { .. } | Self::Deploy { .. } | Self::Remedy { .. } => true,
+            Self::Search { .. }
+            | Self::AttachKey { .. }
+            | Self::StopWork { .. }
+            | Self::AskWitness { .. }
+            | Self::List
+            | Self::ReadCredit
+            | Self::CheckSelf => false,
+        }
+    }
+}
+
+/// What a person's wish was answered.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reply", content = "why")]
+pub enum Reply {
+    /// It is under way or done.
+    Accepted(String),
+    /// Nothing to do.
+    NothingToDo(String),
+    /// Refused, with the reason.
+    Refused(String),
+}
+
+/// Everything a step may know beside the state.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The present.
+    pub now: Timestamp,
+    /// What is wanted.
+    pub policy: &'a Policy,
+    /// Fresh random bits, for op ids and jitter.
+    pub random: u64,
+}
+
+/// What one step decided. The journal's entries are made durable first, then the commands are performed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// What to journal, in one transaction.
+    pub entries: Vec<Entry>,
+    /// What to do afterwards.
+    pub commands: Vec<Command>,
+    /// What to tell; stored in the same transaction.
+    pub notices: Vec<Notice>,
+    /// When to look at a node again.
+    pub looks: Vec<(NodeName, Timestamp)>,
+    /// The answer to a person's wish.
+    pub reply: Option<Reply>,
+}
+
+/// An event that makes no sense in the state it meets: a defect or a lie, logged and otherwise ignored.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum IllegalEvent {
+    /// The decided record does not fold: a defect of the core.
+    #[error("the core decided something its own state refuses")]
+    Misfit(#[from] super::apply::Misfit),
+    /// An answer to something that was never asked.
+    #[error("an answer to op `{op}`, which is not open")]
+    UnknownOp {
+        /// The op.
+        op: OpId,
+    },
+    /// A node that neither the configuration nor the journal knows.
+    #[error("node `{node}` is not known")]
+    UnknownNode {
+        /// The node.
+        node: NodeName,
+    },
+}
+
+/// Helper for readers of steps: the records alone.
+impl Step {
+    /// The records in order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.entries.iter().map(|entry| &entry.record)
+    }
+}

@@ -1,0 +1,425 @@
+//! The rails: who may act, when, and if not, why not. Everything counted here comes from the journal.
+//!
+//! An action that costs money or disrupts asks first and gets a [`Permit`] with its reason, a deferral, or a denial.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    breaker::{self, Census, Position},
+    memory::Memory,
+    name::{NodeName, Ownership, ownership},
+    policy::Policy,
+    state::{ActionKind, Fleet, NodeState},
+    units::{Money, Timestamp},
+};
+
+/// A guard rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rail {
+    /// A person paused the node.
+    Paused,
+    /// The keeper only observes.
+    ObserveOnly,
+    /// The keeper started or stalled a moment ago.
+    WarmUp,
+    /// The provider refuses our key.
+    Key,
+    /// No recent complete list.
+    Inventory,
+    /// Nothing proves that our own network works.
+    SelfCheck,
+    /// No second witness yet, or one says the server is up.
+    Witness,
+    /// Enough recoveries at once.
+    Parallel,
+    /// Many or all nodes fail together.
+    Breaker,
+    /// The instance before is not yet known to be destroyed.
+    Outstanding,
+    /// A pause between attempts.
+    Backoff,
+    /// The node was replaced a short time ago.
+    Cooldown,
+    /// The node was rented often enough for now.
+    NodeCreates,
+    /// The fleet replaced enough for this hour.
+    FleetHourly,
+    /// The fleet replaced enough for this day.
+    FleetDaily,
+    /// The fleet would cost too much an hour.
+    DollarsPerHour,
+    /// The fleet would cost too much a day.
+    DollarsPerDay,
+    /// The account's credit is too low.
+    Credit,
+    /// No offer passes the filter.
+    Offers,
+}
+
+impl Rail {
+    /// The word shown to people and used as a metric label.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::ObserveOnly => "observe-only",
+            Self::WarmUp => "warm-up",
+            Self::Key => "key",
+            Self::Inventory => "inventory",
+            Self::SelfCheck => "self-check",
+            Self::Witness => "witness",
+            Self::Parallel => "parallel",
+            Self::Breaker => "breaker",
+            Self::Outstanding => "outstanding",
+            Self::Backoff => "backoff",
+            Self::Cooldown => "cooldown",
+            Self::NodeCreates => "node-creates",
+            Self::FleetHourly => "fleet-hourly",
+            Self::FleetDaily => "fleet-daily",
+            Self::DollarsPerHour => "dollars-per-hour",
+            Self::DollarsPerDay => "dollars-per-day",
+            Self::Credit => "credit",
+            Self::Offers => "offers",
+        }
+    }
+
+    /// Whether a human should hear of it: ordinary short waits are only shown.
+    #[must_use]
+    pub fn is_told(self) -> bool {
+        match self {
+            Self::Paused | Self::WarmUp | Self::Outstanding | Self::Backoff | Self::Parallel | Self::Key => {
+                false
+            }
+            // Waiting for a witness is ordinary; a veto is told where it is found.
+            Self::Witness => false,
+            Self::ObserveOnly
+            | Self::Inventory
+            | Self::SelfCheck
+            | Self::Breaker
+            | Self::Cooldown
+            | Self::NodeCreates
+            | Self::FleetHourly
+            | Self::FleetDaily
+            | Self::DollarsPerHour
+            | Self::DollarsPerDay
+            | Self::Credit
+            | Self::Offers => true,
+        }
+    }
+}
+
+impl fmt::Display for Rail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Leave to act, with its reason. Only this module makes one.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit(String);
+
+impl Permit {
+    /// Why the action was let pass.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A rail in the way.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deferral {
+    /// Which.
+    pub rail: Rail,
+    /// Why, in words.
+    pub why: String,
+    /// When it may pass, if that is known.
+    pub until: Option<Timestamp>,
+}
+
+type Admission = Result<Permit, Deferral>;
+
+fn defer<T>(rail: Rail, why: impl Into<String>, until: Option<Timestamp>) -> Result<T, Deferral> {
+    Err(Deferral { rail, why: why.into(), until })
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The rails alone decide.
+    ByItself,
+    /// A person asked: the cooldown, the breaker, the warm-up and the self-check do not apply, money and lists do.
+    ByHand,
+}
+
+/// Everything the rails look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Guard<'a> {
+    /// The durable state.
+    pub fleet: &'a Fleet,
+    /// The volatile one.
+    pub memory: &'a Memory,
+    /// What is wanted.
+    pub policy: &'a Policy,
+    /// The present.
+    pub now: Timestamp,
+}
+
+impl Guard<'_> {
+    /// May a soft remedy or a replacement begin on a filled node?
+    ///
+    /// # Errors
+    /// The first rail in the way.
+    pub fn recovery(&self, node: &NodeName, wanted: Wanted) -> Admission {
+        self.anything(node)?;
+        let census = breaker::census(self.fleet, self.memory, self.policy, self.now);
+        let mut reasons = vec![format!("{} of {} nodes healthy", census.healthy, census.filled)];
+        if wanted == Wanted::ByHand {
+            reasons.push("asked for by hand".into());
+            return Ok(Permit(reasons.join(", ")));
+        }
+        self.trusted()?;
+        reasons.push(self.own_network(census)?);
+        self.breaker()?;
+        let (under_way, most) = (self.recoveries_under_way(), self.parallel());
+        if under_way >= most {
+            return defer(Rail::Parallel, format!("{under_way} recoveries under way, {most} allowed"), None);
+        }
+        reasons.push(self.replacement_rates()?);
+        Ok(Permit(reasons.join(", ")))
+    }
+
+    /// May the node be rented for at `price`? Asked once without a price before a search, and again for each offer.
+    ///
+    /// # Errors
+    /// The first rail in the way.
+    pub fn create(&self, node: &NodeName, price: Option<Money>, wanted: Wanted) -> Admission {
+        self.anything(node)?;
+        if wanted == Wanted::ByItself {
+            self.trusted()?;
+        }
+        self.inventory()?;
+        self.nothing_outstanding(node)?;
+        let creates = self.node_creates(node)?;
+        let mut reasons = vec![creates];
+        if self.fleet.nodes.get(node).is_some_and(|node| node.adopted_at.is_some()) {
+            reasons.push(self.replacement_rates()?);
+        }
+        reasons.push(self.money(price)?);
+        Ok(Permit(reasons.join(", ")))
+    }
+
+    fn anything(&self, node: &NodeName) -> Result<(), Deferral> {
+        if self.policy.observe_only {
+            return defer(Rail::ObserveOnly, "the keeper only observes", None);
+        }
+        if let Some(pause) = self.fleet.nodes.get(node).and_then(|node| node.paused.as_ref()) {
+            return defer(Rail::Paused, format!("paused by {}", pause.by), None);
+        }
+        if !self.fleet.key_accepted {
+            return defer(Rail::Key, "the provider refuses the api key", None);
+        }
+        Ok(())
+    }
+
+    fn trusted(&self) -> Result<(), Deferral> {
+        if self.now < self.memory.trust_from {
+            let wait = self.now.until(self.memory.trust_from).as_secs() + 1;
+            let why = format!("the keeper started or stalled a moment ago; its view is trusted in {wait} s");
+            return defer(Rail::WarmUp, why, Some(self.memory.trust_from));
+        }
+        Ok(())
+    }
+
+    fn inventory(&self) -> Result<(), Deferral> {
+        let Some(last) = self.memory.lists.last_started_at else {
+            return defer(Rail::Inventory, "no complete list of instances since the start", None);
+        };
+        let age = self.now.since(last);
+        if age > self.policy.rails.inventory_fresh {
+            let why = format!("the last complete list of instances is {} s old", age.as_secs());
+            return defer(Rail::Inventory, why, None);
+        }
+        // Two lists in agreement: one may be a lie of the moment after a start.
+        if self.memory.lists.good < 2 {
+            return defer(Rail::Inventory, "only one complete list of instances since the start", None);
+        }
+        Ok(())
+    }
+
+    /// Proof that we are not the ones cut off.
+    fn own_network(&self, census: Census) -> Result<String, Deferral> {
+        self.inventory()?;
+        if census.healthy > 0 {
+            return Ok("the provider and a healthy node answer".into());
+        }
+        let fresh = |at: Timestamp| self.now.since(at) <= self.policy.rails.inventory_fresh;
+        match self.memory.self_check {
+            Some(check) if fresh(check.at) && check.answered * 2 > check.asked => {
+                Ok(format!("the provider and {} of {} canaries answer", check.answered, check.asked))
+            }
+            Some(check) if fresh(check.at) && check.asked > 0 => {
+                let why =
+                    format!("only {} of {} canaries answer: we may be cut off", check.answered, check.asked);
+                defer(Rail::SelfCheck, why, None)
+            }
+            _ if !self.policy.rails.canaries.is_empty() => {
+                defer(Rail::SelfCheck, "the canaries were not asked yet", None)
+            }
+            // Without peers and canaries the provider's own answer is the only proof there is.
+            _ => Ok("the provider answers; no peer is healthy and no canary is configured".into()),
+        }
+    }
+
+    fn breaker(&self) -> Result<(), Deferral> {
+        match self.fleet.breaker {
+            Position::Normal => Ok(()),
+            Position::Hold => {
+                defer(Rail::Breaker, "no node is healthy: the fault may be ours or common to all", None)
+            }
+            Position::Slow => {
+                let spacing = self.policy.rails.breaker_spacing;
+                let last = self.last_recovery();
+                match last.map(|at| at.after(spacing)).filter(|until| *until > self.now) {
+                    Some(until) => {
+                        defer(Rail::Breaker, "many nodes fail at once: one recovery at a time", Some(until))
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn last_recovery(&self) -> Option<Timestamp> {
+        let recoveries = self.fleet.actions.iter().rev().find(|action| action.what == ActionKind::Recovery);
+        recoveries.map(|action| action.at)
+    }
+
+    fn parallel(&self) -> u32 {
+        let nodes = u32::try_from(self.policy.nodes.len()).unwrap_or(u32::MAX);
+        self.policy.rails.parallel.unwrap_or(if nodes <= 20 { 2 } else { nodes / 10 }.max(1))
+    }
+
+    fn recoveries_under_way(&self) -> u32 {
+        let busy = |node: &&super::state::Node| match node.state {
+            NodeState::Recovering(_) => node.adopted_at.is_some(),
+            NodeState::Remedying { .. } => true,
+            NodeState::Vacant
+            | NodeState::Serving(_)
+            | NodeState::Suspect { .. }
+            | NodeState::Held { .. } => false,
+        };
+        u32::try_from(self.fleet.nodes.values().filter(busy).count()).unwrap_or(u32::MAX)
+    }
+
+    fn replacements_since(&self, window: Duration) -> u32 {
+        let since = self.now.before(window);
+        let counted = self.fleet.actions.iter().filter(|action| {
+            action.at >= since && matches!(action.what, ActionKind::Create { replacement: true, .. })
+        });
+        u32::try_from(counted.count()).unwrap_or(u32::MAX)
+    }
+
+    fn replacement_rates(&self) -> Result<String, Deferral> {
+        let rails = &self.policy.rails;
+        let hourly = self.replacements_since(Duration::from_secs(3600));
+        if hourly >= rails.fleet_hourly {
+            return defer(Rail::FleetHourly, format!("{hourly} replacements in the last hour"), None);
+        }
+        let daily = self.replacements_since(Duration::from_secs(86_400));
+        if daily >= rails.fleet_daily {
+            return defer(Rail::FleetDaily, format!("{daily} replacements in the last day"), None);
+        }
+        Ok(format!(
+            "replacement {} of {} this hour, {} of {} today",
+            hourly + 1,
+            rails.fleet_hourly,
+            daily + 1,
+            rails.fleet_daily
+        ))
+    }
+
+    /// No second rental while another of this node is alive or on its way.
+    fn nothing_outstanding(&self, node: &NodeName) -> Result<(), Deferral> {
+        let alive = self
+            .fleet
+            .doomed
+            .iter()
+            .find(|(_, doomed)| doomed.node.as_ref() == Some(node) && doomed.acknowledged_at.is_none());
+        if let Some((instance, _)) = alive {
+            let why = format!("the destroy of instance {instance} is not acknowledged yet");
+            return defer(Rail::Outstanding, why, None);
+        }
+        let claimed =
+            self.fleet.nodes.get(node).and_then(|node| node.state.claim()).and_then(|(_, claimed)| claimed);
+        let stranger = self.memory.lists.rows.values().find(|row| {
+            Some(row.id) != claimed
+                && !self.fleet.doomed.contains_key(&row.id)
+                && matches!(ownership(row.label.as_deref(), &self.policy.fleet), Ownership::Ours(of, _) if of == *node)
+        });
+        if let Some(row) = stranger {
+            let why =
+                format!("instance {} bears this node's label, but the journal does not know it", row.id);
+            return defer(Rail::Outstanding, why, None);
+        }
+        Ok(())
+    }
+
+    fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {
+        let rails = &self.policy.rails;
+        let since = self.now.before(rails.node_window);
+        let mut creates = self.fleet.actions.iter().filter(|action| {
+            action.at >= since && action.node == *node && matches!(action.what, ActionKind::Create { .. })
+        });
+        let oldest = creates.next().map(|action| action.at);
+        let count = oldest.map_or(0, |_| creates.count() + 1);
+        let most = rails.node_creates as usize;
+        if count >= most {
+            let why = format!("rented {count} times in {} h", rails.node_window.as_secs() / 3600);
+            return defer(Rail::NodeCreates, why, oldest.map(|at| at.after(rails.node_window)));
+        }
+        Ok(format!("rental {} of {most} in the window", count + 1))
+    }
+
+    /// What the fleet costs an hour now: tenants, newcomers, and the doomed that may still be billed.
+    #[must_use]
+    pub fn hourly_cost(&self) -> Money {
+        let claimed =
+            self.fleet.nodes.values().filter_map(|node| node.state.claim().map(|(attempt, _)| attempt.price));
+        let doomed = self.fleet.doomed.values().filter(|doomed| doomed.acknowledged_at.is_none());
+        claimed.chain(doomed.map(|doomed| doomed.price)).sum()
+    }
+
+    fn money(&self, price: Option<Money>) -> Result<String, Deferral> {
+        let rails = &self.policy.rails;
+        let total = self.hourly_cost().plus(price.unwrap_or_default());
+        if let Some(cap) = rails.dollars_per_hour.filter(|cap| total > *cap) {
+            return defer(
+                Rail::DollarsPerHour,
+                format!("the fleet would cost {total}/h, the cap is {cap}/h"),
+                None,
+            );
+        }
+        let day = Money(total.0.saturating_mul(24));
+        if let Some(cap) = rails.dollars_per_day.filter(|cap| day > *cap) {
+            return defer(
+                Rail::DollarsPerDay,
+                format!("the fleet would cost {day} a day, the cap is {cap}"),
+                None,
+            );
+        }
+        match self.memory.credit {
+            Some((_, credit)) if credit.dollars < rails.credit_floor => {
+                let why = format!("the credit is {}, the floor is {}", credit.dollars, rails.credit_floor);
+                defer(Rail::Credit, why, None)
+            }
+            Some((_, credit)) => Ok(format!("fleet at {total}/h, credit {}", credit.dollars)),
+            None => defer(Rail::Credit, "the account's credit was not read yet", None),
+        }
+    }
+}

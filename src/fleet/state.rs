@@ -1,0 +1,396 @@
+//! The durable state: the fold of the journal, and nothing else.
+//!
+//! Data lives in the variant, so that a state cannot hold what it must not have. [`Fleet::apply`](super::apply) is the only
+//! code that changes it, live and in replay alike.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    breaker::Position,
+    journal::{Cause, DoomReason, HeldReason, ReleaseRef},
+    name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
+    policy::Rung,
+    units::{Money, Timestamp},
+};
+
+/// Everything durable the keeper knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// The nodes that ever had a record and were not retired.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Condemned instances: destroyed until proven gone, never adopted again.
+    pub doomed: BTreeMap<InstanceId, Doomed>,
+    /// Every attempt to rent whose label may still show up, the given-up ones included.
+    pub ops: BTreeMap<OpId, Op>,
+    /// Machines that failed us.
+    pub blamed: BTreeMap<MachineId, Blame>,
+    /// What the rails count, of the last day.
+    pub actions: VecDeque<Action>,
+    /// The number of the next incident.
+    pub next_incident: u64,
+    /// Whether the provider takes our key.
+    pub key_accepted: bool,
+    /// Where the mass-failure breaker stands.
+    pub breaker: Position,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            doomed: BTreeMap::new(),
+            ops: BTreeMap::new(),
+            blamed: BTreeMap::new(),
+            actions: VecDeque::new(),
+            next_incident: 1,
+            key_accepted: true,
+            breaker: Position::Normal,
+        }
+    }
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Where it stands.
+    pub state: NodeState,
+    /// Whether a person keeps healing away from it.
+    pub paused: Option<Pause>,
+    /// The open incident: from the first failed probe that mattered to healthy again, across states.
+    pub incident: Option<Incident>,
+    /// When its present or last tenant was adopted.
+    pub adopted_at: Option<Timestamp>,
+    /// Whether its last recovery replaced a failed tenant; the cooldown counts from `adopted_at` then.
+    pub was_replaced: bool,
+    /// What was last deployed on it with success.
+    pub release: Option<ReleaseRef>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            state: NodeState::Vacant,
+            paused: None,
+            incident: None,
+            adopted_at: None,
+            was_replaced: false,
+            release: None,
+        }
+    }
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum NodeState {
+    /// Nothing fills it.
+    Vacant,
+    /// Its tenant serves.
+    Serving(Tenant),
+    /// Its tenant failed often enough; evidence is being gathered.
+    Suspect {
+        /// The tenant under suspicion.
+        tenant: Tenant,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A soft remedy is at work on its tenant.
+    Remedying {
+        /// The tenant.
+        tenant: Tenant,
+        /// The remedy.
+        rung: Rung,
+        /// Since when.
+        since: Timestamp,
+        /// Until when.
+        deadline: Timestamp,
+    },
+    /// A new instance is on its way.
+    Recovering(Recovery),
+    /// It waits for a human.
+    Held {
+        /// Why.
+        reason: HeldReason,
+        /// Its tenant, where it still has one.
+        tenant: Option<Tenant>,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// The instance that fills a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// The instance and how it came to be.
+    pub rental: Attempt,
+    /// The instance's id.
+    pub instance: InstanceId,
+    /// Where its server is published.
+    pub address: SocketAddr,
+}
+
+/// One attempt to rent: what the intent said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its id.
+    pub op: OpId,
+    /// The offer taken.
+    pub offer: OfferId,
+    /// Its machine.
+    pub machine: MachineId,
+    /// Its host.
+    pub host: HostId,
+    /// Dollars per hour.
+    pub price: Money,
+    /// GPU, region, reliability in words.
+    pub text: String,
+}
+
+/// A recovery under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Why.
+    pub cause: Cause,
+    /// Since when.
+    pub since: Timestamp,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// What the tenant before cost an hour, for the price step rail and the closing message.
+    pub previous_price: Option<Money>,
+    /// How far.
+    pub stage: Stage,
+}
+
+/// How far a recovery is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "stage")]
+pub enum Stage {
+    /// Waiting for the old instance's destroy to be acknowledged, for the rails, for an offer.
+    Started {
+        /// Since when.
+        since: Timestamp,
+        /// Nothing is rented before this.
+        not_before: Timestamp,
+    },
+    /// A create is journaled, and sent or about to be.
+    Intent {
+        /// What.
+        attempt: Attempt,
+        /// When.
+        at: Timestamp,
+    },
+    /// The create's outcome is unknown: complete lists begun after `since` decide.
+    Unresolved {
+        /// What.
+        attempt: Attempt,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Rented, on its way up.
+    Booting {
+        /// What.
+        attempt: Attempt,
+        /// The instance.
+        instance: InstanceId,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Up, being deployed to.
+    Deploying {
+        /// The newcomer.
+        tenant: Tenant,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Deployed, to prove itself.
+    Probation {
+        /// The newcomer.
+        tenant: Tenant,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// A condemned instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Doomed {
+    /// The node it filled or was to fill, if known.
+    pub node: Option<NodeName>,
+    /// Why.
+    pub reason: DoomReason,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the provider accepted a destroy, if it did.
+    pub acknowledged_at: Option<Timestamp>,
+    /// What it costs an hour while it lives.
+    pub price: Money,
+}
+
+/// What became of an attempt to rent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Op {
+    /// Whose.
+    pub node: NodeName,
+    /// When its intent was journaled.
+    pub at: Timestamp,
+    /// The instance it rented, once known.
+    pub instance: Option<InstanceId>,
+}
+
+/// A machine that failed us.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blame {
+    /// Its owner.
+    pub host: HostId,
+    /// How often it failed us.
+    pub count: u32,
+    /// The last failure.
+    pub detail: String,
+    /// Not rented before this.
+    pub until: Timestamp,
+}
+
+/// Something a rail counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// When.
+    pub at: Timestamp,
+    /// Whose.
+    pub node: NodeName,
+    /// What.
+    pub what: ActionKind,
+}
+
+/// What a rail counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum ActionKind {
+    /// A rental that happened or may have.
+    Create {
+        /// The attempt.
+        op: OpId,
+        /// Whether it replaces something or is a node's first.
+        replacement: bool,
+        /// Its price an hour.
+        price: Money,
+    },
+    /// A recovery of a node that had been filled began.
+    Recovery,
+}
+
+/// A person's pause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// An open incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its number.
+    pub id: IncidentId,
+    /// Why it began.
+    pub cause: Cause,
+    /// When it was recognised.
+    pub opened_at: Timestamp,
+    /// The first failed probe.
+    pub first_failure_at: Timestamp,
+    /// What the tenant cost an hour when it began.
+    pub price_before: Option<Money>,
+    /// Remedies already tried, in order.
+    pub tried: Vec<Rung>,
+}
+
+impl NodeState {
+    /// The word used in the view, logs, metrics and documentation.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Vacant => "vacant",
+            Self::Serving(_) => "serving",
+            Self::Suspect { .. } => "suspect",
+            Self::Remedying { .. } => "remedying",
+            Self::Recovering(_) => "recovering",
+            Self::Held { .. } => "held",
+        }
+    }
+
+    /// The tenant, in the states that have one; a newcomer is none yet.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match self {
+            Self::Serving(tenant) | Self::Suspect { tenant, .. } | Self::Remedying { tenant, .. } => {
+                Some(tenant)
+            }
+            Self::Held { tenant, .. } => tenant.as_ref(),
+            Self::Vacant | Self::Recovering(_) => None,
+        }
+    }
+
+    /// Whom to probe: the tenant, or a newcomer on probation.
+    #[must_use]
+    pub fn probed(&self) -> Option<&Tenant> {
+        match self {
+            Self::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. }) => Some(tenant),
+            _ => self.tenant(),
+        }
+    }
+
+    /// The attempt and, where known, the instance that claims the node now.
+    #[must_use]
+    pub fn claim(&self) -> Option<(&Attempt, Option<InstanceId>)> {
+        match self {
+            Self::Recovering(recovery) => recovery.stage.claim(),
+            _ => self.tenant().map(|tenant| (&tenant.rental, Some(tenant.instance))),
+        }
+    }
+}
+
+impl Stage {
+    /// The word used in the view, logs, metrics and documentation.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Intent { .. } => "intent",
+            Self::Unresolved { .. } => "unresolved",
+            Self::Booting { .. } => "booting",
+            Self::Deploying { .. } => "deploying",
+            Self::Probation { .. } => "probation",
+        }
+    }
+
+    /// Since when the recovery is in this stage.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        match self {
+            Self::Started { since, .. }
+            | Self::Unresolved { since, .. }
+            | Self::Booting { since, .. }
+            | Self::Deploying { since, .. }
+            | Self::Probation { since, .. } => *since,
+            Self::Intent { at, .. } => *at,
+        }
+    }
+
+    /// The attempt and, where known, the instance on its way.
+    #[must_use]
+    pub fn claim(&self) -> Option<(&Attempt, Option<InstanceId>)> {
+        match self {
+            Self::Started { .. } => None,
+            Self::Intent { attempt, .. } | Self::Unresolved { attempt, .. } => Some((attempt, None)),
+            Self::Booting { attempt, instance, .. } => Some((attempt, Some(*instance))),
+            Self::Deploying { tenant, .. } | Self::Probation { tenant, .. } => {
+                Some((&tenant.rental, Some(tenant.instance)))
+            }
+        }
+    }
+}

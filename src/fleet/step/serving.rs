@@ -1,0 +1,130 @@
+//! Probes of a node with a tenant, or with a newcomer on probation.
+
+use super::{
+    super::{
+        event::{Command, IllegalEvent},
+        journal::{Cause, HeldReason, Outcome, Record},
+        name::{IncidentId, NodeName},
+        policy::NodeSpec,
+        probe::{Observation, Verdict},
+        state::{NodeState, Recovery, Stage},
+        tell,
+    },
+    Turn,
+};
+
+impl Turn<'_> {
+    pub(super) fn probed(&mut self, name: &NodeName, observation: Observation) -> Result<(), IllegalEvent> {
+        let Some(spec) = self.spec(name) else { return Ok(()) };
+        let Some(node) = self.fleet.nodes.get(name) else { return Ok(()) };
+        let Some(tenant) = node.state.probed() else { return Ok(()) };
+        if tenant.rental.op != observation.identity {
+            // A probe of an earlier tenant that ended late says nothing of this one.
+            return Ok(());
+        }
+        let serving = matches!(node.state, NodeState::Serving(_));
+        let healthy = observation.verdict == Verdict::Healthy;
+        let watch = self.memory.watch(name);
+        watch.observe(observation);
+        if serving && healthy && !self.breaker_is_out() {
+            return Ok(());
+        }
+        self.after_probe(name, &spec)
+    }
+
+    fn after_probe(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
+        let watch = self.memory.watch(name);
+        let (successes, maintained) = (watch.successes, watch.maintenance_since);
+        if let Some(since) = maintained {
+            self.maintenance(name, spec, since);
+        }
+        let proven = successes >= spec.health.success_threshold.max(1);
+        let Some(node) = self.fleet.nodes.get(name) else { return Ok(()) };
+        match &node.state {
+            NodeState::Suspect { .. } if proven => self.heal(name, Outcome::ByItself),
+            NodeState::Remedying { rung, .. } if proven => {
+                let (node, rung) = (name.clone(), *rung);
+                let detail = "healthy again".to_owned();
+                self.record(Record::RemedyEnded { node, rung, helped: true, detail })?;
+                self.heal(name, Outcome::Remedied)
+            }
+            NodeState::Held { reason, .. } if proven && *reason != HeldReason::HostKeyChanged => {
+                self.record(Record::Released { node: name.clone(), by: "its own recovery".into() })?;
+                self.heal(name, Outcome::ByItself)
+            }
+            NodeState::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. }) if proven => {
+                let tenant = tenant.clone();
+                self.adopt(name, &tenant)
+            }
+            NodeState::Vacant
+            | NodeState::Serving(_)
+            | NodeState::Suspect { .. }
+            | NodeState::Remedying { .. }
+            | NodeState::Recovering(_)
+            | NodeState::Held { .. } => self.pursue(name),
+        }
+    }
+
+    /// A server in maintenance is left alone, but not for ever in silence.
+    fn maintenance(&mut self, name: &NodeName, spec: &NodeSpec, since: super::Timestamp) {
+        let now = self.now();
+        let watch = self.memory.watch(name);
+        if now.since(since) >= spec.health.maintenance_alarm
+            && !std::mem::replace(&mut watch.maintenance_told, true)
+        {
+            let notice = tell::maintenance(now, name, now.since(since));
+            self.tell(notice);
+        }
+    }
+
+    /// Enough failures in a row make a serving node suspect and open an incident.
+    pub(super) fn pursue_serving(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
+        let watch = self.memory.watch(name);
+        if watch.failures < spec.health.failure_threshold.max(1) {
+            if self.breaker_is_out() {
+                self.refresh_breaker()?;
+            }
+            return Ok(());
+        }
+        let why = watch.failure_text();
+        let first_failure_at = watch.first_failure.as_ref().map_or(self.context.now, |(at, _)| *at);
+        self.open_incident(name, Cause::Failing { why }, first_failure_at)?;
+        self.order(Command::List);
+        if !self.context.policy.rails.canaries.is_empty() {
+            self.order(Command::CheckSelf);
+        }
+        self.pursue(name)
+    }
+
+    /// Opens an incident with its one opening message.
+    pub(super) fn open_incident(
+        &mut self,
+        name: &NodeName,
+        cause: Cause,
+        first_failure_at: super::Timestamp,
+    ) -> Result<IncidentId, IllegalEvent> {
+        if let Some(open) = self.node(name).and_then(|node| node.incident.as_ref()) {
+            return Ok(open.id);
+        }
+        let incident = IncidentId(self.fleet.next_incident);
+        let node = name.clone();
+        let cause_kept = cause.clone();
+        self.record(Record::IncidentOpened { incident, node, cause, first_failure_at })?;
+        let failures = self.memory.watch(name).failures;
+        let notice =
+            tell::opened(self.now(), name, self.fleet, incident, &cause_kept, failures, self.context.policy);
+        self.tell(notice);
+        Ok(incident)
+    }
+
+    /// Closes the incident with its one closing message; the tenant serves.
+    pub(super) fn heal(&mut self, name: &NodeName, outcome: Outcome) -> Result<(), IllegalEvent> {
+        self.unblock(name);
+        let Some(incident) = self.node(name).and_then(|node| node.incident.clone()) else { return Ok(()) };
+        self.record(Record::IncidentClosed { incident: incident.id, node: name.clone(), outcome })?;
+        let notice = tell::closed(self.now(), name, self.fleet, &incident, outcome);
+        self.tell(notice);
+        self.refresh_breaker()?;
+        Ok(())
+    }
+}

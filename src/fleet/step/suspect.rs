@@ -1,0 +1,298 @@
+//! A node under suspicion: gather evidence, then take the next rung of the ladder.
+//!
+//! Evidence is the threshold reached, a self-check, and a second witness. A fresh "up" from a witness vetoes. Where no
+//! witness can answer, the threshold doubles; it never waits for ever.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        event::{Command, IllegalEvent, WorkFault},
+        guard::{Rail, Wanted},
+        journal::{Cause, DoomReason, HeldReason, Record, ReleaseRef},
+        name::{InstanceId, NodeName},
+        policy::{NodeSpec, Rung},
+        state::{NodeState, Tenant},
+        tell,
+        units::Timestamp,
+        watch::{Testimony, Witness, Word},
+    },
+    Turn,
+};
+
+/// How soon a box is asked over SSH again: a fresh connection each time, so not too often.
+const ASK_EVERY: Duration = Duration::from_secs(15);
+
+/// What the evidence says.
+enum Evidence {
+    /// Not enough yet, with what is awaited.
+    Awaited(String),
+    /// A witness says the server is up.
+    Vetoed(String),
+    /// Enough, with the evidence in words; `reachable` when the box answers over SSH.
+    Enough { text: String, reachable: bool },
+}
+
+impl Turn<'_> {
+    pub(super) fn pursue_suspect(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
+        let Some(NodeState::Suspect { tenant, .. }) = self.node(name).map(|node| node.state.clone()) else {
+            return Ok(());
+        };
+        if self.memory.watch(name).failures < spec.health.failure_threshold.max(1) {
+            // After a restart the suspicion is on record but the evidence must be taken anew.
+            return Ok(());
+        }
+        self.refresh_breaker()?;
+        match self.evidence(name, spec) {
+            Evidence::Awaited(what) => {
+                self.ask_witness(name, &tenant);
+                self.block_for(name, Rail::Witness, what, None);
+                Ok(())
+            }
+            Evidence::Vetoed(why) => {
+                self.ask_witness(name, &tenant);
+                self.veto(name, why)
+            }
+            Evidence::Enough { text, reachable } => self.next_rung(name, spec, tenant, &text, reachable),
+        }
+    }
+
+    fn evidence(&mut self, name: &NodeName, spec: &NodeSpec) -> Evidence {
+        let (now, fresh) = (self.now(), self.context.policy.rails.witness_fresh);
+        let watch = self.memory.watch(name);
+        let threshold = spec.health.failure_threshold.max(1);
+        let probes =
+            format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text());
+        let ssh = watch.testimony(Witness::Ssh, now, fresh);
+        if let Some(Word::Up(detail)) = ssh {
+            return Evidence::Vetoed(format!("{probes}; but the box itself says its server is up: {detail}"));
+        }
+        let reachable = matches!(ssh, Some(Word::Down(_)));
+        if let Some(Word::Down(detail)) = ssh {
+            return Evidence::Enough { text: format!("{probes}; the box itself: {detail}"), reachable };
+        }
+        if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh) {
+            return Evidence::Enough { text: format!("{probes}; the provider: {detail}"), reachable };
+        }
+        let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
+        // Fast re-probes reach the count in seconds; without a witness the time must have passed as well.
+        let patience = spec.health.interval.saturating_mul(threshold);
+        match ssh {
+            Some(Word::Silent(detail)) if watch.failures >= threshold * 2 && failing_for >= patience => {
+                let text =
+                    format!("{probes}; no witness can answer ({detail}), so the threshold was doubled");
+                Evidence::Enough { text, reachable }
+            }
+            Some(Word::Silent(detail)) => Evidence::Awaited(format!(
+                "no witness can answer ({detail}): waiting for {} failures over {} s instead of {threshold}",
+                threshold * 2,
+                patience.as_secs()
+            )),
+            Some(Word::Up(_) | Word::Down(_)) | None => {
+                Evidence::Awaited("asking the box itself over ssh".into())
+            }
+        }
+    }
+
+    fn ask_witness(&mut self, name: &NodeName, tenant: &Tenant) {
+        let now = self.now();
+        let watch = self.memory.watch(name);
+        if watch.ssh_asked_at.is_none_or(|asked| now.since(asked) >= ASK_EVERY) {
+            watch.ssh_asked_at = Some(now);
+            self.order(Command::AskWitness { node: name.clone(), tenant: tenant.clone() });
+        }
+    }
+
+    fn veto(&mut self, name: &NodeName, why: String) -> Result<(), IllegalEvent> {
+        let told = self
+            .memory
+            .desk(name)
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.why.contains("but the box"));
+        if !told {
+            let incident =
+                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
+            self.record(Record::Noted { node: name.clone(), incident, text: format!("veto: {why}") })?;
+            let notice = tell::vetoed(self.now(), name, incident, &why);
+            self.tell(notice);
+        }
+        self.block_for(name, Rail::Witness, why, None);
+        Ok(())
+    }
+
+    pub(super) fn witnessed(
+        &mut self,
+        name: &NodeName,
+        instance: InstanceId,
+        asked_at: Timestamp,
+        word: Word,
+    ) -> Result<(), IllegalEvent> {
+        let Some(node) = self.node(name) else { return Ok(()) };
+        if node.state.tenant().map(|tenant| tenant.instance) != Some(instance) {
+            return Ok(());
+        }
+        let incident = node.incident.as_ref().map(|incident| incident.id);
+        let watch = self.memory.watch(name);
+        let changed = watch.ssh.as_ref().map(|testimony| &testimony.word) != Some(&word);
+        watch.ssh = Some(Testimony { at: asked_at, word: word.clone() });
+        if changed && incident.is_some() {
+            let text = match word {
+                Word::Up(detail) => format!("the box over ssh: up, {detail}"),
+                Word::Down(detail) => format!("the box over ssh: down, {detail}"),
+                Word::Silent(detail) => format!("the box over ssh: no answer, {detail}"),
+            };
+            self.record(Record::Noted { node: name.clone(), incident, text })?;
+        }
+        self.pursue(name)
+    }
+
+    /// Takes the next rung that was not tried in this incident and can work.
+    fn next_rung(
+        &mut self,
+        name: &NodeName,
+        spec: &NodeSpec,
+        tenant: Tenant,
+        evidence: &str,
+        reachable: bool,
+    ) -> Result<(), IllegalEvent> {
+        let tried =
+            self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.tried.clone());
+        let tried = tried.unwrap_or_default();
+        let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
+        let next = spec
+            .ladder
+            .iter()
+            .copied()
+            .find(|rung| !tried.contains(rung) && (reachable || !needs_ssh(*rung)));
+        let Some(rung) = next else {
+            return self.hold(name, HeldReason::LadderEnds);
+        };
+        if rung == Rung::Replace
+            && let Some(until) = self.cooling_until(name)
+        {
+            let why =
+                format!("replaced less than {} min ago", self.context.policy.rails.cooldown.as_secs() / 60);
+            self.block_for(name, Rail::Cooldown, why, Some(until));
+            return Ok(());
+        }
+        let permit = match self.guard().recovery(name, Wanted::ByItself) {
+            Ok(permit) => permit,
+            Err(deferral) => {
+                self.block(name, deferral);
+                return Ok(());
+            }
+        };
+        self.unblock(name);
+        if rung == Rung::Replace {
+            let cause = Cause::Failing { why: self.memory.watch(name).failure_text() };
+            let reason = DoomReason::Replaced { evidence: evidence.to_owned() };
+            return self.replace(name, cause, reason, permit.reason());
+        }
+        let deadline = self.now().after(spec.deadlines.remedy);
+        let permit = format!("{evidence}; {}", permit.reason());
+        self.record(Record::RemedyStarted { node: name.clone(), rung, deadline, permit })?;
+        self.memory.watch(name).start_over();
+        self.memory.desk(name).working = true;
+        self.order(Command::Remedy { node: name.clone(), tenant, rung, deadline });
+        self.look(name, deadline);
+        Ok(())
+    }
+
+    fn cooling_until(&self, name: &NodeName) -> Option<Timestamp> {
+        let node = self.node(name)?;
+        let until = node.adopted_at.filter(|_| node.was_replaced)?.after(self.context.policy.rails.cooldown);
+        (until > self.now()).then_some(until)
+    }
+
+    /// Dooms the tenant and begins a recovery, in one transaction. Destroying first also fences: two half-alive servers
+    /// never serve at once.
+    pub(super) fn replace(
+        &mut self,
+        name: &NodeName,
+        cause: Cause,
+        reason: DoomReason,
+        permit: &str,
+    ) -> Result<(), IllegalEvent> {
+        let Some(node) = self.node(name) else { return Ok(()) };
+        let incident = node.incident.as_ref().map(|incident| incident.id);
+        let tenant = node.state.tenant().cloned();
+        let permit = permit.to_owned();
+        if let (DoomReason::Replaced { evidence }, Some(tenant)) = (&reason, &tenant) {
+            self.blame_machine(tenant.rental.machine, tenant.rental.host, evidence)?;
+        }
+        self.record(Record::RecoveryStarted { node: name.clone(), incident, cause, permit })?;
+        if let Some(tenant) = tenant {
+            self.doom(tenant.instance, Some(name), reason, tenant.rental.price)?;
+        }
+        self.memory.watch(name).start_over();
+        self.memory.desk(name).offers.clear();
+        self.memory.desk(name).overrun_told = false;
+        self.pursue(name)
+    }
+
+    pub(super) fn pursue_remedy(
+        &mut self,
+        name: &NodeName,
+        rung: Rung,
+        deadline: Timestamp,
+    ) -> Result<(), IllegalEvent> {
+        if self.now() < deadline {
+            self.look(name, deadline);
+            return Ok(());
+        }
+        self.remedy_failed(name, rung, "not healthy again in time".into())
+    }
+
+    pub(super) fn remedy_worked(
+        &mut self,
+        name: &NodeName,
+        rung: Rung,
+        result: Result<Option<ReleaseRef>, WorkFault>,
+    ) -> Result<(), IllegalEvent> {
+        self.memory.desk(name).working = false;
+        let Some(NodeState::Remedying { tenant, rung: current, .. }) =
+            self.node(name).map(|node| &node.state)
+        else {
+            return Ok(());
+        };
+        if *current != rung {
+            return Ok(());
+        }
+        let instance = tenant.instance;
+        match result {
+            Ok(release) => {
+                if let Some(release) = release {
+                    self.record(Record::Deployed { node: name.clone(), instance, release })?;
+                }
+                // Whether it helped, the probes tell, from now on.
+                self.memory.watch(name).start_over();
+                Ok(())
+            }
+            Err(WorkFault::HostKeyChanged(_)) => self.hold(name, HeldReason::HostKeyChanged),
+            Err(WorkFault::Release(detail)) => self.hold(name, HeldReason::ReleaseAtFault { detail }),
+            Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
+                self.remedy_failed(name, rung, detail)
+            }
+        }
+    }
+
+    fn remedy_failed(&mut self, name: &NodeName, rung: Rung, detail: String) -> Result<(), IllegalEvent> {
+        let desk = self.memory.desk(name);
+        if std::mem::take(&mut desk.working) {
+            self.order(Command::StopWork { node: name.clone() });
+        }
+        self.record(Record::RemedyEnded { node: name.clone(), rung, helped: false, detail })?;
+        self.pursue(name)
+    }
+
+    /// Gives the node to a human, and pages.
+    pub(super) fn hold(&mut self, name: &NodeName, reason: HeldReason) -> Result<(), IllegalEvent> {
+        let incident = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
+        self.unblock(name);
+        self.record(Record::Held { node: name.clone(), reason: reason.clone() })?;
+        let notice = tell::held(self.now(), name, incident, &reason);
+        self.tell(notice);
+        Ok(())
+    }
+}

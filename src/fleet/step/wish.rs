@@ -1,0 +1,121 @@
+//! What a person asks for: reprovision, destroy, pause, resume. A hand overrides patience, never money or ownership.
+
+use super::{
+    super::{
+        event::{IllegalEvent, Reply, Wish},
+        guard::Wanted,
+        journal::{Cause, DoomReason, HeldReason, Outcome, Record},
+        name::NodeName,
+        state::{Node, NodeState},
+        tell,
+    },
+    Turn,
+};
+
+impl Turn<'_> {
+    pub(super) fn asked(&mut self, name: &NodeName, wish: Wish, by: &str) -> Result<(), IllegalEvent> {
+        let known = self.fleet.nodes.contains_key(name);
+        if !known && !self.context.policy.nodes.contains_key(name) {
+            let reply = Reply::Refused(format!("node `{name}` is not known"));
+            self.step.reply = Some(reply);
+            return Ok(());
+        }
+        let reply = match wish {
+            Wish::Pause => self.pause(name, by)?,
+            Wish::Resume => self.resume(name, by)?,
+            Wish::Reprovision => self.reprovision(name, by)?,
+            Wish::Destroy => self.destroy(name, by)?,
+        };
+        self.step.reply = Some(reply);
+        Ok(())
+    }
+
+    fn pause(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        if self.node(name).is_some_and(|node| node.paused.is_some()) {
+            return Ok(Reply::NothingToDo(format!("`{name}` is paused already")));
+        }
+        self.record(Record::Paused { node: name.clone(), by: by.into() })?;
+        Ok(Reply::Accepted(format!(
+            "`{name}` is paused: it is watched, but not healed, until `resume {name}`"
+        )))
+    }
+
+    fn resume(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        let node = self.node(name);
+        let paused = node.is_some_and(|node| node.paused.is_some());
+        let held = matches!(node.map(|node| &node.state), Some(NodeState::Held { .. }));
+        if !paused && !held {
+            return Ok(Reply::NothingToDo(format!("`{name}` is neither paused nor held")));
+        }
+        if paused {
+            self.record(Record::Resumed { node: name.clone(), by: by.into() })?;
+        }
+        if held {
+            self.record(Record::Released { node: name.clone(), by: by.into() })?;
+        }
+        self.unblock(name);
+        self.pursue(name)?;
+        Ok(Reply::Accepted(format!("healing of `{name}` goes on")))
+    }
+
+    fn reprovision(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        if let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) {
+            let stage = recovery.stage.word();
+            return Ok(Reply::NothingToDo(format!(
+                "`{name}` is being reprovisioned already, in stage `{stage}`"
+            )));
+        }
+        let permit = match self.guard().recovery(name, Wanted::ByHand) {
+            Ok(permit) => permit.reason().to_owned(),
+            Err(deferral) => return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why))),
+        };
+        // Nothing is destroyed that could not be replaced: lists, rates and money are asked before.
+        if let Err(deferral) = self.guard().create(name, None, Wanted::ByHand) {
+            return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
+        }
+        let cause = Cause::Manual { by: by.into() };
+        let now = self.now();
+        if self.node(name).is_some_and(|node| node.state.tenant().is_some()) {
+            self.open_incident(name, cause.clone(), now)?;
+        }
+        self.replace(name, cause, DoomReason::Manual { by: by.into() }, &permit)?;
+        Ok(Reply::Accepted(format!("`{name}` is being reprovisioned")))
+    }
+
+    fn destroy(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        if self.context.policy.observe_only {
+            return Ok(Reply::Refused("the keeper only observes".into()));
+        }
+        let claim = self.node(name).and_then(|node: &Node| node.state.claim());
+        let claim = claim.map(|(attempt, instance)| (attempt.price, instance));
+        match claim {
+            Some((_, None)) => {
+                return Ok(Reply::Refused(format!(
+                    "a create for `{name}` is not settled yet: try again in a moment"
+                )));
+            }
+            Some((price, Some(instance))) => {
+                self.doom(instance, Some(name), DoomReason::Manual { by: by.into() }, price)?;
+            }
+            None => {}
+        }
+        if let Some(incident) = self.node(name).and_then(|node| node.incident.clone()) {
+            let outcome = Outcome::Ended;
+            self.record(Record::IncidentClosed { incident: incident.id, node: name.clone(), outcome })?;
+            let notice = tell::closed(self.now(), name, self.fleet, &incident, outcome);
+            self.tell(notice);
+        }
+        self.unblock(name);
+        let by: String = by.into();
+        self.record(Record::Held { node: name.clone(), reason: HeldReason::Destroyed { by } })?;
+        let what = match claim {
+            Some((_, Some(instance))) => format!("instance {instance} of `{name}` is being destroyed"),
+            _ => format!("`{name}` had no instance"),
+        };
+        if !self.context.policy.nodes.contains_key(name) {
+            self.record(Record::Retired { node: name.clone() })?;
+            return Ok(Reply::Accepted(what));
+        }
+        Ok(Reply::Accepted(format!("{what}; it stays empty until `resume {name}`")))
+    }
+}

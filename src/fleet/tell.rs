@@ -1,0 +1,402 @@
+//! The notices of the core, each complete in itself: what, why, the evidence, what it costs, what happens next.
+
+use std::time::Duration;
+
+use super::{
+    breaker::{Census, Position},
+    guard::Rail,
+    journal::{Cause, HeldReason, Outcome},
+    name::{IncidentId, InstanceId, NodeName},
+    notice::{Notice, Severity, Topic},
+    policy::Policy,
+    provider::{ProviderFault, Rental},
+    state::{Fleet, Incident, Tenant},
+    units::{Money, Timestamp},
+};
+
+/// A duration as people read it: `850 ms`, `42.0 s`, `3 min 10 s`, `2 h 5 min`.
+#[must_use]
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// A cause in words.
+#[must_use]
+pub fn cause_text(cause: &Cause) -> String {
+    match cause {
+        Cause::Wanted => "the node is wanted and nothing fills it".into(),
+        Cause::Failing { why } => why.clone(),
+        Cause::Vanished => "its instance vanished from the provider's lists".into(),
+        Cause::Manual { by } => format!("asked for by {by}"),
+    }
+}
+
+/// Why a node is held, in words.
+#[must_use]
+pub fn held_text(reason: &HeldReason) -> String {
+    match reason {
+        HeldReason::AttemptsUsedUp { attempts, last } => {
+            format!("{attempts} attempts failed, the last: {last}")
+        }
+        HeldReason::LadderEnds => "every remedy of its ladder was tried".into(),
+        HeldReason::HostKeyChanged => "the ssh host key of the same instance changed".into(),
+        HeldReason::ReleaseAtFault { detail } => {
+            format!("the release or its configuration is at fault: {detail}")
+        }
+        HeldReason::Refused { detail } => format!("the provider refused the request: {detail}"),
+        HeldReason::Destroyed { by } => format!("destroyed by {by}"),
+    }
+}
+
+fn facts<const N: usize>(facts: [(&str, String); N]) -> Vec<(String, String)> {
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn per_hour(price: Money) -> String {
+    format!("{price}/h")
+}
+
+fn notice(at: Timestamp, severity: Severity, topic: Topic, title: String, next: &str) -> Notice {
+    Notice { at, severity, topic, node: None, incident: None, title, facts: Vec::new(), next: next.into() }
+}
+
+/// The one opening message of an incident.
+pub(super) fn opened(
+    at: Timestamp,
+    node: &NodeName,
+    fleet: &Fleet,
+    incident: IncidentId,
+    cause: &Cause,
+    failures: u32,
+    policy: &Policy,
+) -> Notice {
+    let tenant = fleet.nodes.get(node).and_then(|node| node.state.tenant());
+    let ladder =
+        policy.nodes.get(node).map(|spec| spec.ladder.iter().map(|rung| rung.word()).collect::<Vec<_>>());
+    let mut told =
+        facts([("why", cause_text(cause)), ("evidence", format!("{failures} failed probes in a row"))]);
+    if let Some(tenant) = tenant {
+        told.push(("instance".into(), format!("{} ({})", tenant.instance, tenant.rental.text)));
+        told.push(("cost before".into(), per_hour(tenant.rental.price)));
+    }
+    let next = match cause {
+        Cause::Manual { .. } => "the instance is destroyed and another one rented".to_owned(),
+        _ => format!("a second witness is asked; then {}", ladder.unwrap_or_default().join(", then ")),
+    };
+    let title = match cause {
+        Cause::Manual { by } => format!("{node} is being reprovisioned by {by}"),
+        _ => format!("{node} is failing: {}", cause_text(cause)),
+    };
+    Notice {
+        node: Some(node.clone()),
+        incident: Some(incident),
+        facts: told,
+        ..notice(at, Severity::Critical, Topic::IncidentOpened, title, &next)
+    }
+}
+
+/// The one closing message of an incident.
+pub(super) fn closed(
+    at: Timestamp,
+    node: &NodeName,
+    fleet: &Fleet,
+    incident: &Incident,
+    outcome: Outcome,
+) -> Notice {
+    let how = match outcome {
+        Outcome::ByItself => "healthy again by itself",
+        Outcome::Remedied => "healthy again after a remedy",
+        Outcome::Replaced => "replaced and healthy",
+        Outcome::Ended => "ended by hand",
+    };
+    let lasted = at.since(incident.first_failure_at);
+    let mut told = facts([
+        ("why", cause_text(&incident.cause)),
+        ("lasted", span(lasted)),
+        ("detected after", span(incident.opened_at.since(incident.first_failure_at))),
+    ]);
+    if let Some(before) = incident.price_before {
+        told.push(("cost before".into(), per_hour(before)));
+    }
+    if let Some(tenant) = fleet.nodes.get(node).and_then(|node| node.state.tenant()) {
+        told.push(("cost now".into(), per_hour(tenant.rental.price)));
+        told.push(("instance".into(), format!("{} ({})", tenant.instance, tenant.rental.text)));
+    }
+    Notice {
+        node: Some(node.clone()),
+        incident: Some(incident.id),
+        facts: told,
+        ..notice(
+            at,
+            Severity::Info,
+            Topic::IncidentClosed,
+            format!("{node} is {how} after {}", span(lasted)),
+            &format!("nothing to do; the story: `vast-keeper incidents {}`", incident.id),
+        )
+    }
+}
+
+/// A node was filled for the first time, or again after a person emptied it.
+pub(super) fn filled(at: Timestamp, node: &NodeName, tenant: &Tenant) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([
+            ("instance", format!("{} ({})", tenant.instance, tenant.rental.text)),
+            ("cost now", per_hour(tenant.rental.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Info,
+            Topic::Deploy,
+            format!("{node} is rented, deployed and healthy"),
+            "nothing to do",
+        )
+    }
+}
+
+/// A node waits for a human.
+pub(super) fn held(
+    at: Timestamp,
+    node: &NodeName,
+    incident: Option<IncidentId>,
+    reason: &HeldReason,
+) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        incident,
+        facts: facts([("why", held_text(reason))]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Held,
+            format!("{node} waits for you: {}", held_text(reason)),
+            &format!("mend the cause, then `vast-keeper resume {node}`"),
+        )
+    }
+}
+
+/// A rail keeps an action back.
+pub(super) fn blocked(
+    at: Timestamp,
+    node: &NodeName,
+    incident: Option<IncidentId>,
+    rail: Rail,
+    why: &str,
+) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        incident,
+        facts: facts([("rail", rail.word().into()), ("why", why.into())]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Blocked,
+            format!("healing of {node} is kept back by the rail `{rail}`"),
+            &format!(
+                "it goes on by itself when the rail lets it; to force it: `vast-keeper reprovision {node}`"
+            ),
+        )
+    }
+}
+
+/// A witness says that the server is up although our probes fail.
+pub(super) fn vetoed(at: Timestamp, node: &NodeName, incident: Option<IncidentId>, why: &str) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        incident,
+        facts: facts([("evidence", why.into())]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Blocked,
+            format!("{node} fails our probes, but the box itself says its server is up"),
+            "nothing is destroyed while it says so; look at the network between here and the box",
+        )
+    }
+}
+
+/// A waiting stage has lasted beyond its deadline.
+pub(super) fn overrun(
+    at: Timestamp,
+    node: &NodeName,
+    incident: Option<IncidentId>,
+    what: &str,
+    lasted: Duration,
+) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        incident,
+        facts: facts([("waiting for", span(lasted))]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Blocked,
+            format!("{node}: {what} after {}", span(lasted)),
+            "the keeper goes on trying; `vast-keeper status` shows what is in the way",
+        )
+    }
+}
+
+/// A server stays in maintenance.
+pub(super) fn maintenance(at: Timestamp, node: &NodeName, lasted: Duration) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Maintenance,
+            format!("{node} has been in maintenance for {}", span(lasted)),
+            "its failures are not counted meanwhile; end the maintenance if it is forgotten",
+        )
+    }
+}
+
+/// The provider refuses our key.
+pub(super) fn key_refused(at: Timestamp, detail: &str) -> Notice {
+    Notice {
+        facts: facts([("the provider says", detail.into())]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Provider,
+            "the provider refuses the api key: no box is judged or touched".into(),
+            "check `VAST_API_KEY` and its rights, then reload; probing goes on meanwhile",
+        )
+    }
+}
+
+/// The provider takes our key again.
+pub(super) fn key_taken(at: Timestamp) -> Notice {
+    notice(
+        at,
+        Severity::Info,
+        Topic::Provider,
+        "the provider takes the api key again".into(),
+        "nothing to do",
+    )
+}
+
+/// The provider cannot be asked.
+pub(super) fn outage(at: Timestamp, fault: &ProviderFault) -> Notice {
+    Notice {
+        facts: facts([("why", fault.to_string())]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Provider,
+            "the provider's list of instances cannot be read: nothing is rented or destroyed on guesswork"
+                .into(),
+            "probing goes on; healing goes on when a complete list comes",
+        )
+    }
+}
+
+/// The provider can be asked again.
+pub(super) fn outage_over(at: Timestamp) -> Notice {
+    let title = "the provider's list of instances can be read again".into();
+    notice(at, Severity::Info, Topic::Provider, title, "nothing to do")
+}
+
+/// A list lacks too much to be believed.
+pub(super) fn implausible(at: Timestamp, vanished: usize) -> Notice {
+    notice(
+        at,
+        Severity::Critical,
+        Topic::Provider,
+        format!("{vanished} instances vanished from the provider's list at once: not believed yet"),
+        "it is believed when the same set stays missing; if they are gone for good, the probes say so too",
+    )
+}
+
+/// Something with our fleet's label that the journal does not know.
+pub(super) fn stray(at: Timestamp, row: &Rental) -> Notice {
+    Notice {
+        facts: facts([
+            ("instance", row.id.to_string()),
+            ("label", row.label.clone().unwrap_or_default()),
+            ("cost", per_hour(row.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            format!("instance {} bears this fleet's label, but the journal does not know it", row.id),
+            "it is left alone, and its node is not rented for; destroy it at the provider if it is not wanted",
+        )
+    }
+}
+
+/// A late or second rental of ours is being destroyed.
+pub(super) fn stray_doomed(at: Timestamp, node: &NodeName, instance: InstanceId, price: Money) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([("instance", instance.to_string()), ("cost", per_hour(price))]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Stray,
+            format!("instance {instance} was rented late or twice for {node}: it is being destroyed"),
+            "nothing to do",
+        )
+    }
+}
+
+/// A node left the configuration while it is filled.
+pub(super) fn unwanted(at: Timestamp, node: &NodeName, instance: Option<InstanceId>, price: Money) -> Notice {
+    let instance = instance.map_or_else(|| "on its way".into(), |id| id.to_string());
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([("instance", instance), ("cost", per_hour(price))]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Keeper,
+            format!("{node} is no longer configured, but still rented"),
+            &format!("it is neither watched nor destroyed; `vast-keeper destroy {node}` ends it"),
+        )
+    }
+}
+
+/// The breaker moved.
+pub(super) fn breaker(at: Timestamp, to: Position, census: Census) -> Notice {
+    let (severity, what) = match to {
+        Position::Normal => (Severity::Info, "healing goes on at the normal pace"),
+        Position::Slow => {
+            (Severity::Critical, "many nodes fail at once: healing is slowed down to one at a time")
+        }
+        Position::Hold => {
+            (Severity::Critical, "no node is healthy: nothing is destroyed, the fault may be ours")
+        }
+    };
+    Notice {
+        facts: facts([
+            ("healthy", format!("{} of {}", census.healthy, census.filled)),
+            ("failing without a witness", census.unconfirmed.to_string()),
+            ("confirmed dead", census.confirmed.to_string()),
+        ]),
+        ..notice(
+            at,
+            severity,
+            Topic::Breaker,
+            what.into(),
+            "look for a common cause: our network, the release, the provider",
+        )
+    }
+}
+
+/// The keeper's loop stood still.
+pub(super) fn stalled(at: Timestamp, gap: Duration) -> Notice {
+    notice(
+        at,
+        Severity::Warning,
+        Topic::Keeper,
+        format!("the keeper stood still for {}: all counts start over", span(gap)),
+        "if it was no suspend, look at the load of its machine",
+    )
+}

@@ -1,0 +1,284 @@
+//! The one read model: command line, page, API and metrics all render this.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    breaker,
+    event::Wish,
+    guard::Guard,
+    journal::ReleaseRef,
+    memory::{Blocked, Memory},
+    name::{FleetName, IncidentId, InstanceId, MachineId, NodeName},
+    offer::Exclusions,
+    policy::{Policy, Rung},
+    probe::Verdict,
+    state::{Fleet, Node, NodeState},
+    tell,
+    units::{Money, Timestamp, millis},
+};
+
+/// The fleet as a person sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FleetView {
+    /// The fleet's name.
+    pub fleet: FleetName,
+    /// When this was true, in milliseconds since the Unix epoch.
+    pub at: Timestamp,
+    /// One word: `healthy`, `healing`, `blind` (the provider cannot be asked), `held`, `storage-failed`.
+    pub summary: String,
+    /// Nodes that serve and answered their last probe well.
+    pub healthy: u32,
+    /// Nodes wanted.
+    pub wanted: u32,
+    /// Dollars per hour of everything that may be billed.
+    pub dollars_per_hour: Money,
+    /// The account's credit in dollars, when last read.
+    pub credit: Option<Money>,
+    /// Where the mass-failure breaker stands.
+    pub breaker: breaker::Position,
+    /// Whether the keeper only observes.
+    pub observe_only: bool,
+    /// Whether the provider takes our key.
+    pub key_accepted: bool,
+    /// Age of the last complete list of instances in milliseconds.
+    pub list_age_ms: Option<u64>,
+    /// Why the last list failed, if it did.
+    pub list_fault: Option<String>,
+    /// The nodes by name.
+    pub nodes: Vec<NodeView>,
+    /// Condemned instances not yet proven gone.
+    pub doomed: Vec<DoomedView>,
+}
+
+/// One node as a person sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its name.
+    pub node: NodeName,
+    /// Its state: `vacant`, `serving`, `suspect`, `remedying`, `recovering`, `held`.
+    pub state: String,
+    /// The stage of a recovery or the rung of a remedy.
+    pub stage: Option<String>,
+    /// Since when it is in this stage or state, if that is on record.
+    pub since: Option<Timestamp>,
+    /// The instance that fills or will fill it.
+    pub instance: Option<InstanceId>,
+    /// Its machine.
+    pub machine: Option<MachineId>,
+    /// GPU, region, reliability in words.
+    pub offer: Option<String>,
+    /// Where its server is published.
+    pub address: Option<SocketAddr>,
+    /// Dollars per hour.
+    pub dollars_per_hour: Option<Money>,
+    /// What was last deployed.
+    pub release: Option<ReleaseRef>,
+    /// The open incident.
+    pub incident: Option<IncidentId>,
+    /// Who paused it.
+    pub paused_by: Option<String>,
+    /// Why it is held.
+    pub held: Option<String>,
+    /// What keeps it back.
+    pub blocked: Option<BlockedView>,
+    /// Its health.
+    pub health: HealthView,
+}
+
+/// A rail in the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockedView {
+    /// The rail's word.
+    pub rail: String,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it may pass, if known.
+    pub until: Option<Timestamp>,
+}
+
+/// What the probes say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// `healthy`, `maintenance`, `failing` or `unknown`.
+    pub verdict: String,
+    /// The reason of the last failure in the present run.
+    pub detail: Option<String>,
+    /// Consecutive failures.
+    pub failures: u32,
+    /// The threshold.
+    pub threshold: u32,
+    /// Milliseconds the last probe took.
+    pub took_ms: Option<u64>,
+    /// When the last probe started.
+    pub last_at: Option<Timestamp>,
+    /// Probes since the keeper's start.
+    pub checks: u64,
+    /// Failed probes since the keeper's start.
+    pub failed_checks: u64,
+    /// The last probes, oldest first, `.` good and `x` failed, at most 64.
+    pub history: String,
+}
+
+/// A condemned instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DoomedView {
+    /// Which.
+    pub instance: InstanceId,
+    /// The node it filled.
+    pub node: Option<NodeName>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether the provider accepted the destroy.
+    pub acknowledged: bool,
+    /// Dollars per hour while it lives.
+    pub dollars_per_hour: Money,
+}
+
+/// A wish of a person, as the control interface takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// About which node.
+    pub node: NodeName,
+    /// What.
+    pub wish: Wish,
+    /// Who.
+    pub by: String,
+}
+
+/// Builds the view.
+#[must_use]
+pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> FleetView {
+    let mut names: Vec<&NodeName> = policy.nodes.keys().chain(fleet.nodes.keys()).collect();
+    names.sort();
+    names.dedup();
+    let nodes: Vec<NodeView> = names.into_iter().map(|name| node_view(name, fleet, memory, policy)).collect();
+    let healthy =
+        nodes.iter().filter(|node| node.state == "serving" && node.health.verdict == "healthy").count();
+    let guard = Guard { fleet, memory, policy, now };
+    FleetView {
+        fleet: policy.fleet.clone(),
+        at: now,
+        summary: summary(fleet, memory, policy, &nodes, now).into(),
+        healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
+        wanted: u32::try_from(policy.nodes.len()).unwrap_or(u32::MAX),
+        dollars_per_hour: guard.hourly_cost(),
+        credit: memory.credit.map(|(_, credit)| credit.dollars),
+        breaker: fleet.breaker,
+        observe_only: policy.observe_only,
+        key_accepted: fleet.key_accepted,
+        list_age_ms: memory.lists.last_started_at.map(|at| millis(now.since(at))),
+        list_fault: memory.lists.fault.as_ref().map(ToString::to_string),
+        nodes,
+        doomed: fleet
+            .doomed
+            .iter()
+            .map(|(instance, doomed)| DoomedView {
+                instance: *instance,
+                node: doomed.node.clone(),
+                since: doomed.since,
+                acknowledged: doomed.acknowledged_at.is_some(),
+                dollars_per_hour: doomed.price,
+            })
+            .collect(),
+    }
+}
+
+fn summary(
+    fleet: &Fleet,
+    memory: &Memory,
+    policy: &Policy,
+    nodes: &[NodeView],
+    now: Timestamp,
+) -> &'static str {
+    let stale = memory.lists.last_started_at.is_none_or(|at| now.since(at) > policy.rails.inventory_fresh);
+    if !fleet.key_accepted || stale {
+        "blind"
+    } else if nodes.iter().any(|node| node.state == "held") {
+        "held"
+    } else if nodes.iter().all(|node| node.state == "serving") {
+        "healthy"
+    } else {
+        "healing"
+    }
+}
+
+fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy) -> NodeView {
+    let vacant = Node::default();
+    let node = fleet.nodes.get(name).unwrap_or(&vacant);
+    let claim = node.state.claim();
+    let blocked = memory.desks.get(name).and_then(|desk| desk.blocked.clone());
+    let (stage, since) = stage(&node.state);
+    NodeView {
+        node: name.clone(),
+        state: node.state.word().into(),
+        stage,
+        since: since.or(node.adopted_at),
+        instance: claim.and_then(|(_, instance)| instance),
+        machine: claim.map(|(attempt, _)| attempt.machine),
+        offer: claim.map(|(attempt, _)| attempt.text.clone()),
+        address: node.state.probed().map(|tenant| tenant.address),
+        dollars_per_hour: claim.map(|(attempt, _)| attempt.price),
+        release: node.release.clone(),
+        incident: node.incident.as_ref().map(|incident| incident.id),
+        paused_by: node.paused.as_ref().map(|pause| pause.by.clone()),
+        held: match &node.state {
+            NodeState::Held { reason, .. } => Some(tell::held_text(reason)),
+            _ => None,
+        },
+        blocked: blocked.map(|Blocked { rail, why, since, until }| BlockedView {
+            rail: rail.word().into(),
+            why,
+            since,
+            until,
+        }),
+        health: health(name, memory, policy),
+    }
+}
+
+fn stage(state: &NodeState) -> (Option<String>, Option<Timestamp>) {
+    match state {
+        NodeState::Vacant | NodeState::Serving(_) => (None, None),
+        NodeState::Suspect { since, .. } | NodeState::Held { since, .. } => (None, Some(*since)),
+        NodeState::Remedying { rung, since, .. } => (Some(Rung::word(*rung).into()), Some(*since)),
+        NodeState::Recovering(recovery) => (Some(recovery.stage.word().into()), Some(recovery.stage.since())),
+    }
+}
+
+fn health(name: &NodeName, memory: &Memory, policy: &Policy) -> HealthView {
+    let watch = memory.watches.get(name).cloned().unwrap_or_default();
+    let (verdict, detail) = match watch.last.as_ref().map(|last| &last.verdict) {
+        None => ("unknown", None),
+        Some(Verdict::Healthy) => ("healthy", None),
+        Some(Verdict::Maintenance) => ("maintenance", None),
+        Some(Verdict::Failing(failure)) => ("failing", Some(failure.to_string())),
+    };
+    let shown = watch.checks.min(64);
+    let history = (0..shown).rev().map(|i| if watch.history >> i & 1 == 1 { 'x' } else { '.' }).collect();
+    HealthView {
+        verdict: verdict.into(),
+        detail,
+        failures: watch.failures,
+        threshold: policy.nodes.get(name).map_or(0, |spec| spec.health.failure_threshold),
+        took_ms: watch.last.as_ref().map(|last| millis(last.took)),
+        last_at: watch.last.as_ref().map(|last| last.at),
+        checks: watch.checks,
+        failed_checks: watch.failed_checks,
+        history,
+    }
+}
+
+/// Machines that must not be rented now, each with its reason.
+#[must_use]
+pub fn exclusions(fleet: &Fleet, policy: &Policy, now: Timestamp) -> Exclusions {
+    let blamed = fleet.blamed.iter().filter(|(_, blame)| blame.until > now);
+    let mut machines: BTreeMap<MachineId, String> =
+        blamed.map(|(machine, blame)| (*machine, format!("failed us: {}", blame.detail))).collect();
+    for machine in &policy.rails.excluded_machines {
+        machines.insert(*machine, "excluded by the configuration".into());
+    }
+    Exclusions { machines, ..Exclusions::default() }
+}

@@ -1,0 +1,138 @@
+//! What is known of one node's health since the keeper's last start or stall. Volatile on purpose: evidence for a destroy
+//! must come from probes taken after it, so a restart forgets the streak and takes it anew.
+
+use std::time::Duration;
+
+use super::{
+    probe::{Failure, Observation, Verdict},
+    units::Timestamp,
+};
+
+/// Who gave a testimony.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Witness {
+    /// The provider's list.
+    Provider,
+    /// The box itself, over SSH.
+    Ssh,
+}
+
+/// What a witness says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "says", content = "detail")]
+pub enum Word {
+    /// The server is up: a veto.
+    Up(String),
+    /// The server is down: enough, with the threshold, to act.
+    Down(String),
+    /// The witness could not tell.
+    Silent(String),
+}
+
+/// A witness's word and its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Testimony {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub word: Word,
+}
+
+/// The volatile memory of one node.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Consecutive failures.
+    pub failures: u32,
+    /// Consecutive successes.
+    pub successes: u32,
+    /// Start of the first probe of the present run of failures.
+    pub first_failure: Option<(Timestamp, Failure)>,
+    /// The last observation.
+    pub last: Option<Observation>,
+    /// When the server last answered as itself: healthy or in maintenance.
+    pub last_answer_at: Option<Timestamp>,
+    /// Since when the server says it is in maintenance.
+    pub maintenance_since: Option<Timestamp>,
+    /// Whether the maintenance alarm was given.
+    pub maintenance_told: bool,
+    /// Probes counted.
+    pub checks: u64,
+    /// Failed probes counted.
+    pub failed_checks: u64,
+    /// The last 64 probes, the newest in the lowest bit, 1 for a failure.
+    pub history: u64,
+    /// The provider's last word.
+    pub provider: Option<Testimony>,
+    /// The box's own last word over SSH.
+    pub ssh: Option<Testimony>,
+    /// When the box was last asked over SSH.
+    pub ssh_asked_at: Option<Timestamp>,
+    /// Complete lists in a row that lacked the node's instance.
+    pub missing_lists: u32,
+    /// Lists in a row that called the instance exited or offline.
+    pub down_lists: u32,
+}
+
+impl Watch {
+    /// Takes an observation in.
+    pub fn observe(&mut self, observation: Observation) {
+        let at = observation.at;
+        self.checks += 1;
+        self.history <<= 1;
+        match &observation.verdict {
+            Verdict::Healthy => {
+                self.successes = self.successes.saturating_add(1);
+                self.answered(at);
+                self.maintenance_since = None;
+                self.maintenance_told = false;
+            }
+            Verdict::Maintenance => {
+                // Suspended, not failed: neither count moves on.
+                self.answered(at);
+                self.maintenance_since.get_or_insert(at);
+            }
+            Verdict::Failing(failure) => {
+                self.failed_checks += 1;
+                self.history |= 1;
+                self.successes = 0;
+                self.failures = self.failures.saturating_add(1);
+                self.first_failure.get_or_insert_with(|| (at, failure.clone()));
+            }
+        }
+        self.last = Some(observation);
+    }
+
+    fn answered(&mut self, at: Timestamp) {
+        self.failures = 0;
+        self.first_failure = None;
+        self.last_answer_at = Some(at);
+    }
+
+    /// Forgets the counts, after a stall or for a new tenant; totals stay.
+    pub fn start_over(&mut self) {
+        let kept = (self.checks, self.failed_checks, self.history);
+        *self = Self { checks: kept.0, failed_checks: kept.1, history: kept.2, ..Self::default() };
+    }
+
+    /// A witness's word, where it is fresh and belongs to the present run of failures.
+    #[must_use]
+    pub fn testimony(&self, witness: Witness, now: Timestamp, fresh: Duration) -> Option<&Word> {
+        let testimony = match witness {
+            Witness::Provider => self.provider.as_ref(),
+            Witness::Ssh => self.ssh.as_ref(),
+        }?;
+        let run_began = self.first_failure.as_ref().map_or(Timestamp(0), |(at, _)| *at);
+        // The provider may have noticed the end before our probes did; its lists are fresh by themselves.
+        let in_time = witness == Witness::Provider || testimony.at >= run_began;
+        (in_time && now.since(testimony.at) <= fresh).then_some(&testimony.word)
+    }
+
+    /// Why the present run of failures began, in words.
+    #[must_use]
+    pub fn failure_text(&self) -> String {
+        self.first_failure
+            .as_ref()
+            .map_or_else(|| "no failure on record".into(), |(_, failure)| failure.to_string())
+    }
+}
