@@ -12,9 +12,7 @@
 pub mod clock;
 pub mod config;
 pub mod fleet;
-<<<<<<< .merge_file_CVkkld
+pub mod metrics;
 pub mod probe;
-=======
 pub mod retry;
 pub mod store;
->>>>>>> .merge_file_oSjkub

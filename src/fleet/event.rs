@@ -132,6 +132,8 @@ pub enum Wish {
     Reprovision,
     /// Destroy what fills the node and leave it empty.
     Destroy,
+    /// Deploy the wanted release again, without an incident.
+    Redeploy,
     /// Keep healing away from it.
     Pause,
     /// Let healing go on; also lets a held node go on.
@@ -145,6 +147,7 @@ impl Wish {
         match self {
             Self::Reprovision => "reprovision",
             Self::Destroy => "destroy",
+            Self::Redeploy => "redeploy",
             Self::Pause => "pause",
             Self::Resume => "resume",
         }
@@ -219,6 +222,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Search { .. } => "search",
+            Self::Create { .. } => "create",
+            Self::Destroy { .. } => "destroy",
+            Self::AttachKey { .. } => "attach-key",
+            Self::Deploy { .. } => "deploy",
+            Self::Remedy { .. } => "remedy",
+            Self::StopWork { .. } => "stop-work",
+            Self::AskWitness { .. } => "ask-witness",
+            Self::List => "list",
+            Self::ReadCredit => "read-credit",
+            Self::CheckSelf => "check-self",
+        }
+    }
+
     /// Whether it costs money or destroys; such a command is refused in observe-only mode and expires.
     #[must_use]
     pub fn is_drastic(&self) -> bool {

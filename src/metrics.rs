@@ -1,0 +1,185 @@
+//! Counters of the keeper, and the view's figures, as Prometheus text (OpenMetrics 1.0).
+//!
+//! Counters move where the thing happens; everything that is a state is taken from the view at the scrape, so that a
+//! metric and the page can never disagree.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::fleet::{
+    event::Command,
+    journal::Record,
+    probe::{Observation, Verdict},
+    view::FleetView,
+};
+
+/// One label, `kind`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+/// A node by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Node {
+    node: String,
+}
+
+/// A node and a word.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NodeState {
+    node: String,
+    state: String,
+}
+
+/// Everything counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    probes: Family<Kind, Counter>,
+    probe_seconds: Histogram,
+    lateness_seconds: Histogram,
+    commands: Family<Kind, Counter>,
+    records: Family<Kind, Counter>,
+    states: States,
+}
+
+#[derive(Debug, Default)]
+struct States {
+    node_state: Family<NodeState, Gauge>,
+    node_failures: Family<Node, Gauge>,
+    node_dollars: Family<Node, Gauge<f64, AtomicU64>>,
+    blocked: Family<NodeState, Gauge>,
+    healthy: Gauge,
+    wanted: Gauge,
+    doomed: Gauge,
+    dollars_per_hour: Gauge<f64, AtomicU64>,
+    credit: Gauge<f64, AtomicU64>,
+    list_age: Gauge<f64, AtomicU64>,
+    key_accepted: Gauge,
+    breaker: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("vast_keeper");
+        let probes = Family::<Kind, Counter>::default();
+        registry.register("probes", "Health checks, by verdict", probes.clone());
+        // 0.5 ms to 16 s: loopback to the longest usual timeout.
+        let probe_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let help = "How long health checks take";
+        registry.register_with_unit("probe_duration", help, Unit::Seconds, probe_seconds.clone());
+        let lateness_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 14));
+        let help = "How late health checks start against their schedule";
+        registry.register_with_unit("probe_lateness", help, Unit::Seconds, lateness_seconds.clone());
+        let commands = Family::<Kind, Counter>::default();
+        registry.register("commands", "Effects ordered, by kind", commands.clone());
+        let records = Family::<Kind, Counter>::default();
+        registry.register("journal_records", "Facts journaled, by kind", records.clone());
+        let states = States::default();
+        states.register(&mut registry);
+        Self { registry, probes, probe_seconds, lateness_seconds, commands, records, states }
+    }
+
+    /// Counts a health check.
+    pub fn probed(&self, observation: &Observation) {
+        let kind = match observation.verdict {
+            Verdict::Healthy => "healthy",
+            Verdict::Maintenance => "maintenance",
+            Verdict::Failing(_) => "failing",
+        };
+        self.probes.get_or_create(&Kind { kind }).inc();
+        self.probe_seconds.observe(observation.took.as_secs_f64());
+        self.lateness_seconds.observe(observation.lateness.as_secs_f64());
+    }
+
+    /// Counts an effect.
+    pub fn ordered(&self, command: &Command) {
+        self.commands.get_or_create(&Kind { kind: command.word() }).inc();
+    }
+
+    /// Counts a journaled fact.
+    pub fn recorded(&self, record: &Record) {
+        self.records.get_or_create(&Kind { kind: record.kind() }).inc();
+    }
+
+    /// The exposition text for a scrape, with the view's figures.
+    #[must_use]
+    pub fn render(&self, view: &FleetView) -> String {
+        self.states.take(view);
+        let mut text = String::new();
+        // Writing into a string cannot fail; an empty scrape would show it if it did.
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
+
+impl States {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("node_state", "1 for the state a node is in", self.node_state.clone());
+        registry.register("node_failures", "Consecutive failed checks of a node", self.node_failures.clone());
+        registry.register("node_dollars_per_hour", "Price of a node's instance", self.node_dollars.clone());
+        registry.register("node_blocked", "1 for the rail that keeps a node back", self.blocked.clone());
+        registry.register("nodes_healthy", "Nodes that serve and are healthy", self.healthy.clone());
+        registry.register("nodes_wanted", "Nodes that are configured", self.wanted.clone());
+        registry.register("instances_doomed", "Condemned instances not proven gone", self.doomed.clone());
+        registry.register("dollars_per_hour", "Price of everything that may be billed", self.dollars_per_hour.clone());
+        registry.register("credit_dollars", "The account's credit when last read", self.credit.clone());
+        let help = "Age of the last complete list of instances";
+        registry.register_with_unit("list_age", help, Unit::Seconds, self.list_age.clone());
+        registry.register("key_accepted", "Whether the provider takes the API key", self.key_accepted.clone());
+        registry.register("breaker", "Mass-failure breaker: 0 normal, 1 slow, 2 hold", self.breaker.clone());
+    }
+
+    fn take(&self, view: &FleetView) {
+        self.node_state.clear();
+        self.blocked.clear();
+        self.node_failures.clear();
+        self.node_dollars.clear();
+        for node in &view.nodes {
+            let name = node.node.to_string();
+            let state = NodeState { node: name.clone(), state: node.state.clone() };
+            self.node_state.get_or_create(&state).set(1);
+            if let Some(blocked) = &node.blocked {
+                let rail = NodeState { node: name.clone(), state: blocked.rail.clone() };
+                self.blocked.get_or_create(&rail).set(1);
+            }
+            let label = Node { node: name };
+            self.node_failures.get_or_create(&label).set(i64::from(node.health.failures));
+            let price = node.dollars_per_hour.unwrap_or_default().dollars();
+            self.node_dollars.get_or_create(&label).set(price);
+        }
+        self.healthy.set(i64::from(view.healthy));
+        self.wanted.set(i64::from(view.wanted));
+        self.doomed.set(i64::try_from(view.doomed.len()).unwrap_or(i64::MAX));
+        self.dollars_per_hour.set(view.dollars_per_hour.dollars());
+        self.credit.set(view.credit.map_or(f64::NAN, |credit| credit.dollars()));
+        self.list_age.set(view.list_age_ms.map_or(f64::NAN, |age| age as f64 / 1000.0));
+        self.key_accepted.set(i64::from(view.key_accepted));
+        self.breaker.set(match view.breaker {
+            crate::fleet::breaker::Position::Normal => 0,
+            crate::fleet::breaker::Position::Slow => 1,
+            crate::fleet::breaker::Position::Hold => 2,
+        });
+    }
+}
