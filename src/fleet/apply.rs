@@ -131,7 +131,7 @@ impl Fleet {
         match &entry.record {
             Record::RemedyStarted { node: name, rung, deadline, .. } => {
                 let node = self.node_mut(name);
-                let NodeState::Suspect { tenant, .. } = &node.state else {
+                let (NodeState::Suspect { tenant, .. } | NodeState::Serving(tenant)) = &node.state else {
                     return Err(misfit("remedy-started", name, &node.state));
                 };
                 let tenant = tenant.clone();
@@ -140,12 +140,18 @@ impl Fleet {
                     incident.tried.push(*rung);
                 }
             }
-            Record::RemedyEnded { node: name, .. } => {
+            Record::RemedyEnded { node: name, helped, .. } => {
                 let node = self.node_mut(name);
                 let NodeState::Remedying { tenant, .. } = &node.state else {
                     return Err(misfit("remedy-ended", name, &node.state));
                 };
-                node.state = NodeState::Suspect { tenant: tenant.clone(), since: at };
+                let tenant = tenant.clone();
+                // A planned redeploy has no incident to close.
+                node.state = if *helped && node.incident.is_none() {
+                    NodeState::Serving(tenant)
+                } else {
+                    NodeState::Suspect { tenant, since: at }
+                };
             }
             _ => {}
         }

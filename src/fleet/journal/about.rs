@@ -70,7 +70,7 @@ impl Record {
             Self::RemedyStarted { node, .. } => About::node("remedy-started", node),
             Self::RemedyEnded { node, .. } => About::node("remedy-ended", node),
             Self::RecoveryStarted { node, incident, .. } => {
-                About::incident("recovery-started", node, *incident)
+                About { incident: *incident, ..About::node("recovery-started", node) }
             }
             Self::Doomed { node, instance, .. } => About::instance("doomed", node.as_ref(), *instance),
             Self::DestroyAcknowledged { instance } => {

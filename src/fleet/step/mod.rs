@@ -16,6 +16,7 @@
 
 mod inventory;
 mod newcomer;
+mod planned;
 mod rent;
 mod serving;
 mod suspect;

@@ -282,6 +282,11 @@ impl Turn<'_> {
         if std::mem::take(&mut desk.working) {
             self.order(Command::StopWork { node: name.clone() });
         }
+        if self.node(name).is_some_and(|node| node.incident.is_none()) {
+            // A planned redeploy that left the server unwell becomes an incident.
+            let now = self.now();
+            self.open_incident(name, Cause::Failing { why: format!("the planned {}: {detail}", rung.word()) }, now)?;
+        }
         self.record(Record::RemedyEnded { node: name.clone(), rung, helped: false, detail })?;
         self.pursue(name)
     }

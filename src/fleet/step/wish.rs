@@ -25,6 +25,7 @@ impl Turn<'_> {
             Wish::Resume => self.resume(name, by)?,
             Wish::Reprovision => self.reprovision(name, by)?,
             Wish::Destroy => self.destroy(name, by)?,
+            Wish::Redeploy => self.redeploy(name, by)?,
         };
         self.step.reply = Some(reply);
         Ok(())
