@@ -1,0 +1,198 @@
+//! One command on one SSH channel: its input, its outputs, its signals, its end.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+use russh::server::{Handle, Msg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, Sig};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::shell::Shell;
+
+/// Input messages waiting for a command that does not read; the channel's window bounds what is behind them.
+const INPUT_QUEUE: usize = 64;
+
+/// What a channel asks to run.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The login shell, reading its input.
+    Login,
+    /// A command line for the user's shell.
+    Shell(Vec<u8>),
+    /// A program of the machine.
+    Program(&'static str),
+}
+
+/// Starts the command with piped streams.
+pub(crate) fn spawn(
+    shell: &Shell,
+    command: &Command,
+    environment: &[(String, String)],
+) -> std::io::Result<Child> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut process = match command {
+        Command::Login => {
+            let mut process = shell.command(Shell::program());
+            process.arg("-l");
+            process
+        }
+        Command::Shell(line) => {
+            let mut process = shell.command(Shell::program());
+            process.arg("-c").arg(std::ffi::OsStr::from_bytes(line));
+            process
+        }
+        Command::Program(path) => shell.command(path),
+    };
+    let host = shell.host;
+    process
+        .envs(shell.folder.session_environment())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env("SSH_CONNECTION", format!("127.0.0.1 40000 {host} 22"))
+        .env(super::process::MARK, &shell.mark)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    process.spawn()
+}
+
+/// Runs the conversation until the command has ended and all its output is sent.
+///
+/// When the connection goes away the command is *not* killed, as with sshd: its pipes close, and a later write
+/// gets SIGPIPE.
+pub(crate) async fn run(channel: Channel<Msg>, mut child: Child, handle: Handle, closed: CancellationToken) {
+    let id = channel.id();
+    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (reader, writer) = channel.split();
+    // A closed channel ends the copies like a closed connection does.
+    let gone = closed.child_token();
+    let listening = tokio::spawn(listen(reader, stdin, group, gone.clone()));
+    let (mut out, mut err) = (writer.make_writer(), writer.make_writer_ext(Some(1)));
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = async { tokio::join!(copy(stdout, &mut out), copy(stderr, &mut err)); } => {}
+    }
+    drop((out, err));
+    let status = child.wait().await;
+    if !gone.is_cancelled() {
+        match status.as_ref().map(|status| (status.code(), status.signal())) {
+            Ok((_, Some(signal))) => {
+                let _ = handle
+                    .exit_signal_request(id, signal_name(signal), false, String::new(), String::new())
+                    .await;
+            }
+            Ok((code, None)) => {
+                let _ = writer.exit_status(code.unwrap_or(255).cast_unsigned()).await;
+            }
+            Err(_) => {
+                let _ = writer.exit_status(255).await;
+            }
+        }
+        let _ = writer.eof().await;
+        let _ = writer.close().await;
+    }
+    listening.abort();
+}
+
+async fn copy(from: Option<impl AsyncRead + Unpin>, to: &mut (impl AsyncWrite + Unpin)) {
+    if let Some(mut from) = from {
+        let _ = tokio::io::copy(&mut from, to).await;
+        let _ = to.flush().await;
+    }
+}
+
+/// Takes what the client sends: input, its end, signals, the channel's end.
+async fn listen(
+    mut reader: ChannelReadHalf,
+    stdin: Option<ChildStdin>,
+    group: Option<Pid>,
+    gone: CancellationToken,
+) {
+    let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
+    let mut input = Some(sender);
+    let feeding = feed(stdin, receiver);
+    let hearing = async {
+        loop {
+            match reader.wait().await {
+                Some(ChannelMsg::Data { data }) => {
+                    if let Some(sender) = &input {
+                        // A full queue waits here; a command that closed its input ends the feeding.
+                        if sender.send(data).await.is_err() {
+                            input = None;
+                        }
+                    }
+                }
+                Some(ChannelMsg::Eof) => input = None,
+                Some(ChannelMsg::Signal { signal }) => {
+                    if let (Some(group), Some(signal)) = (group, signal_of(&signal)) {
+                        let _ = kill_process_group(group, signal);
+                    }
+                }
+                Some(ChannelMsg::Close) | None => {
+                    gone.cancel();
+                    return;
+                }
+                Some(_) => {}
+            }
+        }
+    };
+    let until_gone = async {
+        tokio::join!(feeding, hearing);
+    };
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = until_gone => {}
+    }
+}
+
+async fn feed(stdin: Option<ChildStdin>, mut receiver: mpsc::Receiver<impl AsRef<[u8]>>) {
+    let Some(mut stdin) = stdin else { return };
+    while let Some(data) = receiver.recv().await {
+        if stdin.write_all(data.as_ref()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The signals of RFC 4254 §6.10.
+fn signal_of(name: &Sig) -> Option<Signal> {
+    Some(match name {
+        Sig::ABRT => Signal::ABORT,
+        Sig::ALRM => Signal::ALARM,
+        Sig::FPE => Signal::FPE,
+        Sig::HUP => Signal::HUP,
+        Sig::ILL => Signal::ILL,
+        Sig::INT => Signal::INT,
+        Sig::KILL => Signal::KILL,
+        Sig::PIPE => Signal::PIPE,
+        Sig::QUIT => Signal::QUIT,
+        Sig::SEGV => Signal::SEGV,
+        Sig::TERM => Signal::TERM,
+        Sig::USR1 => Signal::USR1,
+        Sig::Custom(_) => return None,
+    })
+}
+
+fn signal_name(number: i32) -> Sig {
+    let named = [
+        Sig::ABRT,
+        Sig::ALRM,
+        Sig::FPE,
+        Sig::HUP,
+        Sig::ILL,
+        Sig::INT,
+        Sig::KILL,
+        Sig::PIPE,
+        Sig::QUIT,
+        Sig::SEGV,
+        Sig::TERM,
+        Sig::USR1,
+    ];
+    let found =
+        named.into_iter().find(|name| signal_of(name).is_some_and(|signal| signal.as_raw() == number));
+    found.unwrap_or_else(|| Sig::Custom(number.to_string()))
+}
