@@ -11,7 +11,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod engine;
 pub mod fleet;
+pub mod http;
 pub mod metrics;
 pub mod probe;
 pub mod retry;

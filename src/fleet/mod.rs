@@ -21,6 +21,7 @@ pub mod query;
 pub mod state;
 pub mod step;
 pub mod tell;
+pub mod timeline;
 pub mod units;
 pub mod view;
 pub mod watch;

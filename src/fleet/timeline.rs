@@ -1,0 +1,176 @@
+//! The story of an incident in words and durations, told from its journal entries.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    journal::{Cause, DoomReason, Entry, Outcome, Record},
+    name::{IncidentId, InstanceId, NodeName},
+    tell,
+    units::{Timestamp, millis},
+};
+
+/// An incident as a person sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IncidentView {
+    /// Its number.
+    pub id: IncidentId,
+    /// Whose.
+    pub node: NodeName,
+    /// Why it began, in words.
+    pub why: String,
+    /// The first failed probe.
+    pub first_failure_at: Timestamp,
+    /// When it was recognised.
+    pub opened_at: Timestamp,
+    /// When it ended.
+    pub closed_at: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The milestones of its healing.
+    #[serde(default)]
+    pub milestones: Vec<Milestone>,
+    /// What happened, line by line.
+    #[serde(default)]
+    pub lines: Vec<Line>,
+}
+
+/// One step of the healing, with how long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Milestone {
+    /// `detected`, `decided`, `destroyed`, `rented`, `booted`, `deployed`, `healthy`.
+    pub name: String,
+    /// When it was reached.
+    pub at: Timestamp,
+    /// Milliseconds since the milestone before; since the first failed probe for the first.
+    pub took_ms: u64,
+}
+
+/// One journaled fact in words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its number in the journal.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The node, if one.
+    pub node: Option<NodeName>,
+    /// The stable word for its kind.
+    pub kind: String,
+    /// What, in words.
+    pub text: String,
+}
+
+/// A numbered entry in words.
+#[must_use]
+pub fn line(seq: u64, entry: &Entry) -> Line {
+    Line {
+        seq,
+        at: entry.at,
+        node: entry.record.node().cloned(),
+        kind: entry.record.kind().into(),
+        text: words(&entry.record),
+    }
+}
+
+/// The milestones that the entries of an incident show, in order, the last of each kind; attempts that failed count into
+/// the milestone that came after them.
+#[must_use]
+pub fn milestones(first_failure_at: Timestamp, entries: &[(u64, Entry)]) -> Vec<Milestone> {
+    let name = |record: &Record| match record {
+        Record::IncidentOpened { .. } => Some("detected"),
+        Record::RecoveryStarted { .. } => Some("decided"),
+        Record::DestroyAcknowledged { .. } => Some("destroyed"),
+        Record::Created { .. } => Some("rented"),
+        Record::InstanceUp { .. } => Some("booted"),
+        Record::Deployed { .. } => Some("deployed"),
+        Record::Adopted { .. } | Record::IncidentClosed { .. } => Some("healthy"),
+        _ => None,
+    };
+    let mut found: Vec<(&str, Timestamp)> = Vec::new();
+    for (_, entry) in entries {
+        let Some(name) = name(&entry.record) else { continue };
+        match found.iter().position(|(earlier, _)| *earlier == name) {
+            // The first destroy is the old instance's; every other milestone counts when it is reached for good.
+            Some(_) if name == "destroyed" || name == "healthy" => {}
+            Some(index) => {
+                found.truncate(index);
+                found.push((name, entry.at));
+            }
+            None => found.push((name, entry.at)),
+        }
+    }
+    let mut before = first_failure_at;
+    let spaced = found.into_iter().map(|(name, at)| {
+        let took_ms = millis(at.since(before));
+        before = at;
+        Milestone { name: name.into(), at, took_ms }
+    });
+    spaced.collect()
+}
+
+/// Why an instance was condemned, in words.
+#[must_use]
+pub fn doom_text(reason: &DoomReason) -> String {
+    match reason {
+        DoomReason::Replaced { evidence } => format!("replaced: {evidence}"),
+        DoomReason::FailedToStart { detail } => format!("never became healthy: {detail}"),
+        DoomReason::BrokenCreate { detail } => format!("its create reported an error: {detail}"),
+        DoomReason::Stray => "rented late or twice".into(),
+        DoomReason::Unwanted => "its node is no longer wanted".into(),
+        DoomReason::Manual { by } => format!("asked for by {by}"),
+    }
+}
+
+fn on(instance: &InstanceId, what: &str) -> String {
+    format!("instance {instance} {what}")
+}
+
+/// A record in words.
+#[must_use]
+pub fn words(record: &Record) -> String {
+    match record {
+        Record::Booted { version } => format!("the keeper started, version {version}"),
+        Record::IncidentOpened { cause, .. } => format!("incident: {}", tell::cause_text(cause)),
+        Record::Noted { text, .. } => text.clone(),
+        Record::IncidentClosed { outcome, .. } => match outcome {
+            Outcome::ByItself => "healthy again by itself".into(),
+            Outcome::Remedied => "healthy again after a remedy".into(),
+            Outcome::Replaced => "replaced and healthy".into(),
+            Outcome::Ended => "ended by hand".into(),
+        },
+        Record::RemedyStarted { rung, permit, .. } => format!("remedy `{}` begins ({permit})", rung.word()),
+        Record::RemedyEnded { rung, helped: true, .. } => format!("remedy `{}` helped", rung.word()),
+        Record::RemedyEnded { rung, detail, .. } => format!("remedy `{}` did not help: {detail}", rung.word()),
+        Record::RecoveryStarted { cause: Cause::Wanted, permit, .. } => format!("to be filled ({permit})"),
+        Record::RecoveryStarted { permit, .. } => format!("to be replaced ({permit})"),
+        Record::Doomed { instance, reason, .. } => on(instance, &format!("condemned: {}", doom_text(reason))),
+        Record::DestroyAcknowledged { instance } => on(instance, "destroyed, says the provider"),
+        Record::Gone { instance } => on(instance, "proven gone by complete lists"),
+        Record::Intent { offer, machine, price, offer_text, permit, .. } => {
+            format!("renting offer {offer} on machine {machine} at {price}/h: {offer_text} ({permit})")
+        }
+        Record::CreateUnresolved { detail, .. } => {
+            format!("the create's outcome is unknown ({detail}): looking for its label, not sending again")
+        }
+        Record::Created { instance, .. } => on(instance, "rented"),
+        Record::CreateFailed { detail, .. } => format!("nothing was rented: {detail}"),
+        Record::CreateAbandoned { .. } => "the ambiguous create rented nothing, say complete lists".into(),
+        Record::InstanceUp { instance, address, .. } => on(instance, &format!("is up, its server will be at {address}")),
+        Record::AddressChanged { instance, address, .. } => on(instance, &format!("moved to {address}")),
+        Record::Deployed { release, .. } => {
+            let digest: String = release.digest.chars().take(12).collect();
+            format!("deployed release {digest}, commit {}", release.commit)
+        }
+        Record::AttemptFailed { detail, .. } => format!("the attempt failed: {detail}"),
+        Record::Adopted { instance, .. } => on(instance, "is healthy and takes the node"),
+        Record::Held { reason, .. } => format!("waits for a human: {}", tell::held_text(reason)),
+        Record::Released { by, .. } => format!("let go on by {by}"),
+        Record::Paused { by, .. } => format!("paused by {by}"),
+        Record::Resumed { by, .. } => format!("resumed by {by}"),
+        Record::Retired { .. } => "no longer configured".into(),
+        Record::MachineBlamed { machine, detail, .. } => format!("machine {machine} is not rented for a while: {detail}"),
+        Record::KeyAccepted { accepted: true } => "the provider takes the api key again".into(),
+        Record::KeyAccepted { accepted: false } => "the provider refuses the api key".into(),
+        Record::BreakerMoved { to } => format!("the mass-failure breaker moved to `{}`", to.word()),
+    }
+}

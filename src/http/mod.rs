@@ -1,0 +1,133 @@
+//! What the keeper serves: page, API, metrics and its own health over TCP, read-only; the same and the verbs that change
+//! things over a unix socket that only its owner can open.
+//!
+//! The room knows the view, not the engine: each request becomes a [`Question`] on a bounded channel, and the daemon
+//! answers it.
+
+mod page;
+mod routes;
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fleet::{
+        event::Reply,
+        name::{IncidentId, NodeName},
+        timeline::{IncidentView, Line},
+        view::{FleetView, Request},
+    },
+    metrics::Metrics,
+};
+
+/// Questions that may wait for the daemon.
+const QUESTIONS_WAITING: usize = 64;
+
+/// What a request needs to know.
+#[derive(Debug)]
+pub enum Question {
+    /// The fleet.
+    View(oneshot::Sender<Option<FleetView>>),
+    /// The newest incidents, without their lines.
+    Incidents {
+        /// At most this many.
+        limit: u32,
+        /// Of this node only.
+        node: Option<NodeName>,
+        /// Where the answer goes; `None` when the store cannot be read.
+        reply: oneshot::Sender<Option<Vec<IncidentView>>>,
+    },
+    /// One incident with its lines; the inner `None` is an unknown number.
+    Incident {
+        /// Which.
+        id: IncidentId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Option<IncidentView>>>,
+    },
+    /// Journaled facts after a number.
+    Events {
+        /// After this one.
+        after: u64,
+        /// At most this many.
+        limit: u32,
+        /// Of this node only.
+        node: Option<NodeName>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Vec<Line>>>,
+    },
+    /// A person's wish.
+    Ask {
+        /// What.
+        request: Request,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Reply>>,
+    },
+}
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct Site {
+    questions: mpsc::Sender<Question>,
+    metrics: Arc<Metrics>,
+}
+
+impl Site {
+    /// A site and the questions it will ask.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Question>) {
+        let (questions, asked) = mpsc::channel(QUESTIONS_WAITING);
+        (Self { questions, metrics }, asked)
+    }
+}
+
+/// Serves the read-only site on a TCP address until `stop`; returns the bound address.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn serve_tcp(site: Site, listen: SocketAddr, stop: CancellationToken) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(listen).await?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(async move {
+        let served = axum::serve(listener, routes::public(site)).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(fault) = served.await {
+            tracing::error!(%fault, "the page ended");
+        }
+    });
+    Ok(bound)
+}
+
+/// Serves the site with the verbs on a unix socket, mode 0600, until `stop`. A left-over socket file is replaced: the
+/// store's lock has proven by now that no other keeper is alive.
+///
+/// # Errors
+/// The socket cannot be made.
+pub fn serve_unix(site: Site, path: &Path, stop: CancellationToken) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+        Err(fault) => return Err(fault),
+    }
+    // Bound under a name of its own first, so that nobody can connect before the mode is set.
+    let hidden = path.with_extension("new");
+    let _ = std::fs::remove_file(&hidden);
+    let listener = UnixListener::bind(&hidden)?;
+    std::fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::rename(&hidden, path)?;
+    let path = path.to_owned();
+    tokio::spawn(async move {
+        let served = axum::serve(listener, routes::control(site)).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(fault) = served.await {
+            tracing::error!(%fault, "the control socket ended");
+        }
+        let _ = std::fs::remove_file(path);
+    });
+    Ok(())
+}

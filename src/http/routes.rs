@@ -1,0 +1,125 @@
+//! The routes. Errors are problem JSON (RFC 9457).
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::{Question, Site, page};
+use crate::fleet::{
+    event::Reply,
+    name::{IncidentId, NodeName},
+    view::Request,
+};
+
+/// Rows given where the request names no limit, and at most.
+const ROWS: u32 = 100;
+const ROWS_MOST: u32 = 1000;
+
+/// Read-only: what the TCP address serves.
+pub(super) fn public(site: Site) -> Router {
+    reading().with_state(site)
+}
+
+/// The same and the verbs: what the unix socket serves.
+pub(super) fn control(site: Site) -> Router {
+    reading().route("/api/v1/control", post(ask)).with_state(site)
+}
+
+fn reading() -> Router<Site> {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/fleet", get(fleet))
+        .route("/api/v1/incidents", get(incidents))
+        .route("/api/v1/incidents/{id}", get(incident))
+        .route("/api/v1/events", get(events))
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("error");
+    let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+/// Asks the daemon; no answer, or none in it, becomes a 503.
+async fn put<T>(
+    site: &Site,
+    question: impl FnOnce(oneshot::Sender<Option<T>>) -> Question,
+) -> Result<T, Response> {
+    let unavailable = || problem(StatusCode::SERVICE_UNAVAILABLE, "the keeper cannot answer now");
+    let (reply, answer) = oneshot::channel();
+    site.questions.send(question(reply)).await.map_err(|_| unavailable())?;
+    answer.await.ok().flatten().ok_or_else(unavailable)
+}
+
+async fn index(State(site): State<Site>) -> Result<Response, Response> {
+    let view = put(&site, Question::View).await?;
+    let incidents = put(&site, |reply| Question::Incidents { limit: 10, node: None, reply }).await.unwrap_or_default();
+    Ok(axum::response::Html(page::render(&view, &incidents).into_string()).into_response())
+}
+
+/// 200 while the engine answers and can write its journal; a supervisor or an uptime monitor watches this.
+async fn healthz(State(site): State<Site>) -> Response {
+    match put(&site, Question::View).await {
+        Ok(view) if view.summary == "storage-failed" => {
+            problem(StatusCode::SERVICE_UNAVAILABLE, "the keeper cannot write its journal")
+        }
+        Ok(view) => Json(serde_json::json!({ "status": "ok", "fleet": view.summary })).into_response(),
+        Err(unavailable) => unavailable,
+    }
+}
+
+async fn metrics(State(site): State<Site>) -> Result<Response, Response> {
+    let view = put(&site, Question::View).await?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], site.metrics.render(&view)).into_response())
+}
+
+async fn fleet(State(site): State<Site>) -> Result<Response, Response> {
+    put(&site, Question::View).await.map(|view| Json(view).into_response())
+}
+
+/// What a list may be cut down by.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cut {
+    limit: Option<u32>,
+    node: Option<NodeName>,
+    after: Option<u64>,
+}
+
+impl Cut {
+    fn limit(&self) -> u32 {
+        self.limit.unwrap_or(ROWS).min(ROWS_MOST)
+    }
+}
+
+async fn incidents(State(site): State<Site>, Query(cut): Query<Cut>) -> Result<Response, Response> {
+    let limit = cut.limit();
+    let rows = put(&site, |reply| Question::Incidents { limit, node: cut.node, reply }).await?;
+    Ok(Json(rows).into_response())
+}
+
+async fn incident(State(site): State<Site>, Path(id): Path<u64>) -> Result<Response, Response> {
+    match put(&site, |reply| Question::Incident { id: IncidentId(id), reply }).await? {
+        Some(incident) => Ok(Json(incident).into_response()),
+        None => Err(problem(StatusCode::NOT_FOUND, &format!("there is no incident {id}"))),
+    }
+}
+
+async fn events(State(site): State<Site>, Query(cut): Query<Cut>) -> Result<Response, Response> {
+    let (after, limit) = (cut.after.unwrap_or(0), cut.limit());
+    let lines = put(&site, |reply| Question::Events { after, limit, node: cut.node, reply }).await?;
+    Ok(Json(lines).into_response())
+}
+
+async fn ask(State(site): State<Site>, Json(request): Json<Request>) -> Result<Json<Reply>, Response> {
+    put(&site, |reply| Question::Ask { request, reply }).await.map(Json)
+}
