@@ -10,5 +10,6 @@
 //! fleet state and awaits effects; `clock` alone reads time; `cli` alone prints; `main` alone exits.
 
 pub mod clock;
+pub mod deploy;
 pub mod fleet;
 pub mod remote;
