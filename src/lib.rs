@@ -18,3 +18,6 @@ pub mod metrics;
 pub mod probe;
 pub mod retry;
 pub mod store;
+pub mod deploy;
+pub mod fleet;
+pub mod remote;

@@ -1,0 +1,167 @@
+//! The server's settings as a file that a shell reads back to the byte.
+//!
+//! Each value stands between single quotes, where a shell gives no character a meaning; a quote inside is written `'\''`.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+
+use super::fault::DeployFault;
+use crate::{fleet::name::OpId, remote::quote};
+
+/// Names that a shell keeps for itself: assigning them fails, is ignored, or breaks the reading of the next line.
+const RESERVED: &[&str] = &[
+    "BASHOPTS",
+    "BASH_ENV",
+    "BASH_VERSINFO",
+    "ENV",
+    "EUID",
+    "IFS",
+    "LINENO",
+    "OLDPWD",
+    "OPTIND",
+    "PPID",
+    "PS4",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "UID",
+    "_",
+];
+
+/// The file's text: the given settings, then ours, which win.
+///
+/// # Errors
+/// A name that is no variable's name or that a shell keeps for itself, or a value with NUL: another box would fail too.
+pub(super) fn env_file(
+    settings: &BTreeMap<String, SecretString>,
+    op: &OpId,
+    port: u16,
+) -> Result<Zeroizing<String>, DeployFault> {
+    let mut text = Zeroizing::new(String::new());
+    for (name, value) in settings {
+        check(name, value.expose_secret())?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name}={}", quote(value.expose_secret()));
+    }
+    let _ = writeln!(text, "INSTANCE_ID={}\nPORT={port}", quote(op.as_str()));
+    Ok(text)
+}
+
+fn check(name: &str, value: &str) -> Result<(), DeployFault> {
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let shown: String = name.chars().take(64).collect();
+    if !plain {
+        return Err(DeployFault::Release(format!("`{}` is no name for a setting", shown.escape_debug())));
+    }
+    if RESERVED.contains(&name) {
+        return Err(DeployFault::Release(format!(
+            "the setting `{shown}` is a name that the shell keeps for itself"
+        )));
+    }
+    if value.contains('\0') {
+        return Err(DeployFault::Release(format!("the value of the setting `{shown}` holds a NUL byte")));
+    }
+    Ok(())
+}
+
+/// Masks every setting's value in a text that the server wrote, so that its words can be shown. Short values are left:
+/// they are flags and numbers, and masking each `1` would make the text unreadable.
+pub(super) fn mask(text: &str, settings: &BTreeMap<String, SecretString>) -> String {
+    const SHORTEST_MASKED: usize = 6;
+    let mut values: Vec<&str> = settings
+        .values()
+        .map(ExposeSecret::expose_secret)
+        .filter(|value| value.len() >= SHORTEST_MASKED)
+        .collect();
+    // Longest first, for one value may be part of another.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings(value: &str) -> BTreeMap<String, SecretString> {
+        BTreeMap::from([
+            ("ODD".to_owned(), SecretString::from(value.to_owned())),
+            ("PATH".to_owned(), "/none".into()),
+        ])
+    }
+
+    /// Reads the file as the supervisor does and asks a program for its environment.
+    fn read_back(shell: &str, value: &str) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("env");
+        std::fs::write(&file, env_file(&settings(value), &OpId::from_bits(1), 5555).unwrap().as_bytes())
+            .unwrap();
+        let output = Command::new(shell)
+            .args(["-c", "set -a; . \"$0\"; set +a; exec /usr/bin/env -0"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let found = output.stdout.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"ODD="));
+        found.unwrap().to_vec()
+    }
+
+    #[test]
+    fn every_character_but_nul_reaches_the_server_unharmed() {
+        let ascii: String = (1..=127_u8).map(char::from).collect();
+        // Two-byte characters cover every continuation byte, 0x80 to 0xbf, some of which `dash` uses inside itself.
+        let wide: String = (0x80..0x800_u32).filter_map(char::from_u32).collect();
+        for value in [
+            ascii.as_str(),
+            &wide,
+            "",
+            "'",
+            "''\\'",
+            "a\nINSTANCE_ID=x\n",
+            "$(id)`id`${PATH}",
+            "\n\n",
+            "日本 𐍈",
+        ] {
+            for shell in ["/bin/sh", "/bin/bash"] {
+                assert_eq!(String::from_utf8(read_back(shell, value)).unwrap(), value, "{shell}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn any_value_reaches_the_server_unharmed(value in "[^\0]{0,60}") {
+            prop_assert_eq!(String::from_utf8(read_back("/bin/sh", &value)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn our_own_settings_win_and_bad_names_are_refused() {
+        let text =
+            env_file(&BTreeMap::from([("PORT".to_owned(), "1".into())]), &OpId::from_bits(1), 5555).unwrap();
+        assert!(text.ends_with("INSTANCE_ID='baaaaaaaaaa'\nPORT=5555\n"), "{}", *text);
+        for name in ["", "A B", "1A", "A-B", "A=B", "A\nB", "$(id)", "IFS", "UID", "É"] {
+            let settings = BTreeMap::from([(name.to_owned(), SecretString::from("v"))]);
+            let fault = env_file(&settings, &OpId::from_bits(1), 1).unwrap_err();
+            assert!(matches!(fault, DeployFault::Release(_)), "{name}");
+        }
+        assert!(env_file(&settings("a\0b"), &OpId::from_bits(1), 1).is_err());
+    }
+
+    #[test]
+    fn the_servers_words_show_no_secret() {
+        let settings = BTreeMap::from([
+            ("LONG".to_owned(), SecretString::from("hunter2-and-more")),
+            ("PART".to_owned(), SecretString::from("hunter2")),
+            ("FLAG".to_owned(), SecretString::from("1")),
+        ]);
+        assert_eq!(mask("got hunter2-and-more, hunter2, 1", &settings), "got ***, ***, 1");
+    }
+}

@@ -1,0 +1,191 @@
+#!/bin/sh
+# Keeps the server of keeper/current running after the connection that started it is gone.
+#
+#   supervise start    start it, unless it is supervised already
+#   supervise stop     end the supervisor, the server and the server's own children; nobody else's
+#   supervise status   print what is known
+#   supervise run      (internal) the supervisor: starts the server again when it ends, with a growing delay
+#   supervise launch   (internal) becomes the server
+#
+# Processes are known by id and start time, for ids are reused. All files are written aside and renamed.
+
+restart_delay_max=60
+term_patience=100 # tenths of a second between TERM and KILL
+log_bytes_max=8388608
+rotate_every=10
+
+# The start time of process $1 in clock ticks since boot, and its state, as field 22 and 3 of its stat file.
+stat_of() {
+  { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  set -- ${stat##*) }
+  state=$1
+  shift 19
+  born=$1
+}
+
+note() { printf '%s\n' "$2" >"$1.new" && mv "$1.new" "$1"; }
+
+note_process() {
+  stat_of "$2" && note "$1" "$2 $born"
+}
+
+# What became of the process noted in file $1: alive, stopped, dead or none. Sets `pid`.
+fate() {
+  fate=none
+  { read -r pid noted <"$1"; } 2>/dev/null || return 0
+  case $pid in '' | 0 | 1 | *[!0-9]*) return 0 ;; esac
+  fate=dead
+  if stat_of "$pid" && [ "$born" = "$noted" ]; then
+    case $state in Z | X) ;; T | t) fate=stopped ;; *) fate=alive ;; esac
+  fi
+}
+
+gone() {
+  fate "$1"
+  case $fate in alive | stopped) return 1 ;; esac
+}
+
+# Waits until the process noted in $1 is gone, at most $2 tenths of a second.
+await_end() {
+  left=$2
+  until gone "$1"; do
+    [ "$left" -gt 0 ] || return 1
+    sleep 0.1
+    left=$((left - 1))
+  done
+}
+
+# Ends the process noted in $1 and its group: TERM, patience of $2 tenths of a second, KILL.
+end() {
+  fate "$1"
+  [ "$fate" != none ] || return 0
+  leader=$pid
+  if [ "$fate" = dead ]; then
+    # Its children may live on in its group; the group's id stays taken as long as they do, unless a stranger has it.
+    if ! stat_of "$leader" || [ "$born" = "$noted" ]; then kill -s KILL -- "-$leader" 2>/dev/null; fi
+    rm -f -- "$1"
+    return 0
+  fi
+  kill -s TERM -- "-$leader" 2>/dev/null
+  # A stopped process takes no TERM before it goes on.
+  kill -s CONT -- "-$leader" 2>/dev/null
+  await_end "$1" "$2"
+  kill -s KILL -- "-$leader" 2>/dev/null
+  await_end "$1" 50 || { echo "process $leader cannot be killed" >&2; return 1; }
+  rm -f -- "$1"
+}
+
+start() {
+  fate run/supervisor.pid
+  [ "$fate" = alive ] && return 0
+  setsid sh "$self" run >>log/supervisor.log 2>&1 </dev/null 7>&- &
+  left=100
+  while [ "$left" -gt 0 ]; do
+    fate run/supervisor.pid
+    [ "$fate" = alive ] && return 0
+    sleep 0.1
+    left=$((left - 1))
+  done
+  echo "the supervisor did not start: $(tail -n 3 log/supervisor.log)" >&2
+  return 1
+}
+
+stop() {
+  # The supervisor ends the server itself; it needs more patience than the server does.
+  end run/supervisor.pid $((term_patience + 60)) && end run/server.pid "$term_patience"
+}
+
+status() {
+  fate run/supervisor.pid
+  echo "supervisor=$fate"
+  fate run/server.pid
+  echo "server=$fate"
+  { read -r exits rc lasted <run/exits; } 2>/dev/null || { exits=0 rc=0 lasted=0; }
+  printf 'exits=%s\nrc=%s\nlasted=%s\nlog\n' "$exits" "$rc" "$lasted"
+  tail -c 4096 log/server.log 2>/dev/null
+  return 0
+}
+
+# The server keeps its file open for appending, so the content is moved and the file is cut.
+rotate() {
+  for log in log/server.log log/supervisor.log; do
+    bytes=$({ wc -c <"$log"; } 2>/dev/null) || continue
+    [ "$bytes" -le "$log_bytes_max" ] || { cp -- "$log" "$log.1" && : >"$log"; }
+  done
+}
+
+rotate_for_ever() {
+  while sleep "$rotate_every"; do
+    kill -s 0 "$1" 2>/dev/null || return
+    rotate
+  done
+}
+
+tell() { printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1"; }
+
+run() {
+  exec 9>run/supervisor.lock
+  flock -n 9 || { tell "another supervisor holds the lock"; exit 75; }
+  # A server whose supervisor was killed is nobody's; two of them must never run.
+  end run/server.pid "$term_patience" || exit 1
+  rm -f run/exits
+  ending=
+  trap 'ending=yes' TERM INT HUP
+  note_process run/supervisor.pid $$
+  # Not `rotate_for_ever 9>&- &`: for a function, shells keep a copy of the descriptor aside, and with it the lock.
+  (exec 9>&-; rotate_for_ever $$) &
+  exits=0
+  delay=1
+  while [ -z "$ending" ]; do
+    begun=$(date +%s)
+    setsid sh "$self" launch >>log/server.log 2>&1 </dev/null 9>&- &
+    server=$!
+    wait "$server"
+    rc=$?
+    [ -z "$ending" ] || break
+    lasted=$(($(date +%s) - begun))
+    kill -s KILL -- "-$server" 2>/dev/null
+    exits=$((exits + 1))
+    note run/exits "$exits $rc $lasted"
+    [ "$lasted" -lt "$restart_delay_max" ] || delay=1
+    tell "the server ended with code $rc after $lasted s; it is started again in $delay s"
+    sleep "$delay" 9>&- &
+    wait $!
+    delay=$((delay * 2))
+    [ "$delay" -le "$restart_delay_max" ] || delay=$restart_delay_max
+  done
+  end run/server.pid "$term_patience"
+  # A server that was being launched has no note yet, but it is in the group of its own id or in ours.
+  [ -z "$server" ] || kill -s KILL -- "-$server" "$server" 2>/dev/null
+  rm -f run/supervisor.pid
+  tell "the supervisor ends"
+  kill -s KILL -- "-$$"
+}
+
+launch() {
+  release=$(readlink -f current) || exit 126
+  # The file holds one quoted assignment per setting; a value has no meaning to the shell. It may set any name, `PATH`
+  # included: so it is read last, and after it only what the shell itself can do.
+  (. ./env/server.env && printf '%s\n%s\n' "${HOST:-}" "${PORT:-}") >run/address.new && mv run/address.new run/address
+  note_process run/server.pid $$
+  set -- "$release/server"
+  set -a
+  . ./env/server.env
+  set +a
+  cd data || exit 126
+  exec "$1"
+}
+
+umask 077
+cd -- "$(dirname -- "$0")" || exit 73
+self=$PWD/${0##*/}
+case $1 in
+  start | stop)
+    exec 7>run/verb.lock
+    flock -w 30 7 || { echo "another command is at work" >&2; exit 75; }
+    "$1"
+    ;;
+  status | run | launch) "$1" ;;
+  *) echo "usage: supervise start|stop|status" >&2; exit 64 ;;
+esac
+exit

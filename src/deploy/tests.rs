@@ -1,0 +1,455 @@
+//! Deploys of a real server to a real box: Debian's OpenSSH server, our supervisor, a home of its own.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    fleet::name::{InstanceId, OpId},
+    remote::{
+        Remote, Witnessed,
+        sshd::{Sshd, kill, user},
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The two releases of the fixture server, compiled once.
+fn releases() -> &'static [PathBuf; 2] {
+    static BUILT: OnceLock<(TempDir, [PathBuf; 2])> = OnceLock::new();
+    let (_, paths) = BUILT.get_or_init(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["aaaa111", "bbbb222"].map(|commit| {
+            let path = folder.path().join(commit);
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
+            let mut rustc = Command::new("rustc");
+            rustc.args(["--edition", "2024", "-C", "strip=symbols", "-o"]).arg(&path).arg(source);
+            assert!(rustc.env("FIXTURE_COMMIT", commit).status().unwrap().success());
+            path
+        });
+        (folder, paths)
+    });
+    paths
+}
+
+/// A box, the way to it, and what is asked for.
+struct Stage {
+    sshd: Sshd,
+    remote: Remote,
+    request: DeployRequest,
+}
+
+impl Stage {
+    async fn new() -> Option<Self> {
+        let sshd = Sshd::start()?;
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let op = OpId::from_bits(11);
+        let request = DeployRequest {
+            node: "duel-0".parse().unwrap(),
+            instance: InstanceId(7),
+            op: op.clone(),
+            endpoints: vec![sshd.endpoint()],
+            user: user(),
+            strategy: Strategy::Artifact,
+            artifact: artifact(0).await,
+            env: BTreeMap::new(),
+            server_port: port,
+            public: SocketAddr::from(([127, 0, 0, 1], port)),
+            gate: Gate { interval: Duration::from_millis(50), ..Gate::new(op, Some("aaaa111".into())) },
+            keep: 1,
+            deadline: LIMIT,
+            connect_budget: Duration::from_secs(20),
+        };
+        Some(Self { remote: sshd.remote(), sshd, request })
+    }
+
+    async fn take(&mut self, release: usize) {
+        self.request.artifact = artifact(release).await;
+        self.request.gate.expect_commit = Some(self.request.artifact.commit.clone());
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.request.env.insert(name.into(), SecretString::from(value.to_owned()));
+    }
+
+    /// Deploys and tells the steps that were taken.
+    async fn deploy(&self) -> Result<Vec<Step>, DeployFault> {
+        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+        let release = deploy(&self.remote, &self.request, &sender).await?;
+        assert_eq!(release.digest, self.request.artifact.digest);
+        reports.close();
+        let mut steps = vec![];
+        while let Some(report) = reports.recv().await {
+            if report.phase == StepPhase::Finished {
+                steps.push(report.step);
+            }
+        }
+        Ok(steps)
+    }
+
+    async fn get(&self, path: &str) -> Option<String> {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let url = format!("http://{}{path}", self.request.public);
+        client.get(url).timeout(Duration::from_secs(2)).send().await.ok()?.text().await.ok()
+    }
+
+    /// The field of `/health`, once there is one that `wanted` accepts.
+    async fn health(&self, field: &str, wanted: impl Fn(&str) -> bool) -> String {
+        for _ in 0..500 {
+            if let Some(text) = self.get("/health").await {
+                let health: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let value = health[field].to_string().trim_matches('"').to_owned();
+                if wanted(&value) {
+                    return value;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("`/health` never gave the `{field}` that was waited for");
+    }
+
+    async fn pid(&self) -> u32 {
+        self.health("pid", |_| true).await.parse().unwrap()
+    }
+
+    fn keeper(&self, path: &str) -> PathBuf {
+        self.sshd.home().join("keeper").join(path)
+    }
+
+    fn noted_pid(&self, name: &str) -> u32 {
+        fs::read_to_string(self.keeper(name)).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    fn release_names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.keeper("releases")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Processes that run an executable of this box's releases.
+    fn servers(&self) -> usize {
+        let releases = self.keeper("releases");
+        let runs_ours = |entry: &fs::DirEntry| {
+            fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.starts_with(&releases))
+        };
+        fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(runs_ours).count()
+    }
+}
+
+async fn artifact(release: usize) -> Arc<Artifact> {
+    Arc::new(Artifact::prepare(&ArtifactSource::File(releases()[release].clone())).await.unwrap())
+}
+
+fn alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test]
+async fn a_fresh_box_gets_the_release_and_later_ones_take_less() {
+    let Some(mut stage) = Stage::new().await else { return };
+    let odd = "it's $HOME `id` \"q\" \\ \n second line ♥";
+    stage.set("ODD", odd);
+    let first = stage.deploy().await.unwrap();
+    assert_eq!(first.len(), 10, "every step: {first:?}");
+    assert_eq!(stage.get("/odd").await.unwrap(), odd);
+    assert_eq!(stage.get("/").await.unwrap(), stage.keeper("data").to_str().unwrap());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(stage.keeper("env/server.env")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+
+    // The same again: nothing is sent, yet the server is a new one.
+    let before = stage.health("started_at", |_| true).await;
+    let again = stage.deploy().await.unwrap();
+    assert!(!again.contains(&Step::Upload), "{again:?}");
+    assert_ne!(stage.health("started_at", |_| true).await, before);
+
+    // Another release: the former one is the way back, and stays although one is to be kept.
+    let old = stage.request.artifact.name().to_owned();
+    stage.take(1).await;
+    stage.deploy().await.unwrap();
+    assert_eq!(stage.health("commit", |_| true).await, "bbbb222");
+    assert_eq!(fs::read_link(stage.keeper("previous")).unwrap(), PathBuf::from(format!("releases/{old}")));
+    let mut both = vec![old, stage.request.artifact.name().to_owned()];
+    both.sort();
+    assert_eq!(stage.release_names(), both);
+    assert_eq!(stage.servers(), 1);
+}
+
+#[tokio::test]
+async fn a_deploy_killed_after_any_step_and_run_again_converges() {
+    let Some(mut stage) = Stage::new().await else { return };
+    let steps = [
+        Step::Connect,
+        Step::Assess,
+        Step::Upload,
+        Step::Verify,
+        Step::Seal,
+        Step::WriteEnv,
+        Step::Switch,
+        Step::Start,
+        Step::Gate,
+    ];
+    for (round, last) in steps.into_iter().enumerate() {
+        stage.take(round % 2).await;
+        // The release is not there, whatever an earlier round left.
+        let _ = fs::remove_dir_all(stage.keeper("releases").join(stage.request.artifact.name()));
+        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+        let stop = async {
+            while let Some(report) = reports.recv().await {
+                if report.step == last && report.phase == StepPhase::Finished {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop => {}
+            result = deploy(&stage.remote, &stage.request, &sender) => panic!("{last} was not reached: {result:?}"),
+        }
+        stage.deploy().await.unwrap_or_else(|fault| panic!("after {last}: {fault}"));
+        let commit = stage.request.artifact.commit.clone();
+        assert_eq!(stage.health("commit", |_| true).await, commit, "after {last}");
+        assert_eq!(stage.servers(), 1, "after {last}");
+        assert!(stage.release_names().iter().all(|name| !name.starts_with('.')), "after {last}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_any_step_costs_a_repetition_only() {
+    let Some(stage) = Stage::new().await else { return };
+    let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+    let cutter = async {
+        let mut cuts = 0;
+        while let Some(report) = reports.recv().await {
+            let cut = [
+                Step::Upload,
+                Step::Verify,
+                Step::Seal,
+                Step::WriteEnv,
+                Step::Switch,
+                Step::Start,
+                Step::Prune,
+            ];
+            if report.phase == StepPhase::Started && cut.contains(&report.step) {
+                stage.sshd.cut_connections();
+                cuts += 1;
+            }
+        }
+        cuts
+    };
+    let work = async {
+        let result = deploy(&stage.remote, &stage.request, &sender).await;
+        drop(sender);
+        result
+    };
+    let (result, cuts) = tokio::join!(work, cutter);
+    result.unwrap();
+    assert_eq!(cuts, 7);
+    assert_eq!(stage.servers(), 1);
+    assert!(stage.keeper("current/.verified").exists());
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_its_settings_is_the_releases_fault() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.set("MODE", "refuse");
+    stage.set("TOKEN", "canary-8d21");
+    let fault = stage.deploy().await.unwrap_err();
+    let DeployFault::Release(words) = &fault else { panic!("{fault:?}") };
+    assert!(words.contains("missing settings: JWT_SECRET") && words.contains("78"), "{words}");
+    assert!(!words.contains("canary-8d21"), "{words}");
+    assert!(!stage.keeper("current/.verified").exists());
+
+    // The next deploy does not take the one that failed for the way back.
+    stage.take(1).await;
+    stage.request.env.clear();
+    stage.deploy().await.unwrap();
+    assert!(!stage.keeper("previous").exists());
+    assert_eq!(stage.release_names(), [stage.request.artifact.name()]);
+}
+
+#[tokio::test]
+async fn a_server_that_a_signal_ends_is_the_boxs_fault() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.set("MODE", "crash");
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Box(words) if words.contains("134")), "{fault:?}");
+}
+
+#[tokio::test]
+async fn the_gate_takes_no_other_answer_for_ours() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.request.gate.within = Duration::from_secs(1);
+    stage.request.gate.expect_commit = Some("cccc333".into());
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Release(words) if words.contains("aaaa111")), "{fault:?}");
+
+    // It serves on the box, but what is published leads nowhere.
+    stage.take(0).await;
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let public = std::mem::replace(&mut stage.request.public, nowhere);
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(
+        matches!(&fault, DeployFault::Box(words) if words.contains("refused") && words.contains("alive")),
+        "{fault:?}"
+    );
+
+    // The box was rented anew: the old identity answers until the new server is up, and then no more.
+    stage.request.public = public;
+    stage.request.gate.identity = OpId::from_bits(12);
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Box(words) if words.contains("another box")), "{fault:?}");
+    stage.request.op = OpId::from_bits(12);
+    stage.request.gate.within = Duration::from_secs(20);
+    stage.deploy().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_wrong_on_our_side_never_touches_the_box() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.set("IFS", "x");
+    assert!(matches!(stage.deploy().await, Err(DeployFault::Release(_))));
+    assert!(!stage.sshd.home().join("keeper").exists());
+    stage.request.env.clear();
+
+    // Rebuilt between the preparation and the deploy.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server");
+    fs::copy(&releases()[0], &path).unwrap();
+    stage.request.artifact = Arc::new(Artifact::prepare(&ArtifactSource::File(path.clone())).await.unwrap());
+    fs::copy(&releases()[1], &path).unwrap();
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Release(words) if words.contains("changed")), "{fault:?}");
+    assert!(!stage.keeper("current").exists());
+}
+
+#[tokio::test]
+async fn the_supervisor_brings_the_server_back_and_two_never_run() {
+    let Some(stage) = Stage::new().await else { return };
+    stage.deploy().await.unwrap();
+    let address = stage.request.address();
+    let first = stage.pid().await;
+    kill(first);
+    stage.health("pid", |pid| pid != first.to_string()).await;
+
+    // Its supervisor killed, the server lives on as nobody's; a start replaces it.
+    let orphan = stage.pid().await;
+    kill(stage.noted_pid("run/supervisor.pid"));
+    assert!(alive(orphan));
+    let start = || start_server(&stage.remote, &address, LIMIT);
+    let (a, b, c) = tokio::join!(start(), start(), start());
+    for started in [a, b, c] {
+        started.unwrap();
+    }
+    stage.health("pid", |pid| pid != orphan.to_string()).await;
+    eventually("one server", || stage.servers() == 1).await;
+
+    let before = stage.pid().await;
+    restart_server(&stage.remote, &address, LIMIT).await.unwrap();
+    stage.health("pid", |pid| pid != before.to_string()).await;
+    assert_eq!(stage.servers(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_server_with_its_children_and_nobody_else() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.set("MODE", "child");
+    stage.deploy().await.unwrap();
+    let (server, supervisor) = (stage.pid().await, stage.noted_pid("run/supervisor.pid"));
+    let child: u32 = fs::read_to_string(stage.keeper("data/child")).unwrap().parse().unwrap();
+    let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
+    assert!(alive(server) && alive(supervisor) && alive(child));
+
+    let address = stage.request.address();
+    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+    for pid in [server, supervisor, child] {
+        eventually("it is gone", || !alive(pid)).await;
+    }
+    assert!(alive(stranger.id()));
+
+    // A note that names a stranger by a reused id does not get it killed.
+    fs::write(stage.keeper("run/server.pid"), format!("{} 1\n", stranger.id())).unwrap();
+    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+    assert!(alive(stranger.id()));
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[tokio::test]
+async fn nothing_deployed_is_nothing_to_restart() {
+    let Some(stage) = Stage::new().await else { return };
+    let address = stage.request.address();
+    let fault = restart_server(&stage.remote, &address, LIMIT).await.unwrap_err();
+    assert!(
+        matches!(&fault, DeployFault::Box(words) if words.contains("no server was deployed")),
+        "{fault:?}"
+    );
+    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_witness_knows_the_supervised_server() {
+    let Some(stage) = Stage::new().await else { return };
+    stage.deploy().await.unwrap();
+    let address = stage.request.address();
+    let look = || stage.remote.witness(&address, stage.request.server_port, &stage.request.op, LIMIT);
+    assert_eq!(look().await, Witnessed::ServerUp);
+
+    // Frozen: it holds the port and answers nobody.
+    let server = stage.pid().await;
+    let signal = |name: &str, pid: u32| {
+        assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
+    };
+    signal("STOP", server);
+    let frozen = look().await;
+    assert!(matches!(&frozen, Witnessed::ServerDown(words) if words.contains("stopped")), "{frozen:?}");
+    signal("CONT", server);
+    assert_eq!(look().await, Witnessed::ServerUp);
+
+    kill(stage.noted_pid("run/supervisor.pid"));
+    kill(server);
+    eventually("the server is dead", || !alive(server)).await;
+    let dead = look().await;
+    assert!(matches!(&dead, Witnessed::ServerDown(words) if words.contains("dead")), "{dead:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_tells_how_far_it_came() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.request.endpoints.clear();
+    stage.request.deadline = Duration::from_millis(300);
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Box(words) if words.contains("connect")), "{fault:?}");
+
+    stage.request.endpoints = vec![stage.sshd.endpoint()];
+    stage.request.gate.expect_commit = Some("cccc333".into());
+    stage.request.deadline = Duration::from_secs(6);
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Unknown(words) if words.contains("gate")), "{fault:?}");
+}
