@@ -9,7 +9,9 @@
 //! `fleet` is the pure core and knows nobody; an edge knows `fleet` and third parties only; `engine` alone owns mutable
 //! fleet state and awaits effects; `clock` alone reads time; `cli` alone prints; `main` alone exits.
 
+pub mod alerts;
 pub mod clock;
+pub mod engine;
 pub mod fleet;
 pub mod retry;
 pub mod store;
