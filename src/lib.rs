@@ -9,6 +9,7 @@
 //! `fleet` is the pure core and knows nobody; an edge knows `fleet` and third parties only; `engine` alone owns mutable
 //! fleet state and awaits effects; `clock` alone reads time; `cli` alone prints; `main` alone exits.
 
+pub mod alerts;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -485,3 +485,5 @@ impl Engine {
     }
 }
 
+
+pub mod outbox;

@@ -28,7 +28,7 @@ pub use self::{
     commit::{Addressed, Batch},
     error::{OpenError, StoreError, Trouble},
     open::{DATABASE_FILE, LOCK_FILE},
-    outbox::{Due, Settled, SinkStats, Waiting},
+    outbox::{Due, Fold, Settled, SinkStats, Waiting},
     read::{Closure, History, IncidentRow},
 };
 use crate::fleet::journal::Entry;

@@ -22,6 +22,17 @@ pub struct Due {
     pub attempts: u32,
     /// Not to be tried before this.
     pub not_before: Timestamp,
+    /// How many notices wait for this sink, these included.
+    pub depth: u64,
+}
+
+/// When notices become one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fold {
+    /// Only when more than this many wait.
+    pub above: u32,
+    /// The oldest of them, at most this many.
+    pub most: u32,
 }
 
 /// A notice that waits.
@@ -63,14 +74,14 @@ pub struct SinkStats {
 }
 
 impl Store {
-    /// The next message for `sink`, or `None` if nothing waits. When more than `fold_above` notices wait, the oldest
-    /// `fold_most` of them become one message.
+    /// The next message for `sink`, or `None` if nothing waits. Notices are newly tied together only with `fold`; what
+    /// was folded before stays so.
     ///
     /// # Errors
     /// The store is closed, poisoned, or cannot be read or written.
-    pub async fn due(&self, sink: &str, fold_above: u32, fold_most: u32) -> Result<Option<Due>, StoreError> {
+    pub async fn due(&self, sink: &str, fold: Option<Fold>) -> Result<Option<Due>, StoreError> {
         let sink = sink.to_owned();
-        self.handle.call(move |writer| writer.due(&sink, fold_above, fold_most)).await
+        self.handle.call(move |writer| writer.due(&sink, fold)).await
     }
 
     /// Ends a message for good, durably.
@@ -164,16 +175,15 @@ fn numbers(due: &Due) -> (String, Vec<u64>) {
 }
 
 impl Writer {
-    fn due(&mut self, sink: &str, fold_above: u32, fold_most: u32) -> Result<Option<Due>, StoreError> {
+    fn due(&mut self, sink: &str, fold: Option<Fold>) -> Result<Option<Due>, StoreError> {
         let Some(first) = head(&self.connection, sink)? else {
             return Ok(None);
         };
-        let fold = match first.fold {
-            Some(fold) => Some(fold),
-            None if pending(&self.connection, sink)? > u64::from(fold_above) && fold_most > 1 => {
-                Some(self.fold(sink, fold_most)?)
-            }
-            None => None,
+        let depth = pending(&self.connection, sink)?;
+        let fold = match (first.fold, fold) {
+            (Some(before), _) => Some(before),
+            (None, Some(fold)) if depth > u64::from(fold.above) => Some(self.fold(sink, fold.most.max(1))?),
+            (None, _) => None,
         };
         let store: String = self.connection.query_row("SELECT store FROM identity", [], |row| row.get(0))?;
         let waiting = match fold {
@@ -185,7 +195,8 @@ impl Writer {
             None => format!("vk-{store}-{}", first.nr),
         };
         let not_before = Timestamp(first.not_before);
-        Ok(Some(Due { id, sink: sink.to_owned(), notices: waiting, attempts: first.attempts, not_before }))
+        let (sink, attempts) = (sink.to_owned(), first.attempts);
+        Ok(Some(Due { id, sink, notices: waiting, attempts, not_before, depth }))
     }
 
     /// Ties the oldest waiting notices together under the number of the last of them.
