@@ -11,3 +11,4 @@
 
 pub mod clock;
 pub mod fleet;
+pub mod vast;
