@@ -59,20 +59,24 @@ pub(super) fn create(result: Result<Reply, Silence>) -> CreateAnswer {
 /// A create's error envelope without a contract.
 fn refused(reply: &Reply, refusal: &Refusal) -> CreateAnswer {
     let meaning = refusal.meaning();
-    let definite = match reply.status {
+    let reliable = match reply.status {
         // A 200 that says `success: false` is an answer of the same application, but only a reason we know rules out
         // that something was rented.
-        200 => meaning != Meaning::Other && !claims_success(reply),
-        status => REFUSING.contains(&status) && !claims_success(reply),
+        200 => meaning != Meaning::Other,
+        status => REFUSING.contains(&status),
     };
+    // A queued change may still happen, and bill, wherever in the answer it is said.
+    let queued = meaning == Meaning::Queued || reply.text.to_lowercase().contains("state change queued");
+    if queued || !reliable || claims_success(reply) {
+        return CreateAnswer::Ambiguous(format!("status {}: {}", reply.status, refusal.detail()));
+    }
     match meaning {
-        _ if !definite => CreateAnswer::Ambiguous(format!("status {}: {}", reply.status, refusal.detail())),
-        Meaning::Queued => CreateAnswer::Ambiguous(refusal.detail()),
         Meaning::OfferGone => CreateAnswer::OfferGone(refusal.detail()),
         Meaning::Auth
         | Meaning::Credit
         | Meaning::Throttled
         | Meaning::NoInstance
+        | Meaning::Queued
         | Meaning::Already
         | Meaning::Other => CreateAnswer::Refused(fault(reply, refusal)),
     }

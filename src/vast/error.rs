@@ -113,10 +113,11 @@ impl Refusal {
     pub(super) fn read(object: &Map<String, Value>) -> Option<Self> {
         let text_of = |key: &str| match object.get(key) {
             Some(Value::String(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-            Some(list @ Value::Array(_)) => Some(list.to_string()),
+            Some(list @ Value::Array(items)) if !items.is_empty() => Some(list.to_string()),
             _ => None,
         };
-        let code = text_of("error");
+        let code = object.get("error").and_then(Value::as_str).map(str::trim).filter(|code| !code.is_empty());
+        let code = code.map(str::to_owned);
         let text = ["msg", "message", "detail"].into_iter().find_map(text_of);
         match object.get("success") {
             Some(Value::Bool(true)) if code.is_none() => None,
@@ -249,11 +250,11 @@ mod tests {
             (envelope("search_quota_exceeded", "come back tomorrow"), Throttled),
             (envelope("no_such_instance", "Instance 7 not found."), NoInstance),
             (json!({"error": "not_found"}), NoInstance),
-            (envelope("invalid_args", "error 400/3467: Invalid args: disk"), Meaning::Other),
-            (envelope("deprecated_endpoint", "Use /api/v1/instances/"), Meaning::Other),
+            (envelope("invalid_args", "error 400/3467: Invalid args: disk"), Other),
+            (envelope("deprecated_endpoint", "Use /api/v1/instances/"), Other),
             (json!({"success": false, "msg": "Key already exists on this instance"}), Already),
-            (json!({"detail": [{"loc": ["body"], "msg": "Extra inputs are not permitted"}]}), Meaning::Other),
-            (json!({"success": false}), Meaning::Other),
+            (json!({"detail": [{"loc": ["body"], "msg": "Extra inputs are not permitted"}]}), Other),
+            (json!({"success": false}), Other),
         ] {
             assert_eq!(refusal(body.clone()).meaning(), meaning, "{body}");
         }
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn an_offer_number_that_looks_like_a_code_is_none() {
         let body = json!({"success": false, "error": "invalid_args", "msg": "ask 13603: image is missing"});
-        assert_eq!(refusal(body).meaning(), Meaning::Other);
+        assert_eq!(refusal(body).meaning(), Other);
     }
 
     #[test]

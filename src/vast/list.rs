@@ -105,7 +105,6 @@ fn rental(row: &Value) -> Result<Rental, WireFault> {
     let message = text(&row.status_msg);
     Ok(Rental {
         id: InstanceId(row.id.0),
-        label: row.label,
         machine: MachineId(row.machine_id.0),
         host: HostId(row.host_id.0),
         status: status(row.actual_status.as_deref(), row.cur_state.as_str(), message.as_deref()),
@@ -121,6 +120,7 @@ fn rental(row: &Value) -> Result<Rental, WireFault> {
             .filter(|seconds| *seconds > 0.0)
             // A float beyond the range saturates, which is a contract without end.
             .map(|seconds| Timestamp((seconds * 1000.0) as u64)),
+        label: row.label,
     })
 }
 
@@ -150,8 +150,8 @@ fn status(actual: Option<&str>, current: Option<&str>, message: Option<&str>) ->
         return Status::Broken;
     }
     match word {
-        "" | "created" | "loading" if current == Some("stopped") => {
-            Status::Unclear(format!("stopped while {word}"))
+        _ if on_its_way && current == Some("stopped") => {
+            Status::Unclear("stopped before its first start".into())
         }
         "" | "created" | "loading" | "rebooting" | "restarting" | "recycling" => Status::Starting,
         "running" => Status::Running,

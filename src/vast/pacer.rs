@@ -67,8 +67,9 @@ impl Pace {
 
 impl Pacer {
     pub(super) fn new(clock: Clock, scale: f64) -> Self {
-        // Not-a-number and negative scales count as none.
-        Self { clock, scale: scale.max(0.0).min(1e3), lanes: std::array::from_fn(|_| Lane::default()) }
+        // What is no scale at all keeps the published spacing.
+        let scale = if scale.is_finite() { scale.clamp(0.0, 1e3) } else { 1.0 };
+        Self { clock, scale, lanes: std::array::from_fn(|_| Lane::default()) }
     }
 
     /// Waits for a turn until `until` at most.

@@ -145,6 +145,7 @@ async fn what_may_have_rented_is_ambiguous_and_never_sent_again() {
             "resources_unavailable",
             "Required resources are currently unavailable, state change queued.",
         ),
+        reply(400, json!({"error": "invalid_args", "also": ["required, state change queued"]})),
         Answer::Http(200, "application/json", "{\"success\": true, \"new_con".into()),
         Answer::Http(200, "application/json", String::new()),
         Answer::Http(200, "application/json", long),
