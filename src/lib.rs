@@ -22,3 +22,4 @@ pub mod store;
 pub mod deploy;
 pub mod fleet;
 pub mod remote;
+pub mod vast;

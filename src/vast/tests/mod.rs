@@ -1,0 +1,80 @@
+//! The client against a provider on real sockets that answers by script, row by row of what is known of Vast.ai.
+
+mod create;
+mod destroy;
+mod fake;
+mod never_wrong;
+mod pacing;
+mod read;
+
+use std::time::Duration;
+
+use super::{CreateRequest, Vast, VastConfig, VastError};
+use crate::{
+    clock::Clock,
+    fleet::{
+        name::{Label, OfferId, OpId},
+        policy::RentalSpec,
+        provider::CreateAnswer,
+    },
+};
+
+/// The key of these tests; long enough to be masked.
+const KEY: &str = "k3y-that-must-appear-nowhere-else";
+
+fn config(url: &str) -> VastConfig {
+    VastConfig {
+        base_url: url.parse().unwrap(),
+        api_key: KEY.into(),
+        clock: Clock::new(),
+        timeout: Duration::from_millis(800),
+        pacing: 0.0,
+    }
+}
+
+fn client(fake: &fake::Fake) -> Vast {
+    Vast::new(config(fake.url().as_str())).unwrap()
+}
+
+fn label() -> Label {
+    Label { fleet: "prod".parse().unwrap(), node: "duel-0".parse().unwrap(), op: OpId::from_bits(7) }
+}
+
+/// Sends the one create of these tests, with `left` until it expires.
+async fn create_within(vast: &Vast, left: Duration) -> CreateAnswer {
+    let (label, rental) = (label(), RentalSpec::default());
+    let not_after = vast.clock.now().after(left);
+    vast.create(CreateRequest { offer: OfferId(71), label: &label, rental: &rental, not_after }).await
+}
+
+async fn create(vast: &Vast) -> CreateAnswer {
+    create_within(vast, Duration::from_secs(8)).await
+}
+
+#[test]
+fn a_key_never_travels_in_the_clear_and_a_wrong_root_is_told() {
+    let why = |url: &str| match Vast::new(config(url)) {
+        Err(error @ VastError::BaseUrl { .. }) => error.to_string(),
+        other => panic!("{url}: {other:?}"),
+    };
+    assert!(why("http://console.vast.ai").contains("in the clear"));
+    assert!(why("http://192.168.0.7:8099/").contains("in the clear"));
+    assert!(why("https://console.vast.ai/api/v0").contains("root alone"));
+    assert!(why("https://console.vast.ai/?api_key=x").contains("root alone"));
+    assert!(why("https://me:pw@console.vast.ai").contains("password"));
+    assert!(why("ftp://console.vast.ai").contains("https://"));
+    for url in ["https://console.vast.ai", "http://127.9.9.9:1/", "http://[::1]:1", "http://localhost:8099"] {
+        assert!(Vast::new(config(url)).is_ok(), "{url}");
+    }
+    for key in ["", "  ", "line\nbreak"] {
+        let config = VastConfig { api_key: key.into(), ..config("https://console.vast.ai") };
+        assert!(matches!(Vast::new(config), Err(VastError::Key)), "{key:?}");
+    }
+}
+
+#[test]
+fn nothing_printable_holds_the_key() {
+    let config = config("https://console.vast.ai");
+    assert!(!format!("{config:?}").contains(KEY));
+    assert!(!format!("{:?}", Vast::new(config).unwrap()).contains(KEY));
+}
