@@ -12,14 +12,13 @@
 pub mod alerts;
 pub mod clock;
 pub mod config;
+pub mod deploy;
 pub mod engine;
 pub mod fleet;
 pub mod http;
 pub mod metrics;
 pub mod probe;
+pub mod remote;
 pub mod retry;
 pub mod store;
-pub mod deploy;
-pub mod fleet;
-pub mod remote;
 pub mod vast;

@@ -17,7 +17,7 @@ use tokio::{
 use super::Releases;
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, StepReport},
+    deploy::{self, DeployFault, DeployRequest, Gate, StepReport, Strategy},
     fleet::{
         event::{Command, Event, WorkFault},
         journal::ReleaseRef,
@@ -58,7 +58,7 @@ pub struct BoxAccess {
     /// Environment of the server; secrets, so only ever uploaded, never logged.
     pub server_env: BTreeMap<String, SecretString>,
     /// Releases kept on a box.
-    pub keep: u32,
+    pub keep: usize,
     /// Healthy answers in a row that end a deploy.
     pub gate_healthy: u32,
     /// How long the gate may take.
@@ -337,17 +337,26 @@ impl Job {
     async fn deploy(&self, edges: &Edges, address: BoxAddress, clock: Clock) -> Result<ReleaseRef, WorkFault> {
         let artifact = edges.releases.wanted().await.map_err(fault)?;
         let access = &edges.access;
+        let op = self.tenant.rental.op.clone();
         let request = DeployRequest {
             node: self.node.clone(),
-            op: self.tenant.rental.op.clone(),
-            address,
+            instance: self.tenant.instance,
+            op: op.clone(),
+            endpoints: address.endpoints,
+            user: address.user,
+            strategy: Strategy::Artifact,
             env: access.server_env.clone(),
             server_port: self.spec.rental.port,
             public: self.tenant.address,
-            gate: Gate { healthy_in_a_row: access.gate_healthy, within: access.gate_within, path: self.spec.health.path.clone() },
+            gate: Gate {
+                path: self.spec.health.path.clone(),
+                healthy_in_a_row: access.gate_healthy,
+                within: access.gate_within,
+                ..Gate::new(op, Some(artifact.commit.clone()))
+            },
             artifact,
             keep: access.keep,
-            within: clock.now().until(self.deadline),
+            deadline: clock.now().until(self.deadline),
             connect_budget: access.connect_budget,
         };
         let (progress, mut reports) = mpsc::channel::<StepReport>(64);

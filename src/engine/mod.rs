@@ -170,7 +170,9 @@ impl Engine {
                         self.handle(Event::Look { node }).await;
                     }
                 }
-                Wake::Event(event) => self.handle(event).await,
+                Wake::Event(event) => {
+                    self.handle(event).await;
+                }
                 Wake::Probe(report) => self.probed(report).await,
                 Wake::Request(request) => self.answer(request).await,
             }
@@ -407,7 +409,7 @@ impl Engine {
                 self.watched.clear();
                 self.retarget_all();
                 self.handle(Event::PolicyChanged).await;
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Request::Kick(kick) => self.kick(kick).await,
         }
@@ -484,6 +486,3 @@ impl Engine {
         }
     }
 }
-
-
-pub mod outbox;

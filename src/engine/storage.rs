@@ -5,15 +5,18 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use super::outbox::{Outbox, OutboxPolicy};
 use crate::{
     alerts::{self, Sink},
-    fleet::{apply::Misfit, notice::Notice, state::Fleet, units::Timestamp},
-    fleet::journal::Entry,
+    clock::Clock,
+    fleet::{apply::Misfit, journal::Entry, notice::Notice, state::Fleet, units::Timestamp},
     store::{Addressed, Batch, Loaded, Store},
 };
 
 /// Entries after which the state is stored whole, so that a start folds few.
 const SNAPSHOT_EVERY: usize = 1000;
+/// How long a stop waits for messages under way; what still waits goes out after the next start.
+const OUTBOX_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a failed store is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(15);
 
@@ -41,6 +44,9 @@ pub struct Storage {
     state: State,
     sinks: Vec<Sink>,
     http: reqwest::Client,
+    clock: Clock,
+    seed: u64,
+    outbox: Option<Outbox>,
     since_snapshot: usize,
     reopened: tokio::sync::watch::Sender<Option<Store>>,
 }
@@ -51,12 +57,30 @@ enum State {
 }
 
 impl Storage {
-    /// Takes an open store. The receiver of `reopened` follows when the store had to be opened anew.
-    #[must_use]
-    pub fn new(folder: PathBuf, store: Option<Store>, sinks: Vec<Sink>, http: reqwest::Client) -> Self {
+    /// Takes an open store, or none where it does not open yet, and starts the outbox.
+    pub async fn new(
+        folder: PathBuf,
+        store: Option<Store>,
+        sinks: Vec<Sink>,
+        http: reqwest::Client,
+        clock: Clock,
+        seed: u64,
+    ) -> Self {
         let (reopened, _) = tokio::sync::watch::channel(store.clone());
         let state = store.map_or(State::Failed { next_try: Timestamp(0) }, State::Open);
-        Self { folder, state, sinks, http, since_snapshot: 0, reopened }
+        let mut storage = Self { folder, state, sinks, http, clock, seed, outbox: None, since_snapshot: 0, reopened };
+        storage.start_outbox().await;
+        storage
+    }
+
+    async fn start_outbox(&mut self) {
+        let State::Open(store) = &self.state else { return };
+        let policy = OutboxPolicy::default();
+        let sinks = self.sinks.clone();
+        match Outbox::start(store, sinks, &self.http, self.clock, policy, self.seed).await {
+            Ok(outbox) => self.outbox = Some(outbox),
+            Err(fault) => tracing::error!(fault = %chain(&fault), "the outbox does not start: notices are only stored"),
+        }
     }
 
     /// Follows the open store, `None` while it is broken.
@@ -103,6 +127,10 @@ impl Storage {
             store.close().await;
         }
         tracing::debug!(%fault, "the store's handle was given up");
+        if let Some(outbox) = &self.outbox {
+            outbox.tell_unstored(&notice);
+            return;
+        }
         for sink in self.sinks.iter().filter(|sink| sink.wants(&notice)).cloned() {
             let (http, notice) = (self.http.clone(), notice.clone());
             tokio::spawn(async move {
@@ -135,11 +163,15 @@ impl Storage {
         self.reopened.send_replace(Some(store.clone()));
         self.state = State::Open(store);
         self.since_snapshot = 0;
+        self.start_outbox().await;
         Some(fleet)
     }
 
     /// Stores the state whole and closes.
     pub async fn close(self, fleet: &Fleet) {
+        if let Some(outbox) = self.outbox {
+            outbox.stop(OUTBOX_PATIENCE).await;
+        }
         let State::Open(store) = self.state else { return };
         if let Ok(snapshot) = serde_json::to_string(fleet) {
             let batch = Batch { snapshot: Some(snapshot), ..Batch::default() };
