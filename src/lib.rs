@@ -10,8 +10,10 @@
 //! fleet state and awaits effects; `clock` alone reads time; `cli` alone prints; `main` alone exits.
 
 pub mod alerts;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod deploy;
 pub mod engine;
 pub mod fleet;
@@ -21,4 +23,6 @@ pub mod probe;
 pub mod remote;
 pub mod retry;
 pub mod store;
+pub mod systemd;
+pub mod telemetry;
 pub mod vast;

@@ -23,6 +23,8 @@ pub struct Policy {
     pub inventory: InventoryPolicy,
     /// Decide and tell, but change nothing.
     pub observe_only: bool,
+    /// Work on this node alone: a one-off without a daemon leaves the others as they are.
+    pub only: Option<NodeName>,
 }
 
 /// What one node must be and how it is kept that way.

@@ -131,6 +131,29 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether time, or somebody with a free disk, can mend it while the keeper goes on watching.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Folder { .. } => true,
+            Self::Database { trouble, .. } => match trouble {
+                Trouble::DiskFull | Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk | Trouble::Busy => true,
+                Trouble::Damaged | Trouble::Refused => false,
+            },
+            Self::Locked { .. }
+            | Self::Absent { .. }
+            | Self::OldSqlite { .. }
+            | Self::Foreign
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Damaged { .. }
+            | Self::Record { .. }
+            | Self::Gap { .. } => false,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for OpenError {
     fn from(source: rusqlite::Error) -> Self {
         Self::Database { trouble: Trouble::of(&source), source }

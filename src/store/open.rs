@@ -107,7 +107,7 @@ fn check_integrity(connection: &Connection) -> Result<(), OpenError> {
     if detail == "ok" { Ok(()) } else { Err(OpenError::Damaged { detail }) }
 }
 
-fn load(connection: &Connection) -> Result<Loaded, OpenError> {
+pub(super) fn load(connection: &Connection) -> Result<Loaded, OpenError> {
     let snapshot = connection
         .query_row("SELECT seq, body FROM snapshot", [], |row| {
             Ok(Snapshot { seq: row.get(0)?, body: row.get(1)? })

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, thread::Handle};
+use super::{Loaded, OpenError, StoreError, thread::Handle};
 use crate::fleet::{
     journal::{Cause, Entry, Outcome},
     name::{IncidentId, NodeName},
@@ -86,6 +86,14 @@ impl History {
     ) -> Result<Vec<(u64, Entry)>, StoreError> {
         let node = node.map(|node| node.as_str().to_owned());
         self.handle.call(move |writer| events_after(&writer.connection, seq, limit, node.as_deref())).await
+    }
+
+    /// Everything a start needs, for a keeper that may only watch.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn load(&self) -> Result<Result<Loaded, OpenError>, StoreError> {
+        self.handle.call(|writer| Ok(super::open::load(&writer.connection))).await
     }
 
     /// The number of the newest entry; 0 before the first.

@@ -174,6 +174,9 @@ impl Turn<'_> {
 
     /// Decides from the state alone what is due at a node now.
     fn pursue(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
+        if self.context.policy.only.as_ref().is_some_and(|only| only != name) {
+            return Ok(());
+        }
         let Some(spec) = self.spec(name) else { return Ok(()) };
         let Some(node) = self.fleet.nodes.get(name) else {
             return self.fill(name);

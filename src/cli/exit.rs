@@ -1,0 +1,70 @@
+//! Exit codes, and failures that carry one.
+
+use std::fmt;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// The command line or the configuration is wrong.
+pub const USAGE: u8 = 2;
+/// There was nothing to do.
+pub const NOTHING: u8 = 10;
+/// Refused by a rail, or not confirmed.
+pub const REFUSED: u8 = 20;
+/// The outcome is not known.
+pub const UNKNOWN: u8 = 32;
+/// Another keeper works on the same state.
+pub const LOCKED: u8 = 40;
+/// The provider, a node or the daemon cannot be reached.
+pub const UNREACHABLE: u8 = 69;
+/// A defect of the keeper.
+pub const BUG: u8 = 70;
+
+/// Why a command failed, what to type next, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its code.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// Adds the next command to type.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(fault: &dyn std::error::Error) -> String {
+    let mut text = fault.to_string();
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,58 @@
+//! The command line. The only room that prints: data to stdout, talk to stderr.
+
+mod args;
+mod client;
+#[cfg(feature = "demo")]
+mod demo;
+pub mod exit;
+mod offers;
+mod print;
+mod read;
+mod setup;
+mod show;
+mod verbs;
+
+use clap::Parser;
+
+use self::{
+    args::{Args, Verb},
+    exit::Failure,
+};
+
+/// Runs the command line of this process and returns its exit code.
+pub async fn run() -> u8 {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(fault) => {
+            // Help and version are answers, not errors; clap knows which stream each belongs to.
+            let _ = fault.print();
+            return if fault.use_stderr() { exit::USAGE } else { exit::DONE };
+        }
+    };
+    match dispatch(args).await {
+        Ok(code) => code,
+        Err(failure) => {
+            print::talk(&failure.to_string());
+            failure.code()
+        }
+    }
+}
+
+async fn dispatch(args: Args) -> Result<u8, Failure> {
+    let Args { verb, common } = args;
+    match verb {
+        Verb::Run { observe_only } => setup::daemon(&common, observe_only).await,
+        #[cfg(feature = "demo")]
+        Verb::Demo(options) => demo::run(options).await,
+        Verb::Check => setup::check(&common),
+        Verb::Config { action: args::ConfigAction::Show { json } } => setup::show_config(&common, json),
+        Verb::Status { json } => read::status(&common, json).await,
+        Verb::Offers { node, json } => offers::offers(&common, node, json).await,
+        Verb::Reprovision(options) => verbs::reprovision(&common, options).await,
+        Verb::Destroy(options) => verbs::destroy(&common, options).await,
+        Verb::Pause { node } => verbs::simple(&common, node, crate::fleet::event::Wish::Pause).await,
+        Verb::Resume { node } => verbs::simple(&common, node, crate::fleet::event::Wish::Resume).await,
+        Verb::Incidents { id, limit, node, json } => read::incidents(&common, id, limit, node, json).await,
+        Verb::Events { follow, after, node, json } => read::events(&common, follow, after, node, json).await,
+    }
+}

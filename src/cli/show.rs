@@ -1,0 +1,177 @@
+//! How things look on a terminal.
+
+use jiff::{Timestamp as Instant, tz::TimeZone};
+
+use super::print::{Colour, data, paint};
+use crate::fleet::{
+    tell::span,
+    timeline::{IncidentView, Line},
+    units::Timestamp,
+    view::{FleetView, NodeView},
+};
+
+/// Prints rows under headings, each column as wide as its widest cell.
+pub(super) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) {
+    let mut widths = headings.map(|heading| heading.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String; N]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| {
+            let gap = width - cell.chars().count();
+            format!("{cell}{}", " ".repeat(gap))
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    data(&paint(&line(&headings.map(str::to_owned)), Colour::Soft));
+    for row in rows {
+        data(&line(row));
+    }
+}
+
+/// A time of day in the machine's zone.
+pub(super) fn clock_time(at: Timestamp) -> String {
+    let instant = i64::try_from(at.0).ok().and_then(|ms| Instant::from_millisecond(ms).ok());
+    instant.map_or_else(|| at.0.to_string(), |instant| {
+        instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    })
+}
+
+fn tone(word: &str) -> Colour {
+    match word {
+        "healthy" | "serving" | "normal" => Colour::Good,
+        "held" | "failing" | "blind" | "storage-failed" | "hold" => Colour::Bad,
+        _ => Colour::Odd,
+    }
+}
+
+/// The fleet, one line a node and what needs words below.
+pub(super) fn fleet(view: &FleetView) {
+    let credit = view.credit.map_or_else(String::new, |credit| format!(" · credit {credit}"));
+    data(&format!(
+        "fleet {} · {} · {} of {} nodes healthy · {}/h{credit}",
+        view.fleet,
+        paint(&view.summary, tone(&view.summary)),
+        view.healthy,
+        view.wanted,
+        view.dollars_per_hour,
+    ));
+    if view.observe_only {
+        data(&paint("observing only: nothing is changed", Colour::Odd));
+    }
+    if view.breaker != crate::fleet::breaker::Position::Normal {
+        data(&paint(&format!("breaker: {}", view.breaker.word()), Colour::Bad));
+    }
+    if !view.key_accepted {
+        data(&paint("the provider refuses the api key", Colour::Bad));
+    }
+    if let Some(fault) = &view.list_fault {
+        data(&paint(&format!("the provider's list: {fault}"), Colour::Odd));
+    }
+    let rows: Vec<[String; 7]> = view.nodes.iter().map(|node| row(node, view.at)).collect();
+    table(&["node", "state", "for", "health", "last probes", "instance", "cost"], &rows);
+    for node in &view.nodes {
+        remarks(node);
+    }
+    for doomed in &view.doomed {
+        let whose = doomed.node.as_ref().map_or_else(String::new, |node| format!(" of {node}"));
+        data(&format!(
+            "condemned: instance {}{whose}, for {}, {}",
+            doomed.instance,
+            span(view.at.since(doomed.since)),
+            if doomed.acknowledged { "destroyed, not yet proven gone" } else { "destroy not acknowledged" }
+        ));
+    }
+}
+
+fn row(node: &NodeView, now: Timestamp) -> [String; 7] {
+    let health = &node.health;
+    let state = node.stage.as_ref().map_or_else(|| node.state.clone(), |stage| format!("{} {stage}", node.state));
+    let mut verdict = health.verdict.clone();
+    if health.failures > 0 {
+        verdict = format!("{verdict} {}/{}", health.failures, health.threshold);
+    } else if let Some(took) = health.took_ms {
+        verdict = format!("{verdict} {took} ms");
+    }
+    let recent: String = health.history.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
+    [
+        node.node.to_string(),
+        state,
+        node.since.map_or_else(String::new, |since| span(now.since(since))),
+        verdict,
+        recent,
+        node.instance.map_or_else(String::new, |id| id.to_string()),
+        node.dollars_per_hour.map_or_else(String::new, |price| format!("{price}/h")),
+    ]
+}
+
+fn remarks(node: &NodeView) {
+    let name = &node.node;
+    if let Some(detail) = &node.health.detail {
+        data(&paint(&format!("{name}: {detail}"), Colour::Bad));
+    }
+    if let Some(held) = &node.held {
+        data(&paint(&format!("{name} waits for you: {held}"), Colour::Bad));
+    }
+    if let Some(blocked) = &node.blocked {
+        data(&paint(&format!("{name} is kept back by `{}`: {}", blocked.rail, blocked.why), Colour::Odd));
+    }
+    if let Some(by) = &node.paused_by {
+        data(&paint(&format!("{name} is paused by {by}"), Colour::Odd));
+    }
+}
+
+/// A list of incidents.
+pub(super) fn incidents(incidents: &[IncidentView]) {
+    let rows: Vec<[String; 5]> = incidents
+        .iter()
+        .map(|incident| {
+            let lasted = incident.closed_at.map_or_else(
+                || "open".to_owned(),
+                |closed| span(closed.since(incident.first_failure_at)),
+            );
+            [
+                incident.id.to_string(),
+                clock_time(incident.first_failure_at),
+                incident.node.to_string(),
+                lasted,
+                incident.why.clone(),
+            ]
+        })
+        .collect();
+    table(&["id", "since", "node", "lasted", "why"], &rows);
+}
+
+/// The story of one incident.
+pub(super) fn story(incident: &IncidentView) {
+    data(&format!("incident {} of {}: {}", incident.id, incident.node, incident.why));
+    data(&format!("first failed probe {}", clock_time(incident.first_failure_at)));
+    milestones(incident);
+    for entry in &incident.lines {
+        line(entry);
+    }
+}
+
+/// The milestones with their durations, and the whole.
+pub(super) fn milestones(incident: &IncidentView) {
+    let rows: Vec<[String; 3]> = incident
+        .milestones
+        .iter()
+        .map(|milestone| {
+            let took = span(std::time::Duration::from_millis(milestone.took_ms));
+            [milestone.name.clone(), took, clock_time(milestone.at)]
+        })
+        .collect();
+    table(&["milestone", "took", "at"], &rows);
+    if let Some(closed) = incident.closed_at {
+        data(&format!("whole: {}", span(closed.since(incident.first_failure_at))));
+    }
+}
+
+/// One journaled fact.
+pub(super) fn line(line: &Line) {
+    let node = line.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
+    data(&format!("{} {} {node}{}", paint(&line.seq.to_string(), Colour::Soft), clock_time(line.at), line.text));
+}

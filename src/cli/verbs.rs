@@ -1,0 +1,217 @@
+//! Verbs that change things. They talk to the running daemon; where none runs, `reprovision` takes the store's lock and does
+//! the work itself.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{
+    args::{Common, Drastic},
+    client::Client,
+    exit::{self, Failure},
+    print::{self, confirmed, data, talk},
+    setup,
+};
+use crate::{
+    clock::Clock,
+    config::{Config, Need},
+    daemon::{Daemon, Options},
+    engine::Handle,
+    fleet::{
+        event::{Reply, Wish},
+        name::NodeName,
+        view::{FleetView, NodeView, Request},
+    },
+};
+
+/// How often progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// How long a one-off waits for lists and credit before it believes a rail's refusal.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn simple(common: &Common, node: NodeName, wish: Wish) -> Result<u8, Failure> {
+    let (config, _) = setup::load(common, Need::Talk)?;
+    let client = Client::connect(&config.control_socket).await?;
+    answered(ask(&client, &node, wish).await?, false)
+}
+
+pub(super) async fn destroy(common: &Common, options: Drastic) -> Result<u8, Failure> {
+    let (config, _) = setup::load(common, Need::Talk)?;
+    let client = Client::connect(&config.control_socket).await?;
+    let view = view(&client).await?;
+    let node = known(&view, &options.node)?;
+    consent(&options, &format!("destroy {}", what(node)))?;
+    if options.dry_run {
+        return Ok(exit::DONE);
+    }
+    answered(ask(&client, &options.node, Wish::Destroy).await?, options.json)
+}
+
+pub(super) async fn reprovision(common: &Common, options: Drastic) -> Result<u8, Failure> {
+    let (config, _) = setup::load(common, Need::Talk)?;
+    match Client::find(&config.control_socket).await? {
+        Some(client) => {
+            let view = view(&client).await?;
+            let node = known(&view, &options.node)?;
+            consent(&options, &format!("destroy {} and rent anew", what(node)))?;
+            if options.dry_run {
+                return Ok(exit::DONE);
+            }
+            answered(ask(&client, &options.node, Wish::Reprovision).await?, options.json)
+        }
+        None => by_ourselves(common, options).await,
+    }
+}
+
+/// Without a daemon: the same engine, for this one node, until it serves or waits for a human.
+async fn by_ourselves(common: &Common, options: Drastic) -> Result<u8, Failure> {
+    let (mut config, _) = setup::load(common, Need::Run)?;
+    let name = options.node.clone();
+    if !config.policy.nodes.contains_key(&name) {
+        return Err(Failure::new(exit::USAGE, format!("node `{name}` is not configured")));
+    }
+    config.policy.only = Some(name.clone());
+    talk("no keeper runs: doing it here, alone on the state");
+    consent(&options, &format!("destroy what fills `{name}`, if anything, and rent anew"))?;
+    if options.dry_run {
+        return Ok(exit::DONE);
+    }
+    let patience = patience(&config, &name);
+    let start = Options { clock: Clock::new(), seed: fastrand::u64(..), bare: true };
+    let daemon = Daemon::start(&config, start).await.map_err(setup::start_failure)?;
+    let result = tokio::select! {
+        result = carry_out(&daemon.handle, &name, patience) => result,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(exit::UNKNOWN, format!("interrupted: `{name}` is half-way"))
+            .hint("the journal has everything; `vast-keeper run` or the same command goes on")),
+    };
+    daemon.stop().await;
+    let node = result?;
+    if options.json {
+        print::json(&node);
+    } else {
+        data(&format!("`{name}` is filled by {}", what(&node)));
+    }
+    Ok(exit::DONE)
+}
+
+fn patience(config: &Config, name: &NodeName) -> Duration {
+    let attempts = config.policy.rails.attempts.max(1);
+    config.policy.nodes.get(name).map_or(READY_PATIENCE, |spec| {
+        let d = &spec.deadlines;
+        (d.rent + d.boot + d.deploy + d.probation + config.policy.rails.backoff_max) * attempts
+    })
+}
+
+async fn carry_out(engine: &Handle, name: &NodeName, patience: Duration) -> Result<NodeView, Failure> {
+    let gone = |_| Failure::new(exit::BUG, "the engine ended");
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar.set_message("reading the provider's list");
+    let ready = tokio::time::Instant::now() + READY_PATIENCE;
+    loop {
+        match engine.ask(name.clone(), Wish::Reprovision, person()).await.map_err(gone)? {
+            Reply::Accepted(_) | Reply::NothingToDo(_) => break,
+            Reply::Refused(why) if tokio::time::Instant::now() > ready => {
+                return Err(Failure::new(exit::REFUSED, why).hint("nothing was changed"));
+            }
+            // Lists and credit are still being read.
+            Reply::Refused(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+    let end = tokio::time::Instant::now() + patience;
+    let mut told = String::new();
+    loop {
+        let view = engine.view().await.map_err(gone)?;
+        let node = known(&view, name)?;
+        let blocked = node.blocked.as_ref().map_or_else(String::new, |blocked| format!(" ({})", blocked.why));
+        let stage = node.stage.as_ref().map_or_else(|| node.state.clone(), Clone::clone);
+        let progress = format!("{stage}{blocked}");
+        if progress != told {
+            bar.set_message(progress.clone());
+            if bar.is_hidden() {
+                talk(&progress);
+            }
+            told = progress;
+        }
+        match node.state.as_str() {
+            "serving" => {
+                bar.finish_and_clear();
+                return Ok(node.clone());
+            }
+            "held" => {
+                let why = node.held.clone().unwrap_or_default();
+                return Err(Failure::new(exit::REFUSED, format!("`{name}` waits for you: {why}")));
+            }
+            _ if tokio::time::Instant::now() > end => {
+                return Err(Failure::new(exit::UNKNOWN, format!("`{name}` is still {stage}"))
+                    .hint("the journal has everything; `vast-keeper run` goes on"));
+            }
+            _ => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+async fn view(client: &Client) -> Result<FleetView, Failure> {
+    let view = client.get("/api/v1/fleet").await?;
+    view.ok_or_else(|| Failure::new(exit::UNREACHABLE, "the keeper shows no fleet"))
+}
+
+fn known<'a>(view: &'a FleetView, name: &NodeName) -> Result<&'a NodeView, Failure> {
+    view.nodes.iter().find(|node| node.node == *name).ok_or_else(|| {
+        let names: Vec<String> = view.nodes.iter().map(|node| node.node.to_string()).collect();
+        Failure::new(exit::USAGE, format!("node `{name}` is not known"))
+            .hint(format!("the nodes are {}", names.join(", ")))
+    })
+}
+
+fn what(node: &NodeView) -> String {
+    match (node.instance, &node.offer, node.dollars_per_hour) {
+        (Some(id), Some(offer), Some(price)) => {
+            format!("instance {id} of `{}` ({offer}, {price}/h, {}, {})", node.node, node.state, node.health.verdict)
+        }
+        _ => format!("nothing (`{}` is {})", node.node, node.state),
+    }
+}
+
+/// Asks on a terminal, needs `--yes` elsewhere, and only tells with `--dry-run`.
+fn consent(options: &Drastic, act: &str) -> Result<(), Failure> {
+    if options.dry_run {
+        talk(&format!("would {act}"));
+        return Ok(());
+    }
+    if options.yes || (print::can_ask() && confirmed(&format!("{act}?"))) {
+        return Ok(());
+    }
+    let failure = Failure::new(exit::REFUSED, format!("not confirmed: would {act}"));
+    Err(if print::can_ask() { failure } else { failure.hint("add `--yes`") })
+}
+
+fn person() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into())
+}
+
+async fn ask(client: &Client, node: &NodeName, wish: Wish) -> Result<Reply, Failure> {
+    let request = Request { node: node.clone(), wish, by: person() };
+    let reply = client.post("/api/v1/control", &request).await?;
+    reply.ok_or_else(|| Failure::new(exit::BUG, "the keeper does not know the request"))
+}
+
+fn answered(reply: Reply, as_json: bool) -> Result<u8, Failure> {
+    let (code, word, text) = match &reply {
+        Reply::Accepted(text) => (exit::DONE, "accepted", text),
+        Reply::NothingToDo(text) => (exit::NOTHING, "nothing-to-do", text),
+        Reply::Refused(text) => (exit::REFUSED, "refused", text),
+    };
+    if as_json {
+        print::json(&json!({ "reply": word, "text": text }));
+    } else if code == exit::DONE {
+        data(text);
+    } else {
+        talk(text);
+    }
+    Ok(code)
+}
