@@ -32,7 +32,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, simulated: bool) -> Option<Policy>
     let rails = rails(reader);
     let inventory = inventory(reader);
     check::fleet(reader, &nodes, &rails, &inventory, simulated);
-    Some(Policy { fleet: fleet?, nodes, rails, inventory, observe_only })
+    Some(Policy { fleet: fleet?, nodes, rails, inventory, observe_only, only: None })
 }
 
 fn name(reader: &mut Reader<'_>) -> Option<FleetName> {
