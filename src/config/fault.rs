@@ -41,15 +41,15 @@ pub struct Fault {
     /// Where, if it stands anywhere.
     pub place: Option<Place>,
     /// The key as a dotted path, or the variable where it has none; empty for a whole file.
-    pub key: String,
+    pub key: Box<str>,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
 }
 
 impl Fault {
-    pub(super) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn new(key: impl Into<Box<str>>, message: impl Into<String>) -> Self {
         Self { place: None, key: key.into(), message: message.into(), hint: None }
     }
 
@@ -57,7 +57,7 @@ impl Fault {
         Self { place, ..self }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(self, hint: impl Into<Box<str>>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }

@@ -138,7 +138,8 @@ fn fixture(path: &Path) -> Result<Config, ConfigErrors> {
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = root().join("tests/fixtures/config").join(folder);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "env"));
     paths.sort();
     assert!(!paths.is_empty());
