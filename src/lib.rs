@@ -22,3 +22,5 @@ pub mod remote;
 pub mod retry;
 pub mod store;
 pub mod vast;
+pub mod systemd;
+pub mod telemetry;

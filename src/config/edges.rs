@@ -64,10 +64,7 @@ pub(super) fn provider(
 }
 
 pub(super) fn ssh(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Ssh {
-    let credential = around
-        .path("CREDENTIALS_DIRECTORY")
-        .map(|directory| directory.join("ssh_key"))
-        .filter(|path| path.exists());
+    let credential = around.secrets.credential_file("ssh_key");
     let written = reader.text("ssh.key_file").unwrap_or_default();
     let key_file = match credential {
         Some(path) if !reader.is_set("ssh.key_file") => path,

@@ -4,8 +4,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Where a value stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 pub struct Place {
     /// A file as it was given, or `environment`, `--set`, `built-in`.
     pub origin: String,
@@ -36,7 +38,7 @@ impl fmt::Display for Place {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Fault {
     /// Where, if it stands anywhere.
     pub place: Option<Place>,

@@ -114,7 +114,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
             .into_iter()
             .find_map(|variables| variables.get("KEEPER_PROFILE").map(|(name, _)| name.into()))
     });
-    let mut layers = files(sources, profile.as_deref(), &mut faults);
+    let mut layers = files(sources, profile.as_deref(), &mut faults, &mut warnings);
     for Reading { layer, faults: more, warnings: odd } in [
         environment::layer(&dotenv, true),
         environment::layer(&environment, false),
@@ -146,7 +146,7 @@ fn dotenv(sources: &Sources, faults: &mut Vec<Fault>, warnings: &mut Vec<String>
     match environment::read_file(path) {
         Ok((variables, more)) => {
             faults.extend(more);
-            if secret::is_open_to_others(path) {
+            if permits(path, 0o077) {
                 warnings.push(format!("{0} can be read by others; chmod 600 {0}", path.display()));
             }
             variables
@@ -158,8 +158,19 @@ fn dotenv(sources: &Sources, faults: &mut Vec<Fault>, warnings: &mut Vec<String>
     }
 }
 
+/// Whether a file's mode has one of these bits.
+fn permits(path: &Path, bits: u32) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & bits != 0)
+}
+
 /// The built-in layer, the main file and the profile, as far as they can be read.
-fn files(sources: &Sources, profile: Option<&str>, faults: &mut Vec<Fault>) -> Vec<Layer> {
+fn files(
+    sources: &Sources,
+    profile: Option<&str>,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) -> Vec<Layer> {
     let mut layers = Vec::new();
     match toml_file::parse(BUILT_IN, &reference::defaults_toml()) {
         Ok(layer) => layers.push(layer),
@@ -171,6 +182,12 @@ fn files(sources: &Sources, profile: Option<&str>, faults: &mut Vec<Fault>) -> V
         match toml_file::read(path) {
             Ok(layer) => {
                 faults.extend(unknown::keys_of(&layer));
+                if permits(path, 0o002) {
+                    let shown = path.display();
+                    warnings.push(format!(
+                        "everybody can write {shown}, and so command this keeper; chmod o-w {shown}"
+                    ));
+                }
                 layers.push(layer);
             }
             Err(fault) => faults.push(fault),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use serde::Serialize;
 use url::Url;
 
 use super::fault::Place;
@@ -162,7 +163,7 @@ pub struct Log {
 }
 
 /// One key with its value and where it came from, for `config show`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Explained {
     /// Dotted path, or a secret's name.
     pub key: String,
@@ -173,6 +174,7 @@ pub struct Explained {
     /// Whether a change needs a restart.
     pub needs_restart: bool,
     /// Only for telling a changed secret.
+    #[serde(skip)]
     pub(super) secret: Option<SecretString>,
 }
 

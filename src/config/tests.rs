@@ -199,10 +199,18 @@ fn sinks_follow_from_their_urls() {
 fn a_secret_may_come_from_a_file_or_a_credential() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("vast_api_key"), "from-credential\n").unwrap();
+    std::fs::write(folder.path().join("keeper_jwt_secret"), "from-directory").unwrap();
+    std::fs::write(folder.path().join("keeper_ssh_key"), "key").unwrap();
     std::fs::write(folder.path().join("admin"), "from file\n").unwrap();
     let folder_text = folder.path().display().to_string();
     let admin = format!("{folder_text}/admin");
-    let config = loaded(&[("CREDENTIALS_DIRECTORY", &folder_text), ("ADMIN_CODE_FILE", &admin)]);
+    let config = loaded(&[
+        ("CREDENTIALS_DIRECTORY", &folder_text),
+        ("ADMIN_CODE_FILE", &admin),
+        ("KEEPER__DEPLOY__SECRETS", "JWT_SECRET"),
+    ]);
+    assert_eq!(config.deploy.env.get("JWT_SECRET").unwrap().expose_secret(), "from-directory");
+    assert_eq!(config.ssh.key_file, folder.path().join("keeper_ssh_key"));
     assert_eq!(config.provider.api_key.unwrap().expose_secret(), "from-credential");
     assert_eq!(config.deploy.admin_code.unwrap().expose_secret(), "from file");
     let message = refused(&[("ADMIN_CODE", "x"), ("ADMIN_CODE_FILE", &admin)]);

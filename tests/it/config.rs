@@ -82,6 +82,15 @@ fn every_profile_loads_over_the_shipped_file() {
 }
 
 #[test]
+fn the_services_file_loads_and_its_places_are_the_units() {
+    let config = config::load(&sources(Some(root().join("systemd/keeper.toml")))).unwrap();
+    let unit = fs::read_to_string(root().join("systemd/vast-keeper.service")).unwrap();
+    assert!(unit.contains("StateDirectory=vast-keeper\n") && unit.contains("RuntimeDirectory=vast-keeper\n"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/vast-keeper"));
+    assert_eq!(config.control_socket, Path::new("/run/vast-keeper/control.sock"));
+}
+
+#[test]
 fn the_example_environment_file_is_enough_for_one_node() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".env");
