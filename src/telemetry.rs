@@ -154,14 +154,11 @@ impl Redactor {
             if secret.len() < SHORTEST_SECRET {
                 continue;
             }
-            known.push(secret.to_string());
-            // As text in quotes, the way `Debug` and JSON write it.
-            for quoted in [format!("{secret:?}"), serde_json::Value::from(secret).to_string()] {
-                let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-                known.extend(inner.filter(|inner| *inner != secret).map(String::from));
-            }
+            let debug = within_quotes(&format!("{secret:?}"));
+            let json = |text: &str| within_quotes(&serde_json::Value::from(text).to_string());
+            known.extend([json(&debug), json(secret), debug, secret.to_string()]);
         }
-        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        known.sort_by(|one, two| two.len().cmp(&one.len()).then_with(|| one.cmp(two)));
         known.dedup();
         // Nothing under this lock can panic, so a poisoned one still holds a whole list.
         *self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner) = known;
@@ -176,6 +173,11 @@ impl Redactor {
             .filter(|secret| text.contains(*secret))
             .fold(Cow::Borrowed(text), |text, secret| Cow::Owned(text.replace(secret.as_str(), "***")))
     }
+}
+
+fn within_quotes(quoted: &str) -> String {
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(quoted).to_string()
 }
 
 /// A writer maker whose writers redact.

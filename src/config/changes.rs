@@ -1,11 +1,12 @@
 //! What a reload changes: which keys differ, and which of those only a restart takes over.
 
 use secrecy::ExposeSecret;
+use serde::Serialize;
 
 use super::{Config, Explained};
 
 /// One key that differs between two configurations.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Dotted path, or a secret's name.
     pub key: String,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use url::Url;
 
-use super::{kind::duration_text, reader::Reader};
+use super::{reader::Reader, value::duration_text};
 use crate::fleet::{
     name::NodeName,
     policy::{HealthPolicy, InventoryPolicy, NodeSpec, Rails, Rung},
@@ -57,10 +57,15 @@ fn health(reader: &mut Reader<'_>, health: &HealthPolicy) {
         );
     }
     if retry_interval > interval {
-        reader.fault("health.retry_interval", format!(
-            "{} is longer than `health.interval` of {}: a failing node would be watched less than a healthy one",
-            duration_text(retry_interval), duration_text(interval),
-        ));
+        reader.fault(
+            "health.retry_interval",
+            format!(
+                "{} is longer than `health.interval` of {}: a failing node would be watched less than a \
+             healthy one",
+                duration_text(retry_interval),
+                duration_text(interval),
+            ),
+        );
     }
     let visible = health.path.chars().all(|c| c.is_ascii_graphic());
     if !health.path.starts_with('/') || !visible || health.path.contains('#') {
@@ -75,7 +80,8 @@ fn rental(reader: &mut Reader<'_>, spec: &NodeSpec, simulated: bool) {
     }
     environment(reader, "rental.env", &spec.rental.env);
     if spec.rental.allow_private_addresses && !simulated {
-        let hint = "only a simulator on loopback has boxes there; at the real provider a host could point the keeper into your network";
+        let hint = "only a simulator on loopback has boxes there; at the real provider a host could \
+         point the keeper into your network";
         reader.fault_hint("rental.allow_private_addresses", "must be false with a real provider", hint);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     keys::{self, Flat, Key, NESTED_PREFIX},
     layer::Layer,
     secret::Variables,
-    suggest,
+    unknown,
 };
 
 /// Longest `.env` file.
@@ -63,29 +63,33 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
     }
     let mut variables = Variables { origin: origin.clone(), values: BTreeMap::new() };
     let mut faults = Vec::new();
-    let mut lines = text.lines().enumerate();
+    let mut lines = text.lines().zip(1..);
     for entry in dotenvy::from_read_iter(text.as_bytes()) {
         // dotenvy tells no line, so the lines are followed along: the next one that assigns this name.
-        let (name, value) = match entry {
-            Ok(entry) => entry,
-            Err(_) => {
-                let next = lines.next().map(|(index, _)| index + 1);
-                let place = Place { origin: origin.clone(), line: next, variable: None };
+        let mut place = |variable: Option<String>, is_it: &dyn Fn(&str) -> bool| {
+            let line = lines.by_ref().find(|(line, _)| is_it(line)).map(|(_, number)| number);
+            Place { origin: origin.clone(), line, variable }
+        };
+        match entry {
+            Ok((name, _)) if variables.values.contains_key(&name) => {
+                let place = place(Some(name.clone()), &|line| assigns(line, &name));
+                faults.push(Fault::new("", "set twice in this file").at(Some(place)));
+            }
+            Ok((name, value)) => {
+                let line = place(None, &|line| assigns(line, &name)).line;
+                variables.values.insert(name, (value, line));
+            }
+            Err(dotenvy::Error::LineParse(bad, _)) => {
+                // The error holds the line, or what stands behind its `=`; neither may be shown.
+                let start = bad.lines().next().unwrap_or_default().trim();
+                let place = place(None, &|line| line.trim_end().ends_with(start));
                 let hint = "write NAME=value; quote a value with spaces, `#` or `$` in single quotes";
-                faults.push(
-                    Fault::new("", "an assignment from this line on cannot be read")
-                        .at(Some(place))
-                        .hint(hint),
-                );
+                faults.push(Fault::new("", "is not an assignment").at(Some(place)).hint(hint));
+            }
+            Err(_) => {
+                faults.push(fault("cannot be read to its end".into()));
                 break;
             }
-        };
-        let line = lines.by_ref().find(|(_, line)| assigns(line, &name)).map(|(index, _)| index + 1);
-        if variables.values.contains_key(&name) {
-            let place = Place { origin: origin.clone(), line, variable: Some(name) };
-            faults.push(Fault::new("", "set twice in this file").at(Some(place)));
-        } else {
-            variables.values.insert(name, (value, line));
         }
     }
     Ok((variables, faults))
@@ -126,23 +130,10 @@ pub(super) fn flags(flags: &BTreeMap<String, String>) -> Reading {
         } else if let Some((key, name)) = keys::find_in_table(path) {
             reading.set_in_table(key, name, value, place);
         } else {
-            reading.faults.push(unknown_path(path).at(Some(place)));
+            reading.faults.push(unknown::path_fault(path).at(Some(place)));
         }
     }
     reading
-}
-
-/// The fault of a path that is no key.
-pub(super) fn unknown_path(path: &str) -> Fault {
-    let fault = Fault::new(path, "no such key");
-    if let Some(secret) = keys::SECRETS.iter().find(|secret| secret.path == path) {
-        let hint = format!("a secret comes from {0}, {0}_FILE, or a systemd credential", secret.name);
-        return Fault::new(path, "secrets do not belong here").hint(hint);
-    }
-    match suggest::path(path) {
-        Some(near) => fault.hint(format!("did you mean `{near}`?")),
-        None => fault,
-    }
 }
 
 impl Reading {
@@ -159,7 +150,7 @@ impl Reading {
             }
         } else if let Some(nested) = name.strip_prefix(NESTED_PREFIX) {
             self.take_nested(name, nested, value, place);
-        } else if let Some(near) = suggest::variable(name) {
+        } else if let Some(near) = unknown::nearest_variable(name) {
             if ours {
                 self.faults.push(
                     Fault::new("", "no such variable")
@@ -185,15 +176,8 @@ impl Reading {
         if let Some((key, inner)) = table {
             return self.set_in_table(key, inner, value, place);
         }
-        let list = ["group", "alerts.sink"]
-            .into_iter()
-            .find(|list| path.split('.').take(2).any(|part| list.ends_with(part)) && path.starts_with(list));
         let fault = Fault::new("", "no such variable").at(Some(place));
-        self.faults.push(match (list, suggest::path(&path)) {
-            (Some(list), _) => fault.hint(format!("`[[{list}]]` can be given in a TOML file only")),
-            (None, Some(near)) => fault.hint(format!("did you mean `{}`?", keys::nested_variable(&near))),
-            (None, None) => fault.hint("`vast-keeper config show` lists every key"),
-        });
+        self.faults.push(fault.hint(unknown::nested_hint(&path)));
     }
 
     fn set(&mut self, key: &'static Key, value: Value, place: Place) {

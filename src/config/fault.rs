@@ -4,8 +4,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Where a value stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 pub struct Place {
     /// A file as it was given, or `environment`, `--set`, `built-in`.
     pub origin: String,
@@ -36,20 +38,20 @@ impl fmt::Display for Place {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Fault {
     /// Where, if it stands anywhere.
     pub place: Option<Place>,
     /// The key as a dotted path, or the variable where it has none; empty for a whole file.
-    pub key: String,
+    pub key: Box<str>,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
 }
 
 impl Fault {
-    pub(super) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn new(key: impl Into<Box<str>>, message: impl Into<String>) -> Self {
         Self { place: None, key: key.into(), message: message.into(), hint: None }
     }
 
@@ -57,7 +59,7 @@ impl Fault {
         Self { place, ..self }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(self, hint: impl Into<Box<str>>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }

@@ -10,6 +10,9 @@ use figment::{
 
 use super::fault::Place;
 
+/// The name of the lowest layer.
+pub(super) const BUILT_IN: &str = "built-in";
+
 /// One source of settings.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layer {
@@ -90,8 +93,10 @@ impl Provider for &Layer {
 #[derive(Debug)]
 pub(super) struct Settings {
     figment: Figment,
+    /// Its union, taken out once: figment merges anew for every value it is asked for.
+    union: Value,
     /// The lowest layer alone.
-    defaults: Figment,
+    defaults: Value,
     layers: Vec<Layer>,
 }
 
@@ -99,18 +104,19 @@ impl Settings {
     /// Merges layers, the lowest first. Tables are merged key by key, lists are replaced whole.
     pub fn merge(layers: Vec<Layer>) -> Self {
         let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
-        let defaults = layers.iter().take(1).fold(Figment::new(), |figment, layer| figment.merge(layer));
-        Self { figment, defaults, layers }
+        let whole = |figment: &Figment| figment.find_value("").unwrap_or_else(|_| Value::from(Dict::new()));
+        let lowest = layers.iter().take(1).fold(Figment::new(), |figment, layer| figment.merge(layer));
+        Self { union: whole(&figment), defaults: whole(&lowest), figment, layers }
     }
 
     /// The value of the lowest layer.
     pub fn default_of(&self, path: &str) -> Option<Value> {
-        self.defaults.find_value(path).ok()
+        self.defaults.find_ref(path).cloned()
     }
 
     /// The value that wins, and its place.
     pub fn find(&self, path: &str) -> Option<(Value, Place)> {
-        let value = self.figment.find_value(path).ok()?;
+        let value = self.union.find_ref(path)?.clone();
         let place = self.place_of(&value, path);
         Some((value, place))
     }
@@ -131,10 +137,13 @@ impl Settings {
     pub fn place_of(&self, value: &Value, path: &str) -> Place {
         let layer = self.figment.get_metadata(value.tag()).and_then(|metadata| self.layer(&metadata.name));
         // A table is the union of several layers and belongs to none of them: the highest that has it is named.
-        let layer = layer
-            .filter(|layer| layer.holds(path))
-            .or_else(|| self.layers.iter().rev().find(|layer| layer.holds(path)));
-        layer.map_or_else(|| Place::origin("built-in"), |layer| layer.place(path))
+        let highest = || self.layers.iter().rev().find(|layer| layer.holds(path));
+        // What is missing from a table is told at the table.
+        let nearest = || self.layers.iter().rev().find(|layer| layer.place(path).line.is_some());
+        let layer = layer.filter(|layer| layer.holds(path)).or_else(highest).or_else(nearest);
+        // A line of the generated defaults would help nobody.
+        let written = layer.filter(|layer| layer.name != BUILT_IN);
+        written.map_or_else(|| Place::origin(BUILT_IN), |layer| layer.place(path))
     }
 
     fn layer(&self, name: &str) -> Option<&Layer> {

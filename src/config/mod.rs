@@ -20,39 +20,35 @@ mod fleet;
 pub mod keys;
 mod kind;
 mod layer;
+mod model;
 mod node;
+mod process;
 mod reader;
 pub mod reference;
 mod secret;
 mod sinks;
-mod suggest;
+mod surroundings;
 mod toml_file;
+mod unknown;
+mod value;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
-
-use secrecy::SecretString;
-use url::Url;
 
 pub use self::{
     changes::{Change, changes},
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
+    model::{Artifact, Config, Deploy, Explained, Log, Provider, Schedule, SinkConfig, SinkKind, Ssh},
 };
 use self::{
-    edges::Surroundings,
     environment::Reading,
-    layer::{Layer, Settings},
+    layer::{BUILT_IN, Layer, Settings},
     reader::Reader,
     secret::{Secrets, Variables},
-};
-use crate::fleet::{
-    notice::{Severity, Topic},
-    policy::Policy,
+    surroundings::Surroundings,
 };
 
 /// What the configuration is loaded for.
@@ -82,171 +78,18 @@ pub struct Sources {
     pub need: Need,
 }
 
-/// The whole configuration, checked.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The profile in force.
-    pub profile: Option<String>,
-    /// What the core needs.
-    pub policy: Policy,
-    /// The provider.
-    pub provider: Provider,
-    /// SSH to the boxes.
-    pub ssh: Ssh,
-    /// What is deployed and how.
-    pub deploy: Deploy,
-    /// Who is told.
-    pub alerts: Vec<SinkConfig>,
-    /// What happens by the clock.
-    pub schedule: Schedule,
-    /// Where page, API and metrics are served.
-    pub http: Option<SocketAddr>,
-    /// Where the journal lives.
-    pub state_dir: PathBuf,
-    /// Socket of the running daemon.
-    pub control_socket: PathBuf,
-    /// What is logged.
-    pub log: Log,
-    /// What is odd without being a fault, for the log and for `check`.
-    pub warnings: Vec<String>,
-    /// Every secret's value, so that logs can strike it out.
-    pub secrets: Vec<SecretString>,
-    explained: Vec<Explained>,
-}
-
-/// How the provider is reached.
-#[derive(Debug, Clone)]
-pub struct Provider {
-    /// Scheme and host, with a path if there is one.
-    pub base_url: Url,
-    /// The API key; there under [`Need::Run`].
-    pub api_key: Option<SecretString>,
-    /// Longest wait for one answer.
-    pub timeout: Duration,
-    /// Scale of the published spacing of calls; 1 is as published, 0 none.
-    pub pacing: f64,
-}
-
-/// How boxes are reached over SSH.
-#[derive(Debug, Clone)]
-pub struct Ssh {
-    /// Private key.
-    pub key_file: PathBuf,
-    /// User on the boxes.
-    pub user: String,
-    /// Longest wait for one connection.
-    pub connect_timeout: Duration,
-    /// How long connecting to a fresh box is tried again.
-    pub connect_budget: Duration,
-    /// Between signs of life.
-    pub alive_interval: Duration,
-}
-
-/// Where the server's binary comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Artifact {
-    /// Built by cargo.
-    Build {
-        /// The cargo workspace.
-        workspace: PathBuf,
-        /// The package.
-        package: String,
-        /// The target triple; the host's own without it.
-        target: Option<String>,
-    },
-    /// A finished binary.
-    File(PathBuf),
-}
-
-/// What is deployed and how.
-#[derive(Debug, Clone)]
-pub struct Deploy {
-    /// The binary's source.
-    pub artifact: Artifact,
-    /// Releases kept on a box.
-    pub keep: u32,
-    /// Healthy answers in a row that end a deploy.
-    pub gate_healthy: u32,
-    /// Longest wait for them.
-    pub gate_within: Duration,
-    /// Environment of the server: plain variables, named secrets and the admin code.
-    pub env: BTreeMap<String, SecretString>,
-    /// Admin code of the maintenance API.
-    pub admin_code: Option<SecretString>,
-    /// Where players reach the server.
-    pub public_url: Option<Url>,
-}
-
-/// The format of a sink's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SinkKind {
-    /// Slack incoming webhook.
-    Slack,
-    /// Discord webhook.
-    Discord,
-    /// Generic JSON in the manner of Standard Webhooks.
-    Webhook,
-}
-
-/// One place where notices go.
-#[derive(Debug, Clone)]
-pub struct SinkConfig {
-    /// Its name.
-    pub name: String,
-    /// Its format.
-    pub kind: SinkKind,
-    /// Its URL, which is a secret.
-    pub url: SecretString,
-    /// Signs generic webhooks.
-    pub signing_key: Option<SecretString>,
-    /// Least severity it gets.
-    pub min_severity: Severity,
-    /// Only these topics; empty means all.
-    pub topics: BTreeSet<Topic>,
-}
-
-/// Six-field cron expressions (seconds first) in UTC; `None` is never.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {
-    /// List and compare.
-    pub inventory_sweep: Option<String>,
-    /// Look for rentals nobody knows.
-    pub orphan_check: Option<String>,
-    /// The daily digest.
-    pub digest: Option<String>,
-    /// Deploy the current release again.
-    pub nightly_redeploy: Option<String>,
-}
-
-/// What is logged and in which form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// Filter in the form of `tracing_subscriber::filter::Targets`.
-    pub level: String,
-    /// JSON lines instead of text.
-    pub json: bool,
-}
-
-/// One key with its value and where it came from, for `config show`.
-#[derive(Debug, Clone)]
-pub struct Explained {
-    /// Dotted path, or a secret's name.
-    pub key: String,
-    /// The value as TOML, `***` for a secret; `None` if it has none.
-    pub value: Option<String>,
-    /// Where it stands.
-    pub source: Place,
-    /// Whether a change needs a restart.
-    pub needs_restart: bool,
-    /// Only for telling a changed secret.
-    secret: Option<SecretString>,
-}
-
-impl Config {
-    /// Every key with its value (secrets masked) and its source, in the order of their names.
+impl Sources {
+    /// The usual places, where nothing else was asked for: the files named by `KEEPER_CONFIG` and `KEEPER_ENV_FILE`, else
+    /// `config/keeper.toml` and `.env` in a folder, else `/etc/vast-keeper/keeper.toml`; those that exist.
     #[must_use]
-    pub fn explain(&self) -> &[Explained] {
-        &self.explained
+    pub fn discover(environment: BTreeMap<String, String>, folder: &Path, need: Need) -> Self {
+        let named = |name: &str| environment.get(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        // Kept relative where the folder is `.`, so that messages stay short.
+        let usual = |paths: &[PathBuf]| paths.iter().find(|path| path.is_file()).cloned();
+        let main_files = [folder.join("config/keeper.toml"), PathBuf::from("/etc/vast-keeper/keeper.toml")];
+        let config_file = named("KEEPER_CONFIG").or_else(|| usual(&main_files));
+        let env_file = named("KEEPER_ENV_FILE").or_else(|| usual(&[folder.join(".env")]));
+        Self { config_file, env_file, environment, need, ..Self::default() }
     }
 }
 
@@ -271,7 +114,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
             .into_iter()
             .find_map(|variables| variables.get("KEEPER_PROFILE").map(|(name, _)| name.into()))
     });
-    let mut layers = files(sources, profile.as_deref(), &mut faults);
+    let mut layers = files(sources, profile.as_deref(), &mut faults, &mut warnings);
     for Reading { layer, faults: more, warnings: odd } in [
         environment::layer(&dotenv, true),
         environment::layer(&environment, false),
@@ -290,6 +133,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     };
     let mut reader = Reader::new(&settings);
     reader.faults.append(&mut faults);
+    reader.faults.extend(unknown::sections_of(&settings));
     let config = read(&mut reader, &around, profile, warnings);
     match config {
         Some(config) if reader.faults.is_empty() => Ok(config),
@@ -302,7 +146,7 @@ fn dotenv(sources: &Sources, faults: &mut Vec<Fault>, warnings: &mut Vec<String>
     match environment::read_file(path) {
         Ok((variables, more)) => {
             faults.extend(more);
-            if secret::is_open_to_others(path) {
+            if permits(path, 0o077) {
                 warnings.push(format!("{0} can be read by others; chmod 600 {0}", path.display()));
             }
             variables
@@ -314,10 +158,21 @@ fn dotenv(sources: &Sources, faults: &mut Vec<Fault>, warnings: &mut Vec<String>
     }
 }
 
+/// Whether a file's mode has one of these bits.
+fn permits(path: &Path, bits: u32) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & bits != 0)
+}
+
 /// The built-in layer, the main file and the profile, as far as they can be read.
-fn files(sources: &Sources, profile: Option<&str>, faults: &mut Vec<Fault>) -> Vec<Layer> {
+fn files(
+    sources: &Sources,
+    profile: Option<&str>,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) -> Vec<Layer> {
     let mut layers = Vec::new();
-    match toml_file::parse("built-in", &reference::defaults_toml()) {
+    match toml_file::parse(BUILT_IN, &reference::defaults_toml()) {
         Ok(layer) => layers.push(layer),
         Err(fault) => faults.push(fault),
     }
@@ -326,7 +181,13 @@ fn files(sources: &Sources, profile: Option<&str>, faults: &mut Vec<Fault>) -> V
     for path in sources.config_file.iter().chain(&profile) {
         match toml_file::read(path) {
             Ok(layer) => {
-                unknown_keys(&layer, faults);
+                faults.extend(unknown::keys_of(&layer));
+                if permits(path, 0o002) {
+                    let shown = path.display();
+                    warnings.push(format!(
+                        "everybody can write {shown}, and so command this keeper; chmod o-w {shown}"
+                    ));
+                }
                 layers.push(layer);
             }
             Err(fault) => faults.push(fault),
@@ -347,37 +208,6 @@ fn profile_file(folder: &Path, name: &str, faults: &mut Vec<Fault>) -> Option<Pa
     None
 }
 
-fn unknown_keys(layer: &Layer, faults: &mut Vec<Fault>) {
-    for (path, place) in layer.places().filter(|(path, _)| !is_known(path)) {
-        // The unknown table is told, not each key in it once more.
-        let above = path.rfind(['.', '[']).and_then(|end| path.get(..end));
-        if above.is_none_or(is_known) {
-            faults.push(environment::unknown_path(path).at(Some(place.clone())));
-        }
-    }
-}
-
-/// Whether a path is a key, part of one, or a table on the way to one.
-fn is_known(path: &str) -> bool {
-    let leads_to = |known: &str, path: &str| {
-        known == path || known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
-    };
-    let (list, inner) = suggest::split_list(path);
-    let Some(list) = list else {
-        let list = ["group", "alerts.sink"]
-            .into_iter()
-            .any(|list| leads_to(list, path.split('[').next().unwrap_or_default()));
-        return list
-            || keys::find_in_table(path).is_some()
-            || keys::all().any(|key| leads_to(key.path, path));
-    };
-    let field = keys::FIELDS.iter().any(|field| field.list == list && field.name == inner);
-    let table = keys::find_in_table(inner).is_some_and(|(key, _)| key.per_group);
-    let grouped =
-        list == "group" && (table || keys::all().any(|key| key.per_group && leads_to(key.path, inner)));
-    field || grouped
-}
-
 fn read(
     reader: &mut Reader<'_>,
     around: &Surroundings<'_>,
@@ -390,10 +220,10 @@ fn read(
     let ssh = edges::ssh(reader, around);
     let deploy = edges::deploy(reader, around);
     let alerts = sinks::sinks(reader, around, &mut warnings);
-    let schedule = edges::schedule(reader);
-    let http = edges::http(reader, &mut warnings);
-    let (state_dir, control_socket) = edges::places(reader, around);
-    let log = edges::log(reader);
+    let schedule = process::schedule(reader);
+    let http = process::http(reader, &mut warnings);
+    let (state_dir, control_socket) = process::places(reader, around);
+    let log = process::log(reader);
     Some(Config {
         profile,
         policy: policy?,
@@ -407,7 +237,7 @@ fn read(
         control_socket,
         log,
         warnings,
-        secrets: edges::secret_values(reader),
+        secrets: surroundings::secret_values(reader),
         explained: reader.explained.values().cloned().collect(),
     })
 }

@@ -11,7 +11,7 @@ use super::{
     fault::{Fault, Place},
     keys,
     kind::{Parsed, shown},
-    layer::Settings,
+    layer::{BUILT_IN, Settings},
 };
 use crate::fleet::units::Money;
 
@@ -60,8 +60,9 @@ impl<'a> Reader<'a> {
         let key = keys::find(path)?;
         let found = self.lookup(path);
         let Some((full, value, place)) = found else {
-            self.explain(path, None, Place::origin("built-in"), key.restart);
-            return None;
+            self.explain(path, None, Place::origin(BUILT_IN), key.restart);
+            // Only a section that is no table takes the default away.
+            return self.settings.default_of(path).and_then(|value| key.kind.parse(&value).ok());
         };
         match key.kind.parse(&value) {
             Ok(Parsed::Text(text)) if text.is_empty() && key.default.is_empty() => {
@@ -94,20 +95,35 @@ impl<'a> Reader<'a> {
 
     /// A fault of a key, at its place.
     pub fn fault(&mut self, path: &str, message: impl Into<String>) {
-        let fault = self.located(path, message);
-        self.faults.push(fault);
+        let fault = self.located(path, message.into());
+        self.push(path, fault);
     }
 
     /// The same with a hint.
-    pub fn fault_hint(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
-        let fault = self.located(path, message).hint(hint);
-        self.faults.push(fault);
+    pub fn fault_hint(&mut self, path: &str, message: impl Into<String>, hint: impl Into<Box<str>>) {
+        let fault = self.located(path, message.into()).hint(hint);
+        self.push(path, fault);
     }
 
-    fn located(&self, path: &str, message: impl Into<String>) -> Fault {
-        match self.lookup(path) {
-            Some((full, _, place)) => Fault::new(full, message).at(Some(place)),
-            None => Fault::new(path, message),
+    /// A group's fault that the fleet's own value has as well is told once.
+    fn push(&mut self, path: &str, fault: Fault) {
+        let told = self.faults.iter().any(|told| &*told.key == path && told.message == fault.message);
+        if !told {
+            self.faults.push(fault);
+        }
+    }
+
+    fn located(&self, path: &str, message: String) -> Fault {
+        let Some((full, _, place)) = self.lookup(path) else { return Fault::new(path, message) };
+        match self.group {
+            // The value is the fleet's, but it is this group in which it does not fit.
+            Some(index) if full == path => {
+                let group = format!("group[{index}]");
+                let place =
+                    self.settings.find("group").map(|(value, _)| self.settings.place_of(&value, &group));
+                Fault::new(format!("{group}.{path}"), message).at(place)
+            }
+            _ => Fault::new(full, message).at(Some(place)),
         }
     }
 

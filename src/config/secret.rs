@@ -3,9 +3,14 @@
 //! figment would turn `0042` into `42` and print a value that does not parse, so no secret passes through it. A secret
 //! named `VAST_API_KEY` is looked for in this order, and the first place that has it wins: the variable
 //! `VAST_API_KEY`, the file named by `VAST_API_KEY_FILE`, both in the environment and then in `.env`, and the systemd
-//! credential `vast_api_key`. An empty variable counts as absent.
+//! credential `vast_api_key` or `keeper_vast_api_key`. An empty variable counts as absent.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,6 +18,9 @@ use super::fault::{Fault, Place};
 
 /// Longest secret in bytes; the longest real ones are private keys of a few kilobytes.
 const LONGEST: u64 = 64 << 10;
+
+/// What `LoadCredential=keeper:DIRECTORY` puts before each file's name (systemd.exec(5)).
+const CREDENTIAL_PREFIX: &str = "keeper_";
 
 /// A secret and where it stands.
 #[derive(Debug, Clone)]
@@ -74,17 +82,23 @@ impl Secrets<'_> {
         self.credential(name)
     }
 
+    /// By its own name, or with the prefix that systemd gives to the files of a directory loaded as `keeper`.
     fn credential(&self, name: &str) -> Result<Option<Found>, Fault> {
-        let Some(path) = self.credentials.map(|directory| directory.join(name.to_ascii_lowercase())) else {
-            return Ok(None);
-        };
-        if !path.exists() {
-            return Ok(None);
-        }
-        let place = Place::origin(format!("credential {}", name.to_ascii_lowercase()));
+        let Some(path) = self.credential_file(&name.to_ascii_lowercase()) else { return Ok(None) };
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let place = Place::origin(format!("credential {file}"));
         from_file(name, &path)
             .map(|value| Some(Found { value, place: place.clone() }))
             .map_err(|fault| fault.at(Some(place)))
+    }
+
+    /// The file of a credential, if it was handed over.
+    pub fn credential_file(&self, name: &str) -> Option<PathBuf> {
+        let directory = self.credentials?;
+        [name.to_string(), format!("{CREDENTIAL_PREFIX}{name}")]
+            .iter()
+            .map(|file| directory.join(file))
+            .find(|path| path.is_file())
     }
 }
 
@@ -123,10 +137,4 @@ pub(super) fn is_name(text: &str) -> bool {
 /// Whether a header or a URL can carry the secret: printable ASCII without spaces.
 pub(super) fn is_token(secret: &SecretString) -> bool {
     secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Whether group or others may read a file that holds secrets.
-pub(super) fn is_open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }

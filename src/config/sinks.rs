@@ -7,10 +7,11 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{
-    SinkConfig, SinkKind, check,
-    edges::Surroundings,
+    Need, SinkConfig, SinkKind, check,
+    fault::Fault,
     kind::{Parsed, shown},
     reader::{Reader, word},
+    surroundings::Surroundings,
 };
 use crate::fleet::notice::{Severity, Topic};
 
@@ -38,7 +39,7 @@ pub(super) fn sinks(
     let least = reader.text("alerts.min_severity").and_then(|text| word(&text)).unwrap_or(Severity::Info);
     let mut sinks = built_in(reader, around, least);
     let tables = reader.settings.tables("alerts.sink").unwrap_or_else(|place| {
-        let fault = super::fault::Fault::new("alerts.sink", "must be a list of tables").at(Some(place));
+        let fault = Fault::new("alerts.sink", "must be a list of tables").at(Some(place));
         reader.faults.push(fault.hint("write `[[alerts.sink]]` with two brackets"));
         Vec::new()
     });
@@ -57,8 +58,12 @@ pub(super) fn sinks(
             sinks.push(sink);
         }
     }
-    if sinks.is_empty() && around.need == super::Need::Run {
-        warnings.push("no alert sink is configured: nobody will be told; set SLACK_WEBHOOK_URL, DISCORD_WEBHOOK_URL or ALERT_WEBHOOK_URL".into());
+    if sinks.is_empty() && around.need == Need::Run {
+        warnings.push(
+            "no alert sink is configured: nobody will be told; set SLACK_WEBHOOK_URL, \
+         DISCORD_WEBHOOK_URL or ALERT_WEBHOOK_URL"
+                .into(),
+        );
     }
     sinks
 }
@@ -96,7 +101,7 @@ fn built_in(reader: &mut Reader<'_>, around: &Surroundings<'_>, min_severity: Se
 /// At the place of the secret, which `lookup` does not know.
 fn secret_fault(reader: &mut Reader<'_>, path: &str, why: String) {
     let place = reader.explained.get(path).map(|explained| explained.source.clone());
-    reader.faults.push(super::fault::Fault::new(path, why).at(place));
+    reader.faults.push(Fault::new(path, why).at(place));
 }
 
 /// Slack and Discord by their published hosts; anything else gets generic JSON.

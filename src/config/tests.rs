@@ -1,6 +1,8 @@
 //! The built-in defaults against the core's own, and stories of loading; whole files with their messages are in
 //! `tests/it/config.rs`.
 
+use std::time::Duration;
+
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -197,10 +199,18 @@ fn sinks_follow_from_their_urls() {
 fn a_secret_may_come_from_a_file_or_a_credential() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("vast_api_key"), "from-credential\n").unwrap();
+    std::fs::write(folder.path().join("keeper_jwt_secret"), "from-directory").unwrap();
+    std::fs::write(folder.path().join("keeper_ssh_key"), "key").unwrap();
     std::fs::write(folder.path().join("admin"), "from file\n").unwrap();
     let folder_text = folder.path().display().to_string();
     let admin = format!("{folder_text}/admin");
-    let config = loaded(&[("CREDENTIALS_DIRECTORY", &folder_text), ("ADMIN_CODE_FILE", &admin)]);
+    let config = loaded(&[
+        ("CREDENTIALS_DIRECTORY", &folder_text),
+        ("ADMIN_CODE_FILE", &admin),
+        ("KEEPER__DEPLOY__SECRETS", "JWT_SECRET"),
+    ]);
+    assert_eq!(config.deploy.env.get("JWT_SECRET").unwrap().expose_secret(), "from-directory");
+    assert_eq!(config.ssh.key_file, folder.path().join("keeper_ssh_key"));
     assert_eq!(config.provider.api_key.unwrap().expose_secret(), "from-credential");
     assert_eq!(config.deploy.admin_code.unwrap().expose_secret(), "from file");
     let message = refused(&[("ADMIN_CODE", "x"), ("ADMIN_CODE_FILE", &admin)]);
@@ -240,4 +250,110 @@ fn speeds_that_only_a_simulator_bears_are_refused_at_the_real_provider() {
     assert!(message.contains("3 faults"), "{message}");
     let config = loaded(&[&quick[..], &[("VAST_URL", "http://127.0.0.1:8099")]].concat());
     assert_eq!(config.policy.inventory.settle, Duration::from_secs(1));
+}
+
+#[test]
+fn to_run_secrets_and_files_must_be_there_and_to_talk_they_need_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("id").display().to_string();
+    let environment = [
+        ("SSH_KEY_PATH", missing.as_str()),
+        ("KEEPER__DEPLOY__SECRETS", "JWT_SECRET"),
+        ("KEEPER__DEPLOY__FILE", "/nonexistent/server"),
+    ];
+    assert!(load(&with_home(&environment)).is_ok());
+    let to_run = |environment: &[(&str, &str)]| Sources { need: Need::Run, ..with_home(environment) };
+    let message = load(&to_run(&environment)).unwrap_err().to_string();
+    for told in [
+        "`provider.api_key`: is missing",
+        "id: No such file",
+        "the secret `JWT_SECRET` is set nowhere",
+        "/nonexistent/server is not a file",
+    ] {
+        assert!(message.contains(told), "{told}: {message}");
+    }
+    assert!(message.starts_with("the configuration has 4 faults"), "{message}");
+    // A key that ssh would refuse is refused before a box is rented for it.
+    std::fs::write(&missing, "key").unwrap();
+    let open = [("SSH_KEY_PATH", missing.as_str()), ("VAST_API_KEY", "k")];
+    let set_mode = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&missing, permissions).unwrap();
+    };
+    set_mode(0o644);
+    let message = load(&to_run(&open)).unwrap_err().to_string();
+    assert!(message.contains("is open to others") && message.contains("hint: chmod 600"), "{message}");
+    set_mode(0o600);
+    let config = load(&to_run(&open)).unwrap();
+    assert!(config.warnings.iter().any(|warning| warning.contains("no alert sink")), "{:?}", config.warnings);
+}
+
+#[test]
+fn sources_win_in_their_order_and_each_value_knows_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let every = "[health]\ninterval = \"11s\"\n[rails]\nattempts = 1\nnode_creates = 1\nfleet_daily = \
+     41\nfleet_hourly = 13\n";
+    let config_file = Some(write("keeper.toml", every));
+    write(
+        "night.toml",
+        "[rails]\nattempts = 2\nnode_creates = 2\nfleet_daily = 42\n[deploy.env]\nA = \"profile\"\nB = \
+         \"profile\"\n",
+    );
+    let env_file = Some(write(
+        ".env",
+        "KEEPER__RAILS__ATTEMPTS=3\n\nKEEPER__RAILS__NODE_CREATES=3\nKEEPER__DEPLOY__ENV__B=env\nKEEPER_PROFILE=night\n",
+    ));
+    let flags = BTreeMap::from([("rails.attempts".to_string(), "5".to_string())]);
+    let environment = with_home(&[("KEEPER__RAILS__ATTEMPTS", "4")]).environment;
+    let sources = Sources { config_file, env_file, flags, environment, need: Need::Talk, profile: None };
+    let config = load(&sources).unwrap();
+    assert_eq!(config.profile.as_deref(), Some("night"));
+    let rails = &config.policy.rails;
+    assert_eq!((rails.attempts, rails.node_creates, rails.fleet_daily, rails.fleet_hourly), (5, 3, 42, 13));
+    let values: Vec<&str> = config.deploy.env.values().map(|value| value.expose_secret()).collect();
+    assert_eq!(values, ["profile", "env"], "tables are merged name by name");
+    let source = |key: &str| {
+        let explained = config.explain().iter().find(|explained| explained.key == key).unwrap();
+        explained.source.to_string().replace(&format!("{}/", folder.path().display()), "")
+    };
+    assert_eq!(source("rails.attempts"), "--set");
+    assert_eq!(source("rails.node_creates"), ".env:3 (KEEPER__RAILS__NODE_CREATES)");
+    assert_eq!(source("rails.fleet_daily"), "night.toml:4");
+    assert_eq!(source("rails.fleet_hourly"), "keeper.toml:7");
+    assert_eq!(source("rails.backoff"), "built-in");
+}
+
+#[test]
+fn a_section_that_is_no_table_does_not_silently_keep_its_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keeper.toml");
+    std::fs::write(&path, "health = 5\n[[group]]\nname = \"duel\"\noffers = \"cheap\"\n").unwrap();
+    let sources = Sources { config_file: Some(path), ..with_home(&[]) };
+    let message = load(&sources).unwrap_err().to_string();
+    assert!(message.contains(":1: `health`: must be a table"), "{message}");
+    assert!(message.contains(":4: `group[0].offers`: must be a table"), "{message}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn no_file_makes_it_panic(lines in proptest::collection::vec("[a-z\\[\\]=.\" 0-9{}_#]{0,30}", 0..8)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("any");
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let _ = load(&Sources { config_file: Some(path.clone()), ..with_home(&[]) });
+        let _ = load(&Sources { env_file: Some(path), ..with_home(&[]) });
+    }
+
+    #[test]
+    fn no_value_of_any_key_makes_it_panic(index in 0_usize..200, value in "\\PC{0,20}") {
+        let key = keys::all().nth(index % keys::all().count()).unwrap();
+        let _ = load(&with_home(&[(&key.variable(), &value)]));
+    }
 }

@@ -73,6 +73,7 @@ fn value_of(lines: &Lines<'_>, layer: &mut Layer, path: &str, item: &Item) -> Va
         Item::ArrayOfTables(tables) => {
             let element = |(index, table): (usize, &toml_edit::Table)| {
                 let path = format!("{path}[{index}]");
+                layer.note(path.clone(), lines.place(table.span()));
                 dict_of(lines, layer, &path, table)
             };
             let elements: Vec<Value> = tables.iter().enumerate().map(element).collect();
@@ -101,7 +102,13 @@ fn scalar(lines: &Lines<'_>, layer: &mut Layer, path: &str, value: &toml_edit::V
         toml_edit::Value::Datetime(time) => Value::from(time.value().to_string()),
         toml_edit::Value::InlineTable(table) => dict_of(lines, layer, path, table),
         toml_edit::Value::Array(array) => {
-            let element = |(index, value)| scalar(lines, layer, &format!("{path}[{index}]"), value);
+            let element = |(index, value): (usize, &toml_edit::Value)| {
+                let path = format!("{path}[{index}]");
+                if value.is_inline_table() {
+                    layer.note(path.clone(), lines.place(value.span()));
+                }
+                scalar(lines, layer, &path, value)
+            };
             let elements: Vec<Value> = array.iter().enumerate().map(element).collect();
             Value::from(elements)
         }

@@ -82,6 +82,15 @@ fn every_profile_loads_over_the_shipped_file() {
 }
 
 #[test]
+fn the_services_file_loads_and_its_places_are_the_units() {
+    let config = config::load(&sources(Some(root().join("systemd/keeper.toml")))).unwrap();
+    let unit = fs::read_to_string(root().join("systemd/vast-keeper.service")).unwrap();
+    assert!(unit.contains("StateDirectory=vast-keeper\n") && unit.contains("RuntimeDirectory=vast-keeper\n"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/vast-keeper"));
+    assert_eq!(config.control_socket, Path::new("/run/vast-keeper/control.sock"));
+}
+
+#[test]
 fn the_example_environment_file_is_enough_for_one_node() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".env");
@@ -138,7 +147,8 @@ fn fixture(path: &Path) -> Result<Config, ConfigErrors> {
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = root().join("tests/fixtures/config").join(folder);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "env"));
     paths.sort();
     assert!(!paths.is_empty());

@@ -29,28 +29,98 @@ pub(super) const PROVIDER: &[Key] = &[
 ];
 
 pub(super) const SSH: &[Key] = &[
-    Key::new("ssh.key_file", TEXT, r#""~/.ssh/id_ed25519""#, "Private key; its public half must be registered with the account. The systemd credential `ssh_key` replaces the default")
-        .flat(&[Flat { name: "SSH_KEY_PATH", unit: "" }])
-        .restart(),
+    Key::new(
+        "ssh.key_file",
+        TEXT,
+        r#""~/.ssh/id_ed25519""#,
+        "Private key; its public half must be registered with the account. \
+ The systemd credential `ssh_key` replaces the default",
+    )
+    .flat(&[Flat { name: "SSH_KEY_PATH", unit: "" }])
+    .restart(),
     Key::new("ssh.user", TEXT, r#""root""#, "User on the boxes").restart(),
-    Key::new("ssh.connect_timeout", duration(100, 10 * MINUTE), r#""15s""#, "Longest wait for one connection").restart(),
-    Key::new("ssh.connect_budget", duration(100, HOUR), r#""5m""#, "How long connecting is tried again on a box that has just booted; its key may arrive late").restart(),
-    Key::new("ssh.alive_interval", duration(SECOND, HOUR), r#""15s""#, "Between signs of life on an open connection; three missed ones end it").restart(),
+    Key::new(
+        "ssh.connect_timeout",
+        duration(100, 10 * MINUTE),
+        r#""15s""#,
+        "Longest wait for one connection",
+    )
+    .restart(),
+    Key::new(
+        "ssh.connect_budget",
+        duration(100, HOUR),
+        r#""5m""#,
+        "How long connecting is tried again on a box that has just booted; its key may arrive late",
+    )
+    .restart(),
+    Key::new(
+        "ssh.alive_interval",
+        duration(SECOND, HOUR),
+        r#""15s""#,
+        "Between signs of life on an open connection; three missed ones end it",
+    )
+    .restart(),
 ];
 
 pub(super) const DEPLOY: &[Key] = &[
-    Key::new("deploy.strategy", Kind::Choice(&["artifact"]), r#""artifact""#, "How a release reaches a box: a binary, checked and switched atomically"),
-    Key::new("deploy.file", TEXT, "", "The server's binary. Without it `cargo build --release -p <deploy.package>` makes one"),
+    Key::new(
+        "deploy.strategy",
+        Kind::Choice(&["artifact"]),
+        r#""artifact""#,
+        "How a release reaches a box: a binary, checked and switched atomically",
+    ),
+    Key::new(
+        "deploy.file",
+        TEXT,
+        "",
+        "The server's binary. Without it `cargo build --release -p \
+     <deploy.package>` makes one",
+    ),
     Key::new("deploy.workspace", TEXT, r#"".""#, "Where cargo builds the server"),
     Key::new("deploy.package", TEXT, r#""duel-server""#, "The package cargo builds"),
-    Key::new("deploy.target", TEXT, "", "Target triple for cargo, such as `x86_64-unknown-linux-musl`; the host's own without it"),
+    Key::new(
+        "deploy.target",
+        TEXT,
+        "",
+        "Target triple for cargo, such as `x86_64-unknown-linux-musl`; \
+     the host's own without it",
+    ),
     Key::new("deploy.keep", count(1, 100), "3", "Releases kept on a box, the running one included"),
-    Key::new("deploy.gate_healthy", count(1, 100), "3", "Healthy answers in a row, with the new commit and a new start time, that end a deploy"),
-    Key::new("deploy.gate_within", duration(SECOND, HOUR), r#""2m""#, "Longest wait for them; within `deadlines.deploy`"),
-    Key::new("deploy.env", Kind::Table, "{}", "Environment of the server; no secrets, `config show` prints it"),
-    Key::new("deploy.secrets", TEXTS, "[]", "NAMES of secrets that the server gets in its environment too, such as `JWT_SECRET`; each must be set"),
-    Key::new("deploy.public_url", TEXT, "", "Where players reach the server, behind your own name or proxy; the keeper itself talks to each box directly")
-        .flat(&[Flat { name: "VAST_SERVER_URL", unit: "" }]),
+    Key::new(
+        "deploy.gate_healthy",
+        count(1, 100),
+        "3",
+        "Healthy answers in a row, with the new commit \
+     and a new start time, that end a deploy",
+    ),
+    Key::new(
+        "deploy.gate_within",
+        duration(SECOND, HOUR),
+        r#""2m""#,
+        "Longest wait for them; within `deadlines.deploy`",
+    ),
+    Key::new(
+        "deploy.env",
+        Kind::Table,
+        "{}",
+        "Environment of the server; no secrets, `config show` \
+     prints it",
+    ),
+    Key::new(
+        "deploy.secrets",
+        TEXTS,
+        "[]",
+        "NAMES of secrets that the server gets in its environment \
+     too, such as `JWT_SECRET`; each must be set",
+    ),
+    Key::new(
+        "deploy.public_url",
+        TEXT,
+        "",
+        "Where players reach the server, behind your own name or \
+     proxy; the keeper itself talks to each box directly",
+    )
+    .flat(&[Flat { name: "VAST_SERVER_URL", unit: "" }]),
 ];
 
 pub(super) const ALERTS: &[Key] = &[Key::new(
@@ -83,9 +153,35 @@ pub(super) const SCHEDULE: &[Key] = &[
 ];
 
 pub(super) const KEEPER: &[Key] = &[
-    Key::new("http.listen", TEXT, r#""127.0.0.1:9310""#, "Address of page, API and metrics, which ask for no password; `off` for none").restart(),
-    Key::new("keeper.state_dir", TEXT, "", "Where the journal lives. Without it `$STATE_DIRECTORY` (systemd), `$XDG_STATE_HOME/vast-keeper` or `~/.local/state/vast-keeper`").restart(),
-    Key::new("keeper.control_socket", TEXT, "", "Socket of the running daemon, at most 107 bytes; `control.sock` in the state directory without it").restart(),
-    Key::new("log.level", TEXT, r#""info""#, "`error`, `warn`, `info`, `debug`, `trace`, also per module: `info,vast_keeper::probe=trace`").restart(),
+    Key::new(
+        "http.listen",
+        TEXT,
+        r#""127.0.0.1:9310""#,
+        "Address of page, API and metrics, which ask for no password; `off` for none",
+    )
+    .restart(),
+    Key::new(
+        "keeper.state_dir",
+        TEXT,
+        "",
+        "Where the journal lives. Without it `$STATE_DIRECTORY` \
+     (systemd), `$XDG_STATE_HOME/vast-keeper` or `~/.local/state/vast-keeper`",
+    )
+    .restart(),
+    Key::new(
+        "keeper.control_socket",
+        TEXT,
+        "",
+        "Socket of the running daemon, at most 107 bytes; \
+     `control.sock` in the state directory without it",
+    )
+    .restart(),
+    Key::new(
+        "log.level",
+        TEXT,
+        r#""info""#,
+        "`error`, `warn`, `info`, `debug`, `trace`, also per module: `info,vast_keeper::probe=trace`",
+    )
+    .restart(),
     Key::new("log.json", Kind::Flag, "false", "One JSON object per line on stderr instead of text").restart(),
 ];

@@ -7,8 +7,9 @@ pub(super) const TOP: &[Key] = &[Key::new(
     "ladder",
     TEXTS,
     r#"["replace"]"#,
-    "Remedies in the order they are tried: `restart-server`, `redeploy`, `reboot`, `replace`. Without `replace` at its end \
-     the keeper never destroys a failing box and holds the node for a human instead",
+    "Remedies in the order they are tried: `restart-server`, `redeploy`, `reboot`, `replace`. \
+         Without `replace` at its end the keeper never destroys a failing box and holds the node for \
+         a human instead",
 )
 .per_group()];
 
@@ -17,56 +18,100 @@ pub(super) const FLEET: &[Key] = &[
         "fleet.name",
         TEXT,
         r#""default""#,
-        "Names the fleet in every label (`vk:<fleet>:<node>:<op>`); unlike for every keeper that shares an account. At most 16 of a-z, \
-         0-9 and inner dashes. Changing it orphans what is rented",
+        "Names the fleet in every label (`vk:<fleet>:<node>:<op>`); unlike for every keeper that \
+         shares an account. At most 16 of a-z, 0-9 and inner dashes. Changing it orphans what is \
+         rented",
     )
     .restart(),
-    Key::new("fleet.nodes", count(1, 10_000), "1", "How many nodes where no `[[group]]` is given: `<node_name>-0`, `<node_name>-1`, …"),
-    Key::new("fleet.node_name", TEXT, r#""server""#, "What those nodes are called before the dash and the number"),
-    Key::new("fleet.observe_only", Kind::Flag, "false", "Probe, decide and tell, but rent, destroy and deploy nothing"),
+    Key::new(
+        "fleet.nodes",
+        count(1, 10_000),
+        "1",
+        "How many nodes where no `[[group]]` is given: \
+     `<node_name>-0`, `<node_name>-1`, …",
+    ),
+    Key::new(
+        "fleet.node_name",
+        TEXT,
+        r#""server""#,
+        "What those nodes are called before the dash and the number",
+    ),
+    Key::new(
+        "fleet.observe_only",
+        Kind::Flag,
+        "false",
+        "Probe, decide and tell, but rent, destroy and \
+     deploy nothing",
+    ),
 ];
 
 pub(super) const HEALTH: &[Key] = &[
     Key::new("health.path", TEXT, r#""/health""#, "Path and query that every probe asks for").per_group(),
-    Key::new("health.interval", duration(100, DAY), r#""60s""#, "From the start of one probe to the start of the next while healthy")
-        .flat(&[
-            Flat { name: "HEALTH_CHECK_INTERVAL", unit: "s" },
-            Flat { name: "KEEPER_HEALTH_CHECK_INTERVAL_MS", unit: "ms" },
-        ])
-        .per_group(),
+    Key::new(
+        "health.interval",
+        duration(100, DAY),
+        r#""60s""#,
+        "From the start of one probe to the start of the next while healthy",
+    )
+    .flat(&[
+        Flat { name: "HEALTH_CHECK_INTERVAL", unit: "s" },
+        Flat { name: "KEEPER_HEALTH_CHECK_INTERVAL_MS", unit: "ms" },
+    ])
+    .per_group(),
     Key::new(
         "health.retry_interval",
         duration(50, DAY),
         r#""10s""#,
-        "The same from the first failure until the verdict is settled; at most `health.interval`, to which the default shrinks",
+        "The same from the first failure until the verdict is settled; at most `health.interval`, to \
+         which the default shrinks",
     )
     .per_group(),
-    Key::new("health.timeout", duration(10, 10 * MINUTE), r#""5s""#, "Longest wait for the whole answer; at most `health.interval`")
-        .flat(&[
-            Flat { name: "HEALTH_CHECK_TIMEOUT", unit: "ms" },
-            Flat { name: "KEEPER_HEALTH_CHECK_TIMEOUT_MS", unit: "ms" },
-        ])
-        .per_group(),
-    Key::new("health.failure_threshold", count(1, 1_000), "3", "Consecutive failures that make a node suspect")
-        .flat(&[
-            Flat { name: "HEALTH_CHECK_FAILURE_THRESHOLD", unit: "" },
-            Flat { name: "KEEPER_HEALTH_CHECK_MAX_FAILURES", unit: "" },
-        ])
-        .per_group(),
-    Key::new("health.success_threshold", count(1, 1_000), "2", "Consecutive successes that make it healthy again").per_group(),
+    Key::new(
+        "health.timeout",
+        duration(10, 10 * MINUTE),
+        r#""5s""#,
+        "Longest wait for the whole answer; at most `health.interval`",
+    )
+    .flat(&[
+        Flat { name: "HEALTH_CHECK_TIMEOUT", unit: "ms" },
+        Flat { name: "KEEPER_HEALTH_CHECK_TIMEOUT_MS", unit: "ms" },
+    ])
+    .per_group(),
+    Key::new(
+        "health.failure_threshold",
+        count(1, 1_000),
+        "3",
+        "Consecutive failures that make a node \
+     suspect",
+    )
+    .flat(&[
+        Flat { name: "HEALTH_CHECK_FAILURE_THRESHOLD", unit: "" },
+        Flat { name: "KEEPER_HEALTH_CHECK_MAX_FAILURES", unit: "" },
+    ])
+    .per_group(),
+    Key::new(
+        "health.success_threshold",
+        count(1, 1_000),
+        "2",
+        "Consecutive successes that make it \
+     healthy again",
+    )
+    .per_group(),
     Key::new(
         "health.conditions",
         Kind::Texts { separator: ';' },
         "",
-        "All must hold, in the syntax of Gatus: `[STATUS] == 200`, `[RESPONSE_TIME] < 5000`, `[BODY].database == connected`. Without it: \
-         status 200, answer within 5 s, database connected, WebSocket running, where the answer names them",
+        "All must hold, in the syntax of Gatus: `[STATUS] == 200`, `[RESPONSE_TIME] < 5000`, \
+         `[BODY].database == connected`. Without it: status 200, answer within 5 s, database \
+         connected, WebSocket running, where the answer names them",
     )
     .per_group(),
     Key::new(
         "health.require_identity",
         Kind::Flag,
         "true",
-        "The answer's `instance` must be the op id this box was given, so that a stranger on a reused address is a failure",
+        "The answer's `instance` must be the op id this box was given, so that a stranger on a reused \
+         address is a failure",
     )
     .per_group(),
     Key::new(
@@ -76,7 +121,14 @@ pub(super) const HEALTH: &[Key] = &[
         "How long a server may report maintenance (failures do not count meanwhile) before a human is told",
     )
     .per_group(),
-    Key::new("health.keep_alive", Kind::Flag, "false", "Keep one connection per node between probes instead of opening a new one each").per_group(),
+    Key::new(
+        "health.keep_alive",
+        Kind::Flag,
+        "false",
+        "Keep one connection per node between probes \
+     instead of opening a new one each",
+    )
+    .per_group(),
 ];
 
 pub(super) const OFFERS: &[Key] = &[
@@ -88,22 +140,72 @@ pub(super) const OFFERS: &[Key] = &[
     )
     .flat(&[Flat { name: "VAST_SEARCH_QUERY", unit: "" }])
     .per_group(),
-    Key::new("offers.price_cap", dollars(0.001, 1_000.0), "2.5", "Highest price of one box in dollars per hour; nothing dearer is ever rented").per_group(),
-    Key::new("offers.price_step_percent", count(100, 10_000), "150", "A replacement costs at most this many percent of the box it replaces").per_group(),
-    Key::new("offers.min_reliability", number(0.0, 1.0), "0.96", "Lowest reliability of the machine, 0 to 1").per_group(),
-    Key::new("offers.min_cpu_ram_mb", number(0.0, 1e8), "16000", "Least memory of the machine in MB").per_group(),
+    Key::new(
+        "offers.price_cap",
+        dollars(0.001, 1_000.0),
+        "2.5",
+        "Highest price of one box in dollars \
+     per hour; nothing dearer is ever rented",
+    )
+    .per_group(),
+    Key::new(
+        "offers.price_step_percent",
+        count(100, 10_000),
+        "150",
+        "A replacement costs at most this \
+     many percent of the box it replaces",
+    )
+    .per_group(),
+    Key::new(
+        "offers.min_reliability",
+        number(0.0, 1.0),
+        "0.96",
+        "Lowest reliability of the machine, 0 \
+     to 1",
+    )
+    .per_group(),
+    Key::new("offers.min_cpu_ram_mb", number(0.0, 1e8), "16000", "Least memory of the machine in MB")
+        .per_group(),
     Key::new("offers.min_cpu_cores", number(0.0, 10_000.0), "8", "Fewest CPU cores of the offer").per_group(),
     Key::new("offers.min_gpu_ram_mb", number(0.0, 1e7), "10000", "Least memory of one GPU in MB").per_group(),
-    Key::new("offers.min_direct_ports", count(0, 65_535), "2", "Fewest direct ports: one for SSH, one for the server").per_group(),
+    Key::new(
+        "offers.min_direct_ports",
+        count(0, 65_535),
+        "2",
+        "Fewest direct ports: one for SSH, one \
+     for the server",
+    )
+    .per_group(),
     Key::new("offers.min_inet_down_mbps", number(0.0, 1e6), "0", "Slowest download in Mbit/s").per_group(),
-    Key::new("offers.min_duration", duration(0, 3_650 * DAY), r#""0s""#, "Shortest time until the host's offer ends").per_group(),
-    Key::new("offers.gpus", TEXTS, "[]", "Exact GPU names wanted, best first, such as `RTX 4090`; empty: any").per_group(),
-    Key::new("offers.prefer_regions", TEXTS, "[]", "Regions wanted first, each a whole word of the location, such as `California` or `US`").per_group(),
+    Key::new(
+        "offers.min_duration",
+        duration(0, 3_650 * DAY),
+        r#""0s""#,
+        "Shortest time until the host's offer ends",
+    )
+    .per_group(),
+    Key::new(
+        "offers.gpus",
+        TEXTS,
+        "[]",
+        "Exact GPU names wanted, best first, such as `RTX 4090`; empty: \
+     any",
+    )
+    .per_group(),
+    Key::new(
+        "offers.prefer_regions",
+        TEXTS,
+        "[]",
+        "Regions wanted first, each a whole word of the \
+     location, such as `California` or `US`",
+    )
+    .per_group(),
     Key::new(
         "offers.order",
         TEXTS,
         r#"["region", "gpu", "price", "reliability"]"#,
-        "What ranks the offers that pass, most important first; each of `region`, `gpu`, `price`, `reliability` at most once",
+        "What ranks the offers that pass, most important first; each of `region`, `gpu`, `price`, \
+         `reliability` at most once",
     )
     .per_group(),
 ];

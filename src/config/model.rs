@@ -1,0 +1,187 @@
+//! The checked configuration: plain values for the daemon to hand to the edges.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use serde::Serialize;
+use url::Url;
+
+use super::fault::Place;
+use crate::fleet::{
+    notice::{Severity, Topic},
+    policy::Policy,
+};
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The profile in force.
+    pub profile: Option<String>,
+    /// What the core needs.
+    pub policy: Policy,
+    /// The provider.
+    pub provider: Provider,
+    /// SSH to the boxes.
+    pub ssh: Ssh,
+    /// What is deployed and how.
+    pub deploy: Deploy,
+    /// Who is told.
+    pub alerts: Vec<SinkConfig>,
+    /// What happens by the clock.
+    pub schedule: Schedule,
+    /// Where page, API and metrics are served.
+    pub http: Option<SocketAddr>,
+    /// Where the journal lives.
+    pub state_dir: PathBuf,
+    /// Socket of the running daemon.
+    pub control_socket: PathBuf,
+    /// What is logged.
+    pub log: Log,
+    /// What is odd without being a fault, for the log and for `check`.
+    pub warnings: Vec<String>,
+    /// Every secret's value, so that logs can strike it out.
+    pub secrets: Vec<SecretString>,
+    pub(super) explained: Vec<Explained>,
+}
+
+/// How the provider is reached.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Scheme and host, with a path if there is one.
+    pub base_url: Url,
+    /// The API key; there under [`Need::Run`](super::Need::Run).
+    pub api_key: Option<SecretString>,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// Scale of the published spacing of calls; 1 is as published, 0 none.
+    pub pacing: f64,
+}
+
+/// How boxes are reached over SSH.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    /// Private key.
+    pub key_file: PathBuf,
+    /// User on the boxes.
+    pub user: String,
+    /// Longest wait for one connection.
+    pub connect_timeout: Duration,
+    /// How long connecting to a fresh box is tried again.
+    pub connect_budget: Duration,
+    /// Between signs of life.
+    pub alive_interval: Duration,
+}
+
+/// Where the server's binary comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Artifact {
+    /// Built by cargo.
+    Build {
+        /// The cargo workspace.
+        workspace: PathBuf,
+        /// The package.
+        package: String,
+        /// The target triple; the host's own without it.
+        target: Option<String>,
+    },
+    /// A finished binary.
+    File(PathBuf),
+}
+
+/// What is deployed and how.
+#[derive(Debug, Clone)]
+pub struct Deploy {
+    /// The binary's source.
+    pub artifact: Artifact,
+    /// Releases kept on a box.
+    pub keep: u32,
+    /// Healthy answers in a row that end a deploy.
+    pub gate_healthy: u32,
+    /// Longest wait for them.
+    pub gate_within: Duration,
+    /// Environment of the server: plain variables, named secrets and the admin code.
+    pub env: BTreeMap<String, SecretString>,
+    /// Admin code of the maintenance API.
+    pub admin_code: Option<SecretString>,
+    /// Where players reach the server.
+    pub public_url: Option<Url>,
+}
+
+/// The format of a sink's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkKind {
+    /// Slack incoming webhook.
+    Slack,
+    /// Discord webhook.
+    Discord,
+    /// Generic JSON in the manner of Standard Webhooks.
+    Webhook,
+}
+
+/// One place where notices go.
+#[derive(Debug, Clone)]
+pub struct SinkConfig {
+    /// Its name.
+    pub name: String,
+    /// Its format.
+    pub kind: SinkKind,
+    /// Its URL, which is a secret.
+    pub url: SecretString,
+    /// Signs generic webhooks.
+    pub signing_key: Option<SecretString>,
+    /// Least severity it gets.
+    pub min_severity: Severity,
+    /// Only these topics; empty means all.
+    pub topics: BTreeSet<Topic>,
+}
+
+/// Six-field cron expressions (seconds first) in UTC; `None` is never.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// List and compare.
+    pub inventory_sweep: Option<String>,
+    /// Look for rentals nobody knows.
+    pub orphan_check: Option<String>,
+    /// The daily digest.
+    pub digest: Option<String>,
+    /// Deploy the current release again.
+    pub nightly_redeploy: Option<String>,
+}
+
+/// What is logged and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Filter in the form of `tracing_subscriber::filter::Targets`.
+    pub level: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// One key with its value and where it came from, for `config show`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explained {
+    /// Dotted path, or a secret's name.
+    pub key: String,
+    /// The value as TOML, `***` for a secret; `None` if it has none.
+    pub value: Option<String>,
+    /// Where it stands.
+    pub source: Place,
+    /// Whether a change needs a restart.
+    pub needs_restart: bool,
+    /// Only for telling a changed secret.
+    #[serde(skip)]
+    pub(super) secret: Option<SecretString>,
+}
+
+impl Config {
+    /// Every key with its value (secrets masked) and its source, in the order of their names.
+    #[must_use]
+    pub fn explain(&self) -> &[Explained] {
+        &self.explained
+    }
+}
