@@ -187,7 +187,10 @@ fn fault(error: &hyper::Error, in_body: bool) -> Fault {
             HEAD_MAX / 1024
         ));
     }
-    let cut = error.is_incomplete_message()
+    // Closed before the request was taken, in the middle of an answer, or in the middle of a body.
+    let cut = error.is_canceled()
+        || error.is_closed()
+        || error.is_incomplete_message()
         || io_source(error).is_some_and(|source| source.kind() == io::ErrorKind::UnexpectedEof);
     match io_source(error) {
         _ if cut && in_body => Fault::Malformed("cut short".into()),
@@ -223,7 +226,7 @@ fn broken_again(error: &io::Error) -> Fault {
 fn cause(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset by peer".into(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "connection reset by peer".into(),
         io::ErrorKind::HostUnreachable => "no route to the host".into(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".into(),
         io::ErrorKind::TimedOut => "connection timed out".into(),
