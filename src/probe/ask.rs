@@ -3,10 +3,20 @@
 //! The asking task does it all itself, without a task or a pool for the connection: dropping the question drops the
 //! socket, which is how a timeout and an abandoned probe end. While nothing comes nothing is buffered.
 
-use std::{io, net::SocketAddr};
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use rustix::io::Errno;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
 
 use super::reader::{Page, Reader};
 
@@ -82,12 +92,8 @@ impl Asker {
     async fn exchange(&self, line: &mut Line, reader: &mut Reader) -> Result<(), Fault> {
         line.uses += 1;
         line.stream.write_all(&self.request).await.map_err(broken)?;
-        loop {
-            line.stream.readable().await.map_err(broken)?;
-            if pull(&line.stream, reader)? {
-                return Ok(());
-            }
-        }
+        while !poll_fn(|context| pull(&mut line.stream, reader, context)).await? {}
+        Ok(())
     }
 
     fn finish(&mut self, line: Line, reader: Reader) -> Result<Page, Fault> {
@@ -99,18 +105,19 @@ impl Asker {
     }
 }
 
-/// Reads what is there; true when nothing more is wanted or will come. Not async, so that no waiting task holds the buffer.
-fn pull(stream: &TcpStream, reader: &mut Reader) -> Result<bool, Fault> {
-    let mut buffer = [0; READ_SIZE];
-    match stream.try_read(&mut buffer) {
-        Ok(0) if reader.is_untouched() => {
+/// Reads what is there; true when nothing more is wanted or will come. The buffer lives in here and not in the task, so
+/// that no waiting task holds one.
+fn pull(stream: &mut TcpStream, reader: &mut Reader, context: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+    let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
+    let mut buffer = ReadBuf::uninit(&mut space);
+    Poll::Ready(match ready!(Pin::new(stream).poll_read(context, &mut buffer)) {
+        Ok(()) if !buffer.filled().is_empty() => reader.feed(buffer.filled()).map_err(Fault::Malformed),
+        Ok(()) if reader.is_untouched() => {
             Err(Fault::Unreachable("connection closed without an answer".into()))
         }
-        Ok(0) => Ok(true),
-        Ok(read) => reader.feed(buffer.get(..read).unwrap_or_default()).map_err(Fault::Malformed),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Ok(()) => Ok(true),
         Err(error) => Err(broken(error)),
-    }
+    })
 }
 
 fn broken(error: io::Error) -> Fault {
