@@ -1,38 +1,31 @@
 //! One question and its whole answer: connect, request, bounded read. The caller limits the time.
 //!
-//! The connection is driven by the asking task itself, without a task or a pool of its own: dropping the question drops
-//! the socket, which is how a timeout and an abandoned probe end.
+//! The asking task does it all itself, without a task or a pool for the connection: dropping the question drops the
+//! socket, which is how a timeout and an abandoned probe end. While nothing comes nothing is buffered.
 
-use std::{error::Error, io, net::SocketAddr, pin::Pin, pin::pin};
-
-use http_body_util::{BodyExt, Empty};
-use hyper::{
-    Request, Response, Uri,
-    body::{Body, Bytes, Incoming},
-    client::conn::http1::{Builder, Connection, SendRequest},
-    header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT},
-    http::uri::PathAndQuery,
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
-use hyper_util::rt::TokioIo;
+
 use rustix::io::Errno;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
 
-/// Largest body that is read, in bytes: a health answer has a few hundred.
-pub(super) const BODY_MAX: usize = 256 * 1024;
-
-/// Largest head of an answer in bytes, twice what common reverse proxies accept by default (nginx: 4 or 8 KiB).
-const HEAD_MAX: usize = 16 * 1024;
+use super::reader::{Page, Reader};
 
 /// Probes over one kept connection before a new one is opened: a listener that died behind a living connection must not
 /// stay unnoticed.
 const REUSE_MAX: u32 = 10;
 
-/// A whole answer.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
-}
+/// Bytes taken from a socket at once: a health answer fits, the largest allowed body takes thirty-two.
+const READ_SIZE: usize = 8 * 1024;
 
 /// Why there is no whole answer.
 #[derive(Debug)]
@@ -49,31 +42,29 @@ pub(super) enum Fault {
 #[derive(Debug)]
 pub(super) struct Asker {
     address: SocketAddr,
-    uri: Uri,
-    host: HeaderValue,
+    request: Box<[u8]>,
     keep_alive: bool,
     /// The connection kept from the last question. It is taken for the next one and put back when that went well, so an
     /// abandoned question never leaves a half-read connection behind.
     line: Option<Line>,
 }
 
-/// An open connection with its two ends: what we ask through, and what moves the bytes while it is polled.
+/// An open connection and how many questions it has carried.
 #[derive(Debug)]
 struct Line {
-    sender: SendRequest<Empty<Bytes>>,
-    /// `None` once it has ended.
-    connection: Option<Pin<Box<Wire>>>,
+    stream: TcpStream,
     uses: u32,
 }
 
-type Wire = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
-
 impl Asker {
-    /// For a server at an address.
-    pub(super) fn new(address: SocketAddr, path: &PathAndQuery, keep_alive: bool) -> Self {
-        // An address has only digits, dots, colons and brackets, so it always is a header's value.
-        let host = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("node"));
-        Self { address, uri: Uri::from(path.clone()), host, keep_alive, line: None }
+    /// For a server at an address. The path is checked: it holds no byte that could end the request line.
+    pub(super) fn new(address: SocketAddr, path: &str, keep_alive: bool) -> Self {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: vast-keeper/{}\r\naccept: application/json\r\n{}\r\n",
+            env!("CARGO_PKG_VERSION"),
+            if keep_alive { "" } else { "connection: close\r\n" },
+        );
+        Self { address, request: request.into_bytes().into(), keep_alive, line: None }
     }
 
     /// Closes a kept connection; the next question opens a new one.
@@ -84,117 +75,49 @@ impl Asker {
     /// Asks once.
     pub(super) async fn ask(&mut self) -> Result<Page, Fault> {
         if let Some(mut kept) = self.line.take().filter(|line| line.uses < REUSE_MAX) {
-            // A kept connection may have been closed by the server meanwhile; that is no failure of it.
-            if let Ok(response) = kept.request(self.request()).await {
-                return self.finish(kept, response).await;
+            let mut reader = Reader::default();
+            match self.exchange(&mut kept, &mut reader).await {
+                // A kept connection may have been closed by the server meanwhile; that is no failure of it.
+                Err(_) if reader.is_untouched() => {}
+                outcome => return outcome.and_then(|()| self.finish(kept, reader)),
             }
         }
-        let mut line = Line::open(self.address).await?;
-        let response = line.request(self.request()).await.map_err(|error| fault(&error, false))?;
-        self.finish(line, response).await
+        let stream = TcpStream::connect(self.address).await.map_err(broken)?;
+        let (mut line, mut reader) = (Line { stream, uses: 0 }, Reader::default());
+        self.exchange(&mut line, &mut reader).await?;
+        self.finish(line, reader)
     }
 
-    async fn finish(&mut self, mut line: Line, response: Response<Incoming>) -> Result<Page, Fault> {
-        let status = response.status().as_u16();
-        let body = line.read(response.into_body()).await?;
-        if self.keep_alive && line.connection.is_some() {
+    /// Sends the request and reads until the answer is whole or the server closes.
+    async fn exchange(&self, line: &mut Line, reader: &mut Reader) -> Result<(), Fault> {
+        line.uses += 1;
+        line.stream.write_all(&self.request).await.map_err(broken)?;
+        while !poll_fn(|context| pull(&mut line.stream, reader, context)).await? {}
+        Ok(())
+    }
+
+    fn finish(&mut self, line: Line, reader: Reader) -> Result<Page, Fault> {
+        let page = reader.finish().map_err(Fault::Malformed)?;
+        if self.keep_alive && page.keep {
             self.line = Some(line);
         }
-        Ok(Page { status, body })
-    }
-
-    fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.uri.clone();
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
-        headers
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("vast-keeper/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if !self.keep_alive {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        request
+        Ok(page)
     }
 }
 
-impl Line {
-    async fn open(address: SocketAddr) -> Result<Self, Fault> {
-        let stream = TcpStream::connect(address).await.map_err(broken)?;
-        let (sender, connection) = Builder::new()
-            .max_buf_size(HEAD_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| fault(&error, false))?;
-        Ok(Self { sender, connection: Some(Box::pin(connection)), uses: 0 })
-    }
-
-    async fn request(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        self.uses += 1;
-        let Self { sender, connection, .. } = self;
-        let exchange = async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        };
-        drive(connection, exchange).await
-    }
-
-    async fn read(&mut self, body: Incoming) -> Result<Vec<u8>, Fault> {
-        let too_large = || Fault::Malformed(format!("body larger than {} KiB", BODY_MAX / 1024));
-        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        if announced > BODY_MAX {
-            return Err(too_large());
+/// Reads what is there; true when nothing more is wanted or will come. The buffer lives in here and not in the task, so
+/// that no waiting task holds one.
+fn pull(stream: &mut TcpStream, reader: &mut Reader, context: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+    let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
+    let mut buffer = ReadBuf::uninit(&mut space);
+    Poll::Ready(match ready!(Pin::new(stream).poll_read(context, &mut buffer)) {
+        Ok(()) if !buffer.filled().is_empty() => reader.feed(buffer.filled()).map_err(Fault::Malformed),
+        Ok(()) if reader.is_untouched() => {
+            Err(Fault::Unreachable("connection closed without an answer".into()))
         }
-        let whole = async {
-            let mut body = pin!(body);
-            let mut read = Vec::with_capacity(announced);
-            while let Some(frame) = body.frame().await {
-                let Ok(data) = frame.map_err(|error| fault(&error, true))?.into_data() else {
-                    // Trailers carry nothing that is judged.
-                    continue;
-                };
-                if read.len() + data.len() > BODY_MAX {
-                    return Err(too_large());
-                }
-                read.extend_from_slice(&data);
-            }
-            Ok(read)
-        };
-        drive(&mut self.connection, whole).await
-    }
-}
-
-/// Runs an exchange while its connection moves the bytes. The connection may end first: what it has handed over stays,
-/// and dropping it tells the exchange that no more will come.
-async fn drive<T>(connection: &mut Option<Pin<Box<Wire>>>, exchange: impl Future<Output = T>) -> T {
-    let mut exchange = pin!(exchange);
-    if let Some(wire) = connection {
-        tokio::select! {
-            biased;
-            outcome = &mut exchange => return outcome,
-            // Its own error reaches the exchange too, which is the one that reports it.
-            _ = wire => {}
-        }
-        *connection = None;
-    }
-    exchange.await
-}
-
-fn fault(error: &hyper::Error, in_body: bool) -> Fault {
-    if error.is_parse_too_large() {
-        return Fault::Malformed(format!(
-            "head larger than {} KiB or with too many headers",
-            HEAD_MAX / 1024
-        ));
-    }
-    let cut = error.is_incomplete_message()
-        || io_source(error).is_some_and(|source| source.kind() == io::ErrorKind::UnexpectedEof);
-    match io_source(error) {
-        _ if cut && in_body => Fault::Malformed("cut short".into()),
-        _ if cut => Fault::Unreachable("connection closed without an answer".into()),
-        Some(source) if source.raw_os_error().is_some() => broken_again(source),
-        _ => Fault::Malformed(format!("not HTTP: {}", innermost(error))),
-    }
+        Ok(()) => Ok(true),
+        Err(error) => Err(broken(error)),
+    })
 }
 
 fn broken(error: io::Error) -> Fault {
@@ -214,31 +137,14 @@ fn broken(error: io::Error) -> Fault {
     }
 }
 
-/// An error inside another cannot be taken out; its number makes it anew.
-fn broken_again(error: &io::Error) -> Fault {
-    broken(error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error))
-}
-
 /// The cause in words that stay the same, without the number that the standard library appends.
 fn cause(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset by peer".into(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "connection reset by peer".into(),
         io::ErrorKind::HostUnreachable => "no route to the host".into(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".into(),
         io::ErrorKind::TimedOut => "connection timed out".into(),
         _ => error.to_string(),
     }
-}
-
-fn io_source(error: &hyper::Error) -> Option<&io::Error> {
-    error.source()?.downcast_ref()
-}
-
-fn innermost(error: &hyper::Error) -> String {
-    let mut innermost: &dyn Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

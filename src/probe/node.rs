@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::http::uri::PathAndQuery;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::spawn_blocking,
@@ -11,7 +10,8 @@ use tokio::{
 
 use super::{
     ProbeReport,
-    ask::{Asker, Fault, Page},
+    ask::{Asker, Fault},
+    reader::Page,
 };
 use crate::{
     clock::Clock,
@@ -36,9 +36,8 @@ const STALL: Duration = Duration::from_millis(500);
 /// What the prober was told about a node.
 #[derive(Debug)]
 pub(super) struct Order {
+    /// Its path is checked.
     pub(super) watched: Watched,
-    /// The policy's path, checked.
-    pub(super) path: PathAndQuery,
 }
 
 /// The task of one node.
@@ -129,7 +128,8 @@ async fn retargeted(orders: &mut watch::Receiver<Arc<Order>>, target: &Target) {
 
 impl Order {
     fn asker(&self) -> Asker {
-        Asker::new(self.watched.target.address, &self.path, self.watched.policy().keep_alive)
+        let policy = self.watched.policy();
+        Asker::new(self.watched.target.address, &policy.path, policy.keep_alive)
     }
 
     /// Probes once; how long it took and what it means, or nothing when that would say nothing of the node.

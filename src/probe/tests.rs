@@ -1,18 +1,16 @@
 //! The prober against real sockets on 127.0.0.1.
 
-use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    time::Duration,
-};
+mod server;
+
+use std::{net::SocketAddr, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::mpsc::Receiver,
     time::{Instant, timeout},
 };
 
+use self::server::{Act, ok, serve};
 use super::*;
 use crate::fleet::{
     policy::{HealthPolicy, NodeSpec, RentalSpec},
@@ -22,104 +20,6 @@ use crate::fleet::{
 const WELL: &str = r#"{"status":"healthy","instance":"op","database":"connected","websocket":"running"}"#;
 /// Far more than anything here takes, even on a machine that does other things.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What a server does with a connection.
-#[derive(Clone)]
-enum Act {
-    /// Reads a request, writes this, goes on reading requests.
-    Answer(Vec<u8>),
-    /// Reads a request, writes this, closes.
-    AnswerThenClose(Vec<u8>),
-    /// Reads a request, then writes this over and over until the reader goes away.
-    Flood(Vec<u8>, Vec<u8>),
-    /// Reads a request, then writes a byte of it now and then.
-    Dribble(Vec<u8>),
-    /// Closes without reading.
-    Close,
-    /// Never answers.
-    Hang,
-}
-
-/// A server that counts its connections and acts as told.
-struct Server {
-    address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
-    requests: Arc<AtomicUsize>,
-    hung: Arc<AtomicBool>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-}
-
-async fn serve(act: Act) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (accepted, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let hung = Arc::new(AtomicBool::new(false));
-    let counters = (Arc::clone(&accepted), Arc::clone(&requests), Arc::clone(&hung));
-    let task = tokio::spawn(async move {
-        let mut open = tokio::task::JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            counters.0.fetch_add(1, SeqCst);
-            open.spawn(play(stream, act.clone(), Arc::clone(&counters.1), Arc::clone(&counters.2)));
-        }
-    });
-    Server { address, accepted, requests, hung, task }
-}
-
-async fn play(mut stream: TcpStream, act: Act, requests: Arc<AtomicUsize>, hung: Arc<AtomicBool>) {
-    if matches!(act, Act::Close) {
-        return;
-    }
-    let mut buffer = vec![0; 4096];
-    let mut head = Vec::new();
-    loop {
-        while !head.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => head.extend_from_slice(&buffer[..n]),
-            }
-        }
-        let request = String::from_utf8(std::mem::take(&mut head)).unwrap();
-        assert!(
-            request.starts_with("GET /health HTTP/1.1\r\n") && request.contains("host: 127.0.0.1:"),
-            "{request}"
-        );
-        requests.fetch_add(1, SeqCst);
-        if hung.load(SeqCst) || matches!(act, Act::Hang) {
-            return std::future::pending().await;
-        }
-        match &act {
-            Act::Answer(bytes) => stream.write_all(bytes).await.unwrap(),
-            Act::AnswerThenClose(bytes) => return drop(stream.write_all(bytes).await),
-            Act::Flood(first, again) => {
-                let mut written = stream.write_all(first).await;
-                while written.is_ok() {
-                    written = stream.write_all(again).await;
-                }
-                return;
-            }
-            Act::Dribble(bytes) => {
-                for byte in bytes {
-                    if stream.write_all(&[*byte]).await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-            Act::Close | Act::Hang => {}
-        }
-    }
-}
 
 fn policy() -> HealthPolicy {
     HealthPolicy {
@@ -189,18 +89,14 @@ async fn every_bad_answer_is_a_failure_with_its_reason() {
     let condition = |detail: &str| Verdict::Failing(Failure::Condition { detail: detail.into() });
     let head = |line: &str| format!("HTTP/1.1 {line}\r\n\r\n").into_bytes();
     let too_large = malformed("body larger than 256 KiB");
-    let long_head = malformed("head larger than 16 KiB or with too many headers");
+    let long_head = malformed("head larger than 16 KiB");
     for (story, act, expected) in [
         (
             "closes after the request",
             Act::AnswerThenClose(vec![]),
             unreachable("connection closed without an answer"),
         ),
-        (
-            "speaks SSH",
-            Act::AnswerThenClose(b"SSH-2.0-OpenSSH\r\n".into()),
-            malformed("not HTTP: invalid HTTP version parsed"),
-        ),
+        ("speaks SSH", Act::AnswerThenClose(b"SSH-2.0-OpenSSH\r\n".into()), malformed("not HTTP/1.x")),
         (
             "cut short",
             Act::AnswerThenClose(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"inst".into()),
@@ -480,7 +376,7 @@ async fn a_kept_connection_that_the_server_closed_is_no_failure() {
 #[tokio::test]
 async fn a_path_no_request_can_carry_is_refused() {
     let (prober, _reports) = prober(8);
-    for path in ["", "health", "http://elsewhere/", "/he alth", "/\r\nx: y"] {
+    for path in ["", "health", "http://elsewhere/", "/he alth", "/\r\nx: y", "/#", "/ü"] {
         let policy = HealthPolicy { path: path.into(), ..policy() };
         let error = prober.watch(watched("n", "127.0.0.1:1".parse().unwrap(), policy)).unwrap_err();
         assert!(error.to_string().contains("of node `n`"), "{error}");

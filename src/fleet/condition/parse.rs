@@ -82,15 +82,6 @@ pub(super) fn condition(text: &str) -> Parsed<Condition> {
     }
 }
 
-/// A literal as it reads back: bare where that is safe, in quotes otherwise.
-pub(super) fn quoted(text: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || "_-+./:@%*{}".contains(c);
-    if !text.is_empty() && text.chars().all(bare) {
-        return text.into();
-    }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 /// Whether the condition would also be accepted as text.
 #[cfg(test)]
 pub(super) fn is_sensible(condition: &Condition) -> bool {

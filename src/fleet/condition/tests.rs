@@ -135,6 +135,7 @@ fn the_preset_passes_both_server_generations_while_well() {
         r#"{"status":"ok","uptime":1.5,"maintenanceMode":false,"database":{"healthy":null,"status":"skipped"}}"#,
         r#"{"status":"degraded","database":{"healthy":true,"latencyMs":3}}"#,
         r#"{"status":"ok","database":null}"#,
+        r#"{"status":"degraded","database":"slow","websocket":"active","instance":null}"#,
         r#"{"ok":true}"#,
         "{}",
         "ok",
@@ -144,9 +145,9 @@ fn the_preset_passes_both_server_generations_while_well() {
     for (sick, reason) in [
         (
             r#"{"database":"disconnected"}"#,
-            "opt([BODY].database) (disconnected) == any(connected, true, pat({*))",
+            "opt([BODY].database) (disconnected) == any(connected, slow, true, pat({*))",
         ),
-        (r#"{"database":false}"#, "opt([BODY].database) (false) == any(connected, true, pat({*))"),
+        (r#"{"database":false}"#, "opt([BODY].database) (false) == any(connected, slow, true, pat({*))"),
         (r#"{"database":{"healthy":false}}"#, "opt([BODY].database.healthy) (false) != false"),
         (
             r#"{"websocket":"stopped"}"#,
