@@ -13,6 +13,8 @@ use tokio::time::{sleep, timeout};
 use super::endpoint::Endpoint;
 use crate::{clock::Clock, fleet::units::Timestamp};
 
+/// Added to every spacing, so that two calls on their different ways do not arrive closer together than they left.
+const MARGIN: Duration = Duration::from_millis(100);
 /// Longest wait of our own choosing after a 429.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Longest wait that the provider can impose: its search quota lasts until midnight UTC, nothing lasts longer.
@@ -100,7 +102,7 @@ impl Pacer {
     }
 
     fn spacing(&self, endpoint: Endpoint) -> Duration {
-        endpoint.spacing().mul_f64(self.scale)
+        (endpoint.spacing() + MARGIN).mul_f64(self.scale)
     }
 }
 
@@ -149,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn waiters_go_in_order_and_whoever_has_no_time_left_is_told() {
         let clock = Clock::new();
-        // A scale that makes the destroy's spacing 30 ms.
+        // A scale that makes the destroy's spacing 31 ms.
         let pacer = Arc::new(Pacer::new(clock, 0.01));
         let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
         let started = clock.now();
@@ -163,7 +165,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let late = pacer.turn(Endpoint::Destroy, started.after(Duration::from_millis(5))).await;
-        assert!(late.is_err(), "five calls at 30 ms cannot all have a turn within 5 ms");
+        assert!(late.is_err(), "five calls at 31 ms cannot all have a turn within 5 ms");
         pacer
             .turn(Endpoint::List, started.after(Duration::from_millis(500)))
             .await

@@ -21,7 +21,10 @@ use super::{
     error::{is_throttled, wait_in_text},
     pacer::{Pacer, TOLD_MAX},
 };
-use crate::{clock::Clock, fleet::units::Timestamp};
+use crate::{
+    clock::Clock,
+    fleet::units::{Timestamp, millis},
+};
 
 /// Longest wait for a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -140,11 +143,26 @@ impl Transport {
         let until = call.not_after.unwrap_or_else(|| started.after(READ_PATIENCE));
         self.pacer.turn(call.endpoint, until).await.map_err(|none| Silence::NoTurn(none.wait))?;
         let endpoint = call.endpoint;
+        let sent = self.clock.now();
         let reply = self.send(call).await;
+        let elapsed_ms = millis(sent.until(self.clock.now()));
         match &reply {
-            Ok(reply) => self.pacer.answered(endpoint, is_throttled(reply).then_some(reply.retry_after)),
+            Ok(reply) => {
+                tracing::debug!(
+                    act = endpoint.act(),
+                    status = reply.status,
+                    elapsed_ms,
+                    "the provider answered"
+                );
+                self.pacer.answered(endpoint, is_throttled(reply).then_some(reply.retry_after));
+            }
             Err(silence) => {
-                tracing::debug!(act = endpoint.act(), ?silence, "no whole answer from the provider");
+                tracing::debug!(
+                    act = endpoint.act(),
+                    ?silence,
+                    elapsed_ms,
+                    "no whole answer from the provider"
+                );
             }
         }
         reply

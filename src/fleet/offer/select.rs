@@ -92,7 +92,7 @@ pub enum Rejection {
     },
     /// A price that nobody asks.
     NoPrice(Money),
-    /// A cheaper offer of the same machine is taken instead.
+    /// Another offer of the same machine, at no higher price, is taken instead.
     SameMachine {
         /// That offer.
         instead: OfferId,
@@ -113,7 +113,9 @@ impl fmt::Display for Rejection {
                 write!(f, "{price}/h is above {limit}/h, the most for a replacement of {previous}/h")
             }
             Self::NoPrice(price) => write!(f, "{price}/h is no price"),
-            Self::SameMachine { instead } => write!(f, "offer {instead} is the same machine and cheaper"),
+            Self::SameMachine { instead } => {
+                write!(f, "offer {instead} is the same machine at no higher price")
+            }
         }
     }
 }

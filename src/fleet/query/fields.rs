@@ -98,14 +98,13 @@ pub const FIELDS: [Field; 55] = [
 ];
 
 /// Short and older names, and `id`: a filter on `id` matches nothing at the provider, one on `ask_contract_id` does.
-const ALIASES: [(&str, &str); 8] = [
+const ALIASES: [(&str, &str); 7] = [
     ("cuda_vers", "cuda_max_good"),
     ("display_active", "gpu_display_active"),
     ("dlperf_usd", "dlperf_per_dphtotal"),
     ("dph", "dph_total"),
     ("flops_usd", "flops_per_dphtotal"),
     ("id", "ask_contract_id"),
-    ("price", "dph_total"),
     ("reliability", "reliability2"),
 ];
 

@@ -7,6 +7,8 @@ use crate::{
     fleet::provider::{CreateAnswer, DestroyAnswer},
     vast::{
         answers,
+        list::Pages,
+        offers,
         transport::{Reply, Silence},
     },
 };
@@ -79,6 +81,36 @@ fn body() -> impl Strategy<Value = String> {
         }),
         1 => word(),
     ]
+}
+
+/// An instance's or offer's row of which one field is whatever.
+fn row() -> impl Strategy<Value = Value> {
+    const FIELDS: [&str; 16] = [
+        "id",
+        "machine_id",
+        "host_id",
+        "label",
+        "actual_status",
+        "dph_total",
+        "cur_state",
+        "status_msg",
+        "gpu_name",
+        "num_gpus",
+        "public_ipaddr",
+        "ports",
+        "ssh_host",
+        "ssh_port",
+        "end_date",
+        "verified",
+    ];
+    (1u64..9, prop::sample::select(&FIELDS[..]), value(), prop::option::of(value())).prop_map(|(id, field, odd, port)| {
+        let mut row = serde_json::json!({
+            "id": id, "machine_id": 5, "host_id": 9, "label": "x", "actual_status": "running", "dph_total": 0.35,
+            "gpu_name": "L4", "num_gpus": 1, "ports": {"22/tcp": [{"HostPort": port}], "80/tcp": port},
+        });
+        row[field] = odd;
+        row
+    })
 }
 
 fn status() -> impl Strategy<Value = u16> {
@@ -161,6 +193,26 @@ proptest! {
                 CreateAnswer::Ambiguous(_) => prop_assert!(sent, "{:?}", silence),
                 CreateAnswer::NotSent(_) => prop_assert!(!sent, "{:?}", silence),
                 other => prop_assert!(false, "{:?} became {:?}", silence, other),
+            }
+        }
+    }
+
+    #[test]
+    fn no_list_is_longer_or_shorter_than_it_says(
+        rows in prop::collection::vec(row(), 0..4),
+        total in prop_oneof![(0u64..5).prop_map(Value::from), value()],
+        next in prop_oneof![Just(Value::Null), value()],
+    ) {
+        let page = serde_json::json!({"instances": rows, "offers": rows, "total_instances": total, "next_token": next});
+        let page = page.as_object().unwrap();
+        let _ = offers::decode(page);
+        let mut pages = Pages::default();
+        if pages.add(page).is_ok() && let Ok(rentals) = pages.finish() {
+            prop_assert_eq!(Value::from(rentals.len()), total);
+            prop_assert_eq!(rentals.len(), rows.len());
+            prop_assert!(rentals.windows(2).all(|pair| pair[0].id < pair[1].id));
+            for (rental, port) in rentals.iter().flat_map(|rental| rental.ports.iter().map(move |port| (rental, port))) {
+                prop_assert!(*port.0 > 0 && *port.1 > 0, "{:?}", rental);
             }
         }
     }
