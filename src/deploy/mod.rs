@@ -26,6 +26,8 @@ mod plan;
 mod request;
 mod run;
 #[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod tests;
 
 pub use artifact::{Artifact, ArtifactSource};

@@ -1,173 +1,24 @@
 //! Deploys of a real server to a real box: Debian's OpenSSH server, our supervisor, a home of its own.
 
 use std::{
-    collections::BTreeMap,
     fs,
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    net::TcpListener,
+    path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
-use secrecy::SecretString;
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::*;
-use crate::{
-    fleet::name::{InstanceId, OpId},
-    remote::{
-        Remote, Witnessed,
-        sshd::{Sshd, kill, user},
-    },
+use super::{
+    stage::{LIMIT, Stage, alive, eventually, releases},
+    *,
 };
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The two releases of the fixture server, compiled once.
-fn releases() -> &'static [PathBuf; 2] {
-    static BUILT: OnceLock<(TempDir, [PathBuf; 2])> = OnceLock::new();
-    let (_, paths) = BUILT.get_or_init(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
-        let paths = ["aaaa111", "bbbb222"].map(|commit| {
-            let path = folder.path().join(commit);
-            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
-            let mut rustc = Command::new("rustc");
-            rustc.args(["--edition", "2024", "-C", "strip=symbols", "-o"]).arg(&path).arg(source);
-            assert!(rustc.env("FIXTURE_COMMIT", commit).status().unwrap().success());
-            path
-        });
-        (folder, paths)
-    });
-    paths
-}
-
-/// A box, the way to it, and what is asked for.
-struct Stage {
-    sshd: Sshd,
-    remote: Remote,
-    request: DeployRequest,
-}
-
-impl Stage {
-    async fn new() -> Option<Self> {
-        let sshd = Sshd::start()?;
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let op = OpId::from_bits(11);
-        let request = DeployRequest {
-            node: "duel-0".parse().unwrap(),
-            instance: InstanceId(7),
-            op: op.clone(),
-            endpoints: vec![sshd.endpoint()],
-            user: user(),
-            strategy: Strategy::Artifact,
-            artifact: artifact(0).await,
-            env: BTreeMap::new(),
-            server_port: port,
-            public: SocketAddr::from(([127, 0, 0, 1], port)),
-            gate: Gate { interval: Duration::from_millis(50), ..Gate::new(op, Some("aaaa111".into())) },
-            keep: 1,
-            deadline: LIMIT,
-            connect_budget: Duration::from_secs(20),
-        };
-        Some(Self { remote: sshd.remote(), sshd, request })
-    }
-
-    async fn take(&mut self, release: usize) {
-        self.request.artifact = artifact(release).await;
-        self.request.gate.expect_commit = Some(self.request.artifact.commit.clone());
-    }
-
-    fn set(&mut self, name: &str, value: &str) {
-        self.request.env.insert(name.into(), SecretString::from(value.to_owned()));
-    }
-
-    /// Deploys and tells the steps that were taken.
-    async fn deploy(&self) -> Result<Vec<Step>, DeployFault> {
-        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
-        let release = deploy(&self.remote, &self.request, &sender).await?;
-        assert_eq!(release.digest, self.request.artifact.digest);
-        reports.close();
-        let mut steps = vec![];
-        while let Some(report) = reports.recv().await {
-            if report.phase == StepPhase::Finished {
-                steps.push(report.step);
-            }
-        }
-        Ok(steps)
-    }
-
-    async fn get(&self, path: &str) -> Option<String> {
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        let url = format!("http://{}{path}", self.request.public);
-        client.get(url).timeout(Duration::from_secs(2)).send().await.ok()?.text().await.ok()
-    }
-
-    /// The field of `/health`, once there is one that `wanted` accepts.
-    async fn health(&self, field: &str, wanted: impl Fn(&str) -> bool) -> String {
-        for _ in 0..500 {
-            if let Some(text) = self.get("/health").await {
-                let health: serde_json::Value = serde_json::from_str(&text).unwrap();
-                let value = health[field].to_string().trim_matches('"').to_owned();
-                if wanted(&value) {
-                    return value;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("`/health` never gave the `{field}` that was waited for");
-    }
-
-    async fn pid(&self) -> u32 {
-        self.health("pid", |_| true).await.parse().unwrap()
-    }
-
-    fn keeper(&self, path: &str) -> PathBuf {
-        self.sshd.home().join("keeper").join(path)
-    }
-
-    fn noted_pid(&self, name: &str) -> u32 {
-        fs::read_to_string(self.keeper(name)).unwrap().split_whitespace().next().unwrap().parse().unwrap()
-    }
-
-    fn release_names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.keeper("releases")).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    /// Processes that run an executable of this box's releases.
-    fn servers(&self) -> usize {
-        let releases = self.keeper("releases");
-        let runs_ours = |entry: &fs::DirEntry| {
-            fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.starts_with(&releases))
-        };
-        fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(runs_ours).count()
-    }
-}
-
-async fn artifact(release: usize) -> Arc<Artifact> {
-    Arc::new(Artifact::prepare(&ArtifactSource::File(releases()[release].clone())).await.unwrap())
-}
-
-fn alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
-}
+use crate::{
+    fleet::name::OpId,
+    remote::{Witnessed, sshd::kill},
+};
 
 #[tokio::test]
 async fn a_fresh_box_gets_the_release_and_later_ones_take_less() {
@@ -452,4 +303,39 @@ async fn a_deadline_tells_how_far_it_came() {
     stage.request.deadline = Duration::from_secs(6);
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Unknown(words) if words.contains("gate")), "{fault:?}");
+}
+
+#[tokio::test]
+async fn the_scripts_run_under_every_shell_that_a_box_may_have() {
+    for shell in ["/bin/dash", "/bin/bash", "/bin/busybox"].map(Path::new) {
+        if !shell.exists() {
+            eprintln!("SKIPPED: {} is not installed; the scripts were not tried under it", shell.display());
+            continue;
+        }
+        let Some(mut stage) = Stage::with_shell(shell).await else { return };
+        stage.set("MODE", "child");
+        stage.set("ODD", "it's $HOME `id` \\ \n ♥ \u{81}\u{88}");
+        stage.deploy().await.unwrap_or_else(|fault| panic!("{}: {fault}", shell.display()));
+        assert_eq!(
+            stage.get("/odd").await.unwrap(),
+            "it's $HOME `id` \\ \n ♥ \u{81}\u{88}",
+            "{}",
+            shell.display()
+        );
+
+        let (address, server) = (stage.request.address(), stage.pid().await);
+        let witnessed =
+            stage.remote.witness(&address, stage.request.server_port, &stage.request.op, LIMIT).await;
+        assert_eq!(witnessed, Witnessed::ServerUp, "{}", shell.display());
+        kill(server);
+        stage.health("pid", |pid| pid != server.to_string()).await;
+        kill(stage.noted_pid("run/supervisor.pid"));
+        start_server(&stage.remote, &address, LIMIT).await.unwrap();
+        eventually("one server", || stage.servers() == 1).await;
+        restart_server(&stage.remote, &address, LIMIT).await.unwrap();
+        let child: u32 = fs::read_to_string(stage.keeper("data/child")).unwrap().parse().unwrap();
+        stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+        assert_eq!(stage.servers(), 0, "{}", shell.display());
+        eventually("the child is gone", || !alive(child)).await;
+    }
 }

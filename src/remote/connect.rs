@@ -4,7 +4,7 @@
 //! tells why it failed, an attempt that is given up must die with its future, and the host key is to be pinned only once
 //! the box has accepted our key. A box whose address still belongs to somebody else would otherwise be pinned wrongly.
 
-use std::{fs, io, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
@@ -104,9 +104,15 @@ async fn attempt(
     limit: Duration,
 ) -> Result<Session, ConnectFault> {
     let local = |what: &str, error: &io::Error| ConnectFault::Local { detail: format!("{what}: {error}") };
-    let folder = tempfile::Builder::new()
-        .prefix("s")
-        .tempdir_in(inner.sockets.path())
+    let make = || tempfile::Builder::new().prefix("s").tempdir_in(inner.sockets.path());
+    let folder = make()
+        // Cleaners of `/tmp` remove what lay unused for days; a daemon lives longer.
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().mode(0o700).create(inner.sockets.path()).and_then(|()| make())
+            }
+            _ => Err(error),
+        })
         .map_err(|error| local("cannot make a directory for the control socket", &error))?;
     let pin = inner.pin_file(address.instance);
     let pinned = fs::metadata(&pin).is_ok_and(|meta| meta.len() > 0);

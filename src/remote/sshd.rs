@@ -26,6 +26,11 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// Starts one, or says loudly that the test is skipped for want of `sshd`.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with_shell(Path::new("/bin/sh"))
+    }
+
+    /// The same on a box whose `sh` is that program.
+    pub(crate) fn start_with_shell(shell: &Path) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             eprintln!(
                 "SKIPPED: {SSHD} is not installed (apt-get install openssh-server); nothing was tested"
@@ -40,6 +45,8 @@ impl Sshd {
             keygen(&path(name));
         }
         fs::create_dir(path("home")).unwrap();
+        fs::create_dir(path("bin")).unwrap();
+        std::os::unix::fs::symlink(shell, path("bin/sh")).unwrap();
         fs::copy(path("key.pub"), path("authorized_keys")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = spawn(folder.path(), port, "host");
@@ -132,7 +139,7 @@ fn spawn(folder: &Path, port: u16, host_key: &str) -> Child {
     let text = format!(
         "ListenAddress 127.0.0.1\nPort {port}\nHostKey {at}/{host_key}\nAuthorizedKeysFile {at}/authorized_keys\n\
          UsePAM no\nStrictModes no\nPidFile none\nPasswordAuthentication no\nPrintMotd no\nLogLevel ERROR\n\
-         SetEnv HOME={at}/home HOST=127.0.0.1\n",
+         SetEnv HOME={at}/home HOST=127.0.0.1 PATH={at}/bin:/usr/bin:/bin\n",
         at = folder.display()
     );
     let config = folder.join("sshd_config");

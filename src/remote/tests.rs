@@ -96,6 +96,14 @@ async fn a_host_key_is_pinned_once_and_never_replaced() {
 }
 
 #[tokio::test]
+async fn a_cleaner_of_temporary_files_does_not_end_all_connections() {
+    let Some(sshd) = Sshd::start() else { return };
+    let remote = sshd.remote();
+    std::fs::remove_dir_all(remote.inner.sockets.path()).unwrap();
+    remote.connect(&sshd.address(), LIMIT).await.unwrap().close().await;
+}
+
+#[tokio::test]
 async fn a_refused_key_is_tried_again_until_the_box_has_learnt_it() {
     let Some(sshd) = Sshd::start() else { return };
     let keys = sshd.folder.path().join("authorized_keys");

@@ -14,11 +14,12 @@ term_patience=100 # tenths of a second between TERM and KILL
 log_bytes_max=8388608
 rotate_every=10
 
-# The start time of process $1 in clock ticks since boot, and its state, as field 22 and 3 of its stat file.
+# Start time (in clock ticks since boot), state and parent of process $1: fields 22, 3 and 4 of its stat file.
 stat_of() {
   { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
   set -- ${stat##*) }
   state=$1
+  parent=$2
   shift 19
   born=$1
 }
@@ -138,7 +139,7 @@ run() {
   delay=1
   while [ -z "$ending" ]; do
     begun=$(date +%s)
-    setsid sh "$self" launch >>log/server.log 2>&1 </dev/null 9>&- &
+    setsid sh "$self" launch $$ >>log/server.log 2>&1 </dev/null 9>&- &
     server=$!
     wait "$server"
     rc=$?
@@ -168,6 +169,8 @@ launch() {
   # included: so it is read last, and after it only what the shell itself can do.
   (. ./env/server.env && printf '%s\n%s\n' "${HOST:-}" "${PORT:-}") >run/address.new && mv run/address.new run/address
   note_process run/server.pid $$
+  # If the supervisor was killed meanwhile, the next one may have looked before the note was there; after it, it sees it.
+  stat_of $$ && [ "$parent" = "$1" ] || exit 75
   set -- "$release/server"
   set -a
   . ./env/server.env
@@ -185,7 +188,8 @@ case $1 in
     flock -w 30 7 || { echo "another command is at work" >&2; exit 75; }
     "$1"
     ;;
-  status | run | launch) "$1" ;;
+  status | run) "$1" ;;
+  launch) launch "$2" ;;
   *) echo "usage: supervise start|stop|status" >&2; exit 64 ;;
 esac
 exit
