@@ -128,7 +128,11 @@ fn machine(index: u64, config: &MarketConfig, rng: &mut fastrand::Rng, now: SimS
     let (cuda, driver) = *pick(rng, &DRIVERS);
     let dph_per_gpu = gpu.dph * between(rng, 0.75, 1.6);
     let cores_per_gpu = *pick(rng, &[4, 6, 8, 12, 16, 24]);
-    let verified = chance(rng, 0.75);
+    let verification = match rng.u32(0..100) {
+        0..75 => "verified",
+        75..92 => "unverified",
+        _ => "deverified",
+    };
     Machine {
         id: FIRST_MACHINE + index * 7 + rng.u64(0..7),
         host_id: FIRST_HOST + rng.u64(0..120),
@@ -148,7 +152,7 @@ fn machine(index: u64, config: &MarketConfig, rng: &mut fastrand::Rng, now: SimS
         disk_gb: between(rng, 30.0, 400.0) * f64::from(gpus),
         ports: if chance(rng, 0.12) { 0 } else { rng.u32(2..250) },
         static_ip: datacenter || chance(rng, 0.3),
-        verification: if verified { "verified" } else { *pick(rng, &["unverified", "deverified"]) },
+        verification,
         datacenter,
         external: chance(rng, 0.04),
         display_active: !datacenter && chance(rng, 0.35),

@@ -1,0 +1,10 @@
+//! The simulator from outside: its API over HTTP, its boxes over the system's `ssh`, its faults.
+
+mod api;
+mod api_faults;
+mod bench;
+mod box_faults;
+mod lives;
+mod panel;
+mod real_cli;
+mod ssh;
