@@ -75,12 +75,14 @@ pub struct Metrics {
     pub stream_fps: Gauge<f64, std::sync::atomic::AtomicU64>,
     /// Bit rate the encoder reports.
     pub stream_kbps: Gauge<f64, std::sync::atomic::AtomicU64>,
+    /// 1 when the process before ended without its good-bye.
+    pub start_followed_crash: Gauge,
     resident_bytes: Gauge,
 }
 
 impl Metrics {
     /// Registers everything; `started_at` is in Unix milliseconds.
-    pub fn new(started_at: i64, followed_crash: bool) -> Self {
+    pub fn new(started_at: i64) -> Self {
         let request_times = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         let metrics = Self {
             registry: Registry::with_prefix("duel"),
@@ -104,12 +106,13 @@ impl Metrics {
             encoder_restarts: Counter::default(),
             stream_fps: Gauge::default(),
             stream_kbps: Gauge::default(),
+            start_followed_crash: Gauge::default(),
             resident_bytes: Gauge::default(),
         };
-        metrics.registered(started_at, followed_crash)
+        metrics.registered(started_at)
     }
 
-    fn registered(mut self, started_at: i64, followed_crash: bool) -> Self {
+    fn registered(mut self, started_at: i64) -> Self {
         let it = &mut self.registry;
         it.register("http_requests", "Finished HTTP requests", self.requests.clone());
         let seconds = || Unit::Seconds;
@@ -144,9 +147,8 @@ impl Metrics {
         let start: Gauge = Gauge::default();
         start.set(started_at / 1000);
         it.register_with_unit("start_time", "Unix time of the start", seconds(), start);
-        let crash: Gauge = Gauge::default();
-        crash.set(i64::from(followed_crash));
-        it.register("start_followed_crash", "1 when the process before ended without good-bye", crash);
+        let help = "1 when the process before ended without good-bye";
+        it.register("start_followed_crash", help, self.start_followed_crash.clone());
         self
     }
 
