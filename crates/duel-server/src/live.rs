@@ -129,11 +129,9 @@ impl Publisher {
                 self.last_view = Some(view);
             }
         }
-        let ticking = self.last_view.as_ref().is_some_and(|view| view.phase == Phase::Fighting);
-        if ticking && now - self.last_sent >= TICK_MS {
-            if let Some(view) = self.last_view.clone() {
-                self.send(view, now);
-            }
+        let fighting = self.last_view.clone().filter(|view| view.phase == Phase::Fighting);
+        if let Some(view) = fighting.filter(|_| now - self.last_sent >= TICK_MS) {
+            self.send(view, now);
         }
         wake
     }

@@ -52,7 +52,7 @@ impl Fight {
     /// The hit points of (A, B) once `shown` of `total` of the fight's time has passed.
     pub fn health_at(&self, shown: u64, total: u64) -> (u32, u32) {
         let count = self.hits.len() as u64;
-        let landed = if total == 0 { count } else { (count * shown.min(total)) / total };
+        let landed = (count * shown.min(total)).checked_div(total).unwrap_or(count);
         let mut health = (FULL_HEALTH, FULL_HEALTH);
         for hit in self.hits.iter().take(usize::try_from(landed).unwrap_or(usize::MAX)) {
             match hit.by {
