@@ -17,6 +17,8 @@ mod payout;
 mod record;
 mod roster;
 mod state;
+#[cfg(test)]
+mod story;
 mod words;
 
 pub use cycle::Timing;
