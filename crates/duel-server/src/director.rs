@@ -181,6 +181,8 @@ pub struct Director {
     state: Option<State>,
     commands: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<View>>,
+    /// The state was read back and the view still shows the one before.
+    view_is_stale: bool,
     /// Whether the process before ended without its good-bye.
     pub followed_crash: bool,
 }
@@ -214,7 +216,18 @@ impl Director {
         let (view, views) = watch::channel(Arc::new(View::of(&state)));
         let followed_crash = loaded.crashed;
         let state = Some(state);
-        let director = Self { store, clock, plan, vitals, metrics, state, commands, view, followed_crash };
+        let director = Self {
+            store,
+            clock,
+            plan,
+            vitals,
+            metrics,
+            state,
+            commands,
+            view,
+            view_is_stale: false,
+            followed_crash,
+        };
         Ok((director, Handle { commands: sender, view: views }))
     }
 
@@ -275,8 +288,14 @@ impl Director {
                 return;
             }
             self.account_for(&state, &records);
+        }
+        if changed || self.view_is_stale {
             // Published before the answers, so that whoever got an answer finds it in the view.
             self.view.send_replace(Arc::new(View::of(&state)));
+        }
+        if self.view_is_stale {
+            self.vitals.set_store_lost(false, self.clock.now());
+            self.view_is_stale = false;
         }
         answers.into_iter().for_each(|answer| answer(true));
         self.state = Some(state);
@@ -303,8 +322,8 @@ impl Director {
                 // Goes on counting: watchers compare it to see a change.
                 state.phase_version += self.view.borrow().phase_version + 1;
                 tracing::warn!("the store is back and the state was read again");
-                self.vitals.set_store_lost(false, self.clock.now());
-                self.view.send_replace(Arc::new(View::of(&state)));
+                // Published, and reported as healed, by the turn that follows, once what fell due in the meantime has happened.
+                self.view_is_stale = true;
                 self.state = Some(state);
                 true
             }

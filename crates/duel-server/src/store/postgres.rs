@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
@@ -24,6 +25,12 @@ use crate::clock::{Clock, Millis};
 
 /// The advisory lock's key: "duel" in ASCII. One server per database.
 const LOCK_KEY: i64 = 0x6475_656c;
+
+/// A server that was killed may leave its session, and so the lock, behind for a moment: how long a start waits.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Pause between two attempts at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Statements in flight at once within a commit; bounds memory when a large market settles.
 const PIPELINE: usize = 512;
@@ -50,7 +57,15 @@ impl PostgresStore {
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
         let store = Self::open_read_only(config).await?;
         let mut session = connect(config).await?;
-        take_lock(&session.client).await?;
+        let patience = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            match take_lock(&session.client).await {
+                Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < patience => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                outcome => break outcome?,
+            }
+        }
         migrate(&mut session.client).await?;
         *store.writer.lock().await = Some(session);
         Ok(store)

@@ -13,7 +13,7 @@ fn kills() -> u64 {
 }
 
 /// Bets until the server is gone; says how many bets were acknowledged.
-async fn bet_until_the_end(server: Arc<Server>, player: Player, seed: u64) -> i64 {
+pub async fn bet_until_the_end(server: Arc<Server>, player: Player, seed: u64) -> i64 {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut acknowledged = 0;
     loop {
