@@ -1,0 +1,85 @@
+//! Request bodies, bounded in size and in time before anything is parsed.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// No body of this API is larger.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// A body that takes longer to arrive is given up: slow senders must not pin memory.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A JSON body; an absent one is read as `{}`, so that all-optional bodies may be left out.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+/// The bytes of a body that claims to be JSON or claims nothing.
+pub async fn json_bytes(request: Request) -> Result<Bytes, Problem> {
+    if !is_json_or_unsaid(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "send application/json",
+        ));
+    }
+    read(request.into_body()).await
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    };
+    let announced = axum::body::HttpBody::size_hint(&body).lower();
+    if announced > MAX_BODY_BYTES as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::malformed("the body broke off")),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            "the body took too long to arrive",
+        )),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn is_json_or_unsaid(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+/// Parses bytes as JSON, saying what is wrong and where.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::malformed(format!("the body is not valid: {error}")))
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Ok(Self(parse(&json_bytes(request).await?)?))
+    }
+}

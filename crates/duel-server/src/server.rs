@@ -1,0 +1,228 @@
+//! The server as a whole: everything is started here, in order, and stopped in the opposite one.
+//!
+//! Stopping: ready goes off and waiting requests are answered → no more connections are accepted → requests in flight
+//! finish → WebSockets are closed with a reason → the director commits its good-bye. All within the drain timeout.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::build_info;
+use crate::clock::Clock;
+use crate::director::{Director, Plan};
+use crate::http::{AdminGate, App, Limits, Shared};
+use crate::listener::Listener;
+use crate::live::Publisher;
+use crate::metrics::Metrics;
+use crate::settings::{DEFAULT_MAINTENANCE_TIMEOUT_MS, Settings};
+use crate::store::{self, Store, StoreError};
+use crate::tokens::Tokens;
+use crate::vitals::{DatabaseState, Vitals};
+
+/// The database is asked for a sign of life this often.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Part of the drain timeout kept for the director's good-bye.
+const GOODBYE_SHARE: u32 = 5;
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The address.
+    #[error("cannot listen on `{address}`")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No randomness for keys and seeds.
+    #[error("the system gives no randomness")]
+    Randomness(#[from] getrandom::Error),
+}
+
+/// A started server.
+pub struct Server {
+    address: SocketAddr,
+    drain_timeout: Duration,
+    vitals: Arc<Vitals>,
+    /// Begins the stop.
+    stopping: CancellationToken,
+    closing_sockets: CancellationToken,
+    stop_background: CancellationToken,
+    stop_director: CancellationToken,
+    sockets: TaskTracker,
+    listener: tokio::task::JoinHandle<crate::listener::Remaining>,
+    background: TaskTracker,
+    director: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts everything; when this returns, requests are answered.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let tokens = Tokens::new(&settings.tokens)?;
+        let store = store::open(&settings.database).await?;
+        let vitals = Arc::new(Vitals::new(clock.now()));
+        let metrics = Arc::new(Metrics::new(clock.started_at()));
+        let plan = plan(&settings)?;
+        let (director, arena) =
+            Director::open(Arc::clone(&store), clock, plan, Arc::clone(&vitals), Arc::clone(&metrics))
+                .await?;
+        if director.followed_crash {
+            metrics.start_followed_crash.set(1);
+            tracing::warn!("the process before ended without its good-bye: it crashed or was killed");
+        }
+        let asked = SocketAddr::new(settings.host, settings.port);
+        let bind_error = |source| StartError::Bind { address: asked, source };
+        let socket = TcpListener::bind(asked).await.map_err(bind_error)?;
+        let address = socket.local_addr().map_err(bind_error)?;
+
+        let background = TaskTracker::new();
+        let stop_background = CancellationToken::new();
+        let stop_director = CancellationToken::new();
+        let (publisher, live) =
+            Publisher::new(clock, Arc::clone(&vitals), arena.views(), settings.stream.public_delay);
+        background.spawn(publisher.run(stop_background.clone()));
+        let watch = watch_database(
+            Arc::clone(&store),
+            clock,
+            Arc::clone(&vitals),
+            Arc::clone(&metrics),
+            settings.database_timeout,
+        );
+        background.spawn(stop_background.clone().run_until_cancelled_owned(watch));
+        let director = tokio::spawn(director.run(stop_director.clone()));
+
+        let (stopping, closing_sockets) = (CancellationToken::new(), CancellationToken::new());
+        let sockets = TaskTracker::new();
+        let drain_timeout = settings.drain_timeout;
+        let app = App::new(Shared {
+            gate: AdminGate::new(settings.admin_code.as_ref()),
+            limits: Limits::new(settings.rate_limited),
+            settings,
+            clock,
+            arena,
+            store,
+            vitals: Arc::clone(&vitals),
+            metrics: Arc::clone(&metrics),
+            tokens,
+            live,
+            build_time: build_info::build_time(),
+            sockets: sockets.clone(),
+            stopping: stopping.clone(),
+            closing_sockets: closing_sockets.clone(),
+        });
+        let router = crate::http::router(app);
+        let listener = Listener { socket, router, clock, vitals: Arc::clone(&vitals), metrics };
+        let listener = tokio::spawn(listener.run(stopping.clone()));
+        Ok(Self {
+            address,
+            drain_timeout,
+            vitals,
+            stopping,
+            closing_sockets,
+            stop_background,
+            stop_director,
+            sockets,
+            listener,
+            background,
+            director,
+        })
+    }
+
+    /// Where it listens; the port is the real one also when the system chose it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops in good order, within the drain timeout.
+    pub async fn stop(self) {
+        let goodbye = self.drain_timeout / GOODBYE_SHARE;
+        let draining = self.drain_timeout - goodbye;
+        self.vitals.start_draining();
+        self.stopping.cancel();
+        if let Ok(remaining) = self.listener.await {
+            self.closing_sockets.cancel();
+            self.sockets.close();
+            let sockets = tokio::time::timeout(draining, self.sockets.wait());
+            let (cut, sockets) = tokio::join!(remaining.drain(draining), sockets);
+            if cut > 0 || sockets.is_err() {
+                let sockets = self.sockets.len();
+                tracing::warn!(requests = cut, sockets, "the drain timeout cut connections short");
+            }
+        }
+        self.stop_background.cancel();
+        self.background.close();
+        self.stop_director.cancel();
+        let ended = async {
+            self.background.wait().await;
+            self.director.await
+        };
+        match tokio::time::timeout(goodbye.max(Duration::from_millis(100)), ended).await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(error)) => tracing::error!(%error, "the director died before its good-bye"),
+            Err(_) => tracing::error!("the drain timeout cut the good-bye short"),
+        }
+    }
+}
+
+fn plan(settings: &Settings) -> Result<Plan, getrandom::Error> {
+    let drawn = crate::randomness::bytes::<8>()?;
+    Ok(Plan {
+        timing: settings.timing,
+        starting_balance: settings.starting_balance,
+        seed: settings.duel_seed.unwrap_or_else(|| u64::from_le_bytes(drawn)),
+        start_in_maintenance: settings
+            .start_in_maintenance
+            .then(|| (String::from("started in maintenance"), DEFAULT_MAINTENANCE_TIMEOUT_MS)),
+        keep_maintenance: settings.maintenance_persist,
+    })
+}
+
+/// Asks the database for a sign of life again and again; one question at a time, however long it takes.
+async fn watch_database(
+    store: Arc<dyn Store>,
+    clock: Clock,
+    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
+    limit: Duration,
+) {
+    loop {
+        let started = clock.monotonic();
+        let mut ping = std::pin::pin!(store.ping());
+        let answer = match tokio::time::timeout(limit, ping.as_mut()).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let waited = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+                vitals.database_answered(DatabaseState::Slow, waited, clock.now());
+                ping.await
+            }
+        };
+        let took = started.elapsed();
+        metrics.database_ping.observe(took.as_secs_f64());
+        let state = match answer {
+            Ok(()) if took <= limit => DatabaseState::Connected,
+            Ok(()) => DatabaseState::Slow,
+            Err(error) => {
+                metrics.database_errors.inc();
+                tracing::warn!(error = crate::error_chain(&error), "the database does not answer");
+                DatabaseState::Disconnected
+            }
+        };
+        let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        vitals.database_answered(state, took_ms, clock.now());
+        tokio::time::sleep(PING_INTERVAL).await;
+    }
+}

@@ -1,0 +1,16 @@
+//! The server as a process: started, asked, killed, and audited.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and measures real time against real processes"
+)]
+
+mod durability;
+mod harness;
+mod lifecycle;
+mod maintenance;
+mod postgres;
