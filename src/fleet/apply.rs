@@ -15,8 +15,8 @@ use super::{
     units::Timestamp,
 };
 
-/// How long an action is remembered for the rails: the longest window is a day.
-const ACTIONS_KEPT: Duration = Duration::from_secs(25 * 3600);
+/// How long an action is remembered for the rails: longer than any window a rail is sensibly given.
+const ACTIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long the label of an attempt is watched for a late rental; the provider executes a lost create within minutes.
 const OPS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -63,7 +63,10 @@ impl Fleet {
                 }
             }
             Record::RemedyStarted { .. } | Record::RemedyEnded { .. } => return self.apply_remedy(entry),
-            Record::RecoveryStarted { node, cause, .. } => self.start_recovery(at, node, cause.clone()),
+            Record::RecoveryStarted { node, cause, .. } => {
+                self.newcomer_is_settled("recovery-started", node)?;
+                self.start_recovery(at, node, cause.clone());
+            }
             Record::Doomed { instance, node, reason, price } => {
                 let doomed = Doomed {
                     node: node.clone(),
@@ -92,13 +95,25 @@ impl Fleet {
             | Record::Deployed { .. }
             | Record::AttemptFailed { .. }
             | Record::Adopted { .. } => return self.apply_newcomer(entry),
-            Record::Held { node, reason } => self.hold(at, node, reason.clone()),
+            Record::Held { node, reason } => {
+                self.newcomer_is_settled("held", node)?;
+                self.hold(at, node, reason.clone());
+            }
             Record::Released { node, .. } => self.release(at, node),
             Record::Paused { node, by } => {
                 self.node_mut(node).paused = Some(Pause { by: by.clone(), since: at });
             }
             Record::Resumed { node, .. } => self.node_mut(node).paused = None,
             Record::Retired { node } => {
+                self.newcomer_is_settled("retired", node)?;
+                let tenant = self.nodes.get(node).and_then(|node| node.state.tenant());
+                if tenant.is_some_and(|tenant| !self.doomed.contains_key(&tenant.instance)) {
+                    return Err(Misfit {
+                        kind: "retired",
+                        subject: format!("node `{node}`"),
+                        state: "filled",
+                    });
+                }
                 self.nodes.remove(node);
             }
             Record::MachineBlamed { machine, host, detail, until } => {
@@ -136,26 +151,38 @@ impl Fleet {
                 };
                 let tenant = tenant.clone();
                 node.state = NodeState::Remedying { tenant, rung: *rung, since: at, deadline: *deadline };
+                // Without an incident it is a planned redeploy of a healthy server.
                 if let Some(incident) = &mut node.incident {
                     incident.tried.push(*rung);
                 }
             }
-            Record::RemedyEnded { node: name, helped, .. } => {
+            Record::RemedyEnded { node: name, .. } => {
                 let node = self.node_mut(name);
                 let NodeState::Remedying { tenant, .. } = &node.state else {
                     return Err(misfit("remedy-ended", name, &node.state));
                 };
                 let tenant = tenant.clone();
-                // A planned redeploy has no incident to close.
-                node.state = if *helped && node.incident.is_none() {
-                    NodeState::Serving(tenant)
-                } else {
-                    NodeState::Suspect { tenant, since: at }
+                // A planned redeploy that helped has no incident to go back to.
+                node.state = match node.incident {
+                    Some(_) => NodeState::Suspect { tenant, since: at },
+                    None => NodeState::Serving(tenant),
                 };
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A rental on its way must be condemned, or known to have come to nothing, before its node forgets it.
+    fn newcomer_is_settled(&self, kind: &'static str, name: &NodeName) -> Result<(), Misfit> {
+        let Some(NodeState::Recovering(recovery)) = self.nodes.get(name).map(|node| &node.state) else {
+            return Ok(());
+        };
+        match recovery.stage.claim() {
+            None => Ok(()),
+            Some((_, Some(instance))) if self.doomed.contains_key(&instance) => Ok(()),
+            Some(_) => Err(stage_misfit(kind, name, recovery)),
+        }
     }
 
     fn start_recovery(&mut self, at: Timestamp, name: &NodeName, cause: super::journal::Cause) {
@@ -166,6 +193,7 @@ impl Fleet {
             cause,
             since: at,
             attempts: 0,
+            seeking_since: at,
             previous_price,
             stage: Stage::Started { since: at, not_before: at },
         });
@@ -195,6 +223,9 @@ impl Fleet {
                 };
                 let replacement = self.nodes.get(name).is_some_and(|node| node.adopted_at.is_some());
                 let recovery = self.recovery_mut("intent", name)?;
+                if recovery.stage.claim().is_some() {
+                    return Err(stage_misfit("intent", name, recovery));
+                }
                 recovery.stage = Stage::Intent { attempt, at };
                 self.ops.retain(|_, old| at.since(old.at) < OPS_KEPT);
                 self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: None });
@@ -207,6 +238,13 @@ impl Fleet {
             }
             Record::Created { node, op, instance } => {
                 let attempt = self.open_attempt("created", node, op)?;
+                if self.doomed.contains_key(instance) {
+                    return Err(Misfit {
+                        kind: "created",
+                        subject: format!("instance {instance}"),
+                        state: "doomed",
+                    });
+                }
                 let stage = Stage::Booting { attempt, instance: *instance, since: at };
                 self.recovery_mut("created", node)?.stage = stage;
                 if let Some(op) = self.ops.get_mut(op) {
@@ -235,9 +273,10 @@ impl Fleet {
     }
 
     fn recovery_mut(&mut self, kind: &'static str, name: &NodeName) -> Result<&mut Recovery, Misfit> {
-        match &mut self.node_mut(name).state {
-            NodeState::Recovering(recovery) => Ok(recovery),
-            other => Err(misfit(kind, name, other)),
+        match self.nodes.get_mut(name).map(|node| &mut node.state) {
+            Some(NodeState::Recovering(recovery)) => Ok(recovery),
+            Some(other) => Err(misfit(kind, name, other)),
+            None => Err(misfit(kind, name, &NodeState::Vacant)),
         }
     }
 
@@ -284,8 +323,15 @@ impl Fleet {
                 }
             }
             Record::AttemptFailed { node, retry_at, .. } => {
+                let claimed = self.recovery_mut("attempt-failed", node)?.stage.claim();
+                let claimed = claimed.and_then(|(_, instance)| instance);
+                let condemned = claimed.is_some_and(|instance| self.doomed.contains_key(&instance));
                 let recovery = self.recovery_mut("attempt-failed", node)?;
-                recovery.attempts += 1;
+                if !condemned {
+                    return Err(stage_misfit("attempt-failed", node, recovery));
+                }
+                recovery.attempts = recovery.attempts.saturating_add(1);
+                recovery.seeking_since = at;
                 recovery.stage = Stage::Started { since: at, not_before: *retry_at };
             }
             Record::Adopted { node: name, instance } => self.adopt(at, name, *instance)?,
@@ -320,6 +366,10 @@ impl Fleet {
 
     fn release(&mut self, at: Timestamp, name: &NodeName) {
         let node = self.node_mut(name);
+        if let Some(incident) = &mut node.incident {
+            // Whoever let it go on mended something, so every remedy may help again.
+            incident.tried.clear();
+        }
         if let NodeState::Held { tenant, .. } = &node.state {
             node.state = match (tenant.clone(), &node.incident) {
                 (None, _) => NodeState::Vacant,

@@ -4,6 +4,8 @@
 //! reading here: many suspects at once are more likely one common cause (our network, a bad release, the provider) than
 //! many dead boxes, and a fleet without a single healthy node is most likely our own blindness.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -50,6 +52,19 @@ pub struct Census {
     pub unconfirmed: u32,
     /// Tenants whose end a witness has confirmed.
     pub confirmed: u32,
+}
+
+/// Fleets up to this size are counted anew for each decision; larger ones once a second, so that a list or a mass failure
+/// does not cost the square of the fleet's size.
+const CENSUS_ALWAYS: usize = 100;
+/// How long a count of a larger fleet is good for.
+const CENSUS_FRESH: Duration = Duration::from_secs(1);
+
+/// The last count, where it still stands.
+#[must_use]
+pub fn recent(fleet: &Fleet, memory: &Memory, now: Timestamp) -> Option<Census> {
+    let large = fleet.nodes.len() > CENSUS_ALWAYS;
+    memory.census.filter(|(at, _)| large && now.since(*at) < CENSUS_FRESH).map(|(_, census)| census)
 }
 
 /// Counts the fleet.

@@ -307,12 +307,6 @@ pub enum IllegalEvent {
         /// The op.
         op: OpId,
     },
-    /// A node that neither the configuration nor the journal knows.
-    #[error("node `{node}` is not known")]
-    UnknownNode {
-        /// The node.
-        node: NodeName,
-    },
 }
 
 /// Helper for readers of steps: the records alone.

@@ -1,121 +1,27 @@
 //! The rails: who may act, when, and if not, why not. Everything counted here comes from the journal.
 //!
-//! An action that costs money or disrupts asks first and gets a [`Permit`] with its reason, a deferral, or a denial.
+//! An action that costs money or disrupts asks first and gets a [`Permit`] with its
+//! reason or a [`Deferral`] with the rail in the way.
 
-use std::{fmt, time::Duration};
+mod rail;
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+pub use rail::Rail;
 
 use super::{
     breaker::{self, Census, Position},
     memory::Memory,
-    name::{NodeName, Ownership, ownership},
+    name::NodeName,
     policy::Policy,
-    state::{ActionKind, Fleet, NodeState},
+    state::{ActionKind, Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
 };
 
-/// A guard rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rail {
-    /// A person paused the node.
-    Paused,
-    /// The keeper only observes.
-    ObserveOnly,
-    /// The keeper started or stalled a moment ago.
-    WarmUp,
-    /// The provider refuses our key.
-    Key,
-    /// No recent complete list.
-    Inventory,
-    /// Nothing proves that our own network works.
-    SelfCheck,
-    /// No second witness yet, or one says the server is up.
-    Witness,
-    /// Enough recoveries at once.
-    Parallel,
-    /// Many or all nodes fail together.
-    Breaker,
-    /// The instance before is not yet known to be destroyed.
-    Outstanding,
-    /// A pause between attempts.
-    Backoff,
-    /// The node was replaced a short time ago.
-    Cooldown,
-    /// The node was rented often enough for now.
-    NodeCreates,
-    /// The fleet replaced enough for this hour.
-    FleetHourly,
-    /// The fleet replaced enough for this day.
-    FleetDaily,
-    /// The fleet would cost too much an hour.
-    DollarsPerHour,
-    /// The fleet would cost too much a day.
-    DollarsPerDay,
-    /// The account's credit is too low.
-    Credit,
-    /// No offer passes the filter.
-    Offers,
-}
-
-impl Rail {
-    /// The word shown to people and used as a metric label.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Paused => "paused",
-            Self::ObserveOnly => "observe-only",
-            Self::WarmUp => "warm-up",
-            Self::Key => "key",
-            Self::Inventory => "inventory",
-            Self::SelfCheck => "self-check",
-            Self::Witness => "witness",
-            Self::Parallel => "parallel",
-            Self::Breaker => "breaker",
-            Self::Outstanding => "outstanding",
-            Self::Backoff => "backoff",
-            Self::Cooldown => "cooldown",
-            Self::NodeCreates => "node-creates",
-            Self::FleetHourly => "fleet-hourly",
-            Self::FleetDaily => "fleet-daily",
-            Self::DollarsPerHour => "dollars-per-hour",
-            Self::DollarsPerDay => "dollars-per-day",
-            Self::Credit => "credit",
-            Self::Offers => "offers",
-        }
-    }
-
-    /// Whether a human should hear of it: ordinary short waits are only shown.
-    #[must_use]
-    pub fn is_told(self) -> bool {
-        match self {
-            Self::Paused | Self::WarmUp | Self::Outstanding | Self::Backoff | Self::Parallel | Self::Key => {
-                false
-            }
-            // Waiting for a witness is ordinary; a veto is told where it is found.
-            Self::Witness => false,
-            Self::ObserveOnly
-            | Self::Inventory
-            | Self::SelfCheck
-            | Self::Breaker
-            | Self::Cooldown
-            | Self::NodeCreates
-            | Self::FleetHourly
-            | Self::FleetDaily
-            | Self::DollarsPerHour
-            | Self::DollarsPerDay
-            | Self::Credit
-            | Self::Offers => true,
-        }
-    }
-}
-
-impl fmt::Display for Rail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
+/// A reading of the credit older than this says nothing any more; it is read every five minutes and on demand.
+const CREDIT_FRESH: Duration = Duration::from_secs(900);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Leave to act, with its reason. Only this module makes one.
 #[must_use]
@@ -177,38 +83,39 @@ impl Guard<'_> {
     /// The first rail in the way.
     pub fn recovery(&self, node: &NodeName, wanted: Wanted) -> Admission {
         self.anything(node)?;
-        let census = breaker::census(self.fleet, self.memory, self.policy, self.now);
+        if wanted == Wanted::ByItself {
+            self.trusted()?;
+            self.breaker()?;
+        }
+        let census = breaker::recent(self.fleet, self.memory, self.now)
+            .unwrap_or_else(|| breaker::census(self.fleet, self.memory, self.policy, self.now));
         let mut reasons = vec![format!("{} of {} nodes healthy", census.healthy, census.filled)];
         if wanted == Wanted::ByHand {
             reasons.push("asked for by hand".into());
             return Ok(Permit(reasons.join(", ")));
         }
-        self.trusted()?;
         reasons.push(self.own_network(census)?);
-        self.breaker()?;
         let (under_way, most) = (self.recoveries_under_way(), self.parallel());
         if under_way >= most {
             return defer(Rail::Parallel, format!("{under_way} recoveries under way, {most} allowed"), None);
         }
-        reasons.push(self.replacement_rates()?);
+        reasons.push(self.replacement_rates(self.replacements_to_come())?);
         Ok(Permit(reasons.join(", ")))
     }
 
-    /// May the node be rented for at `price`? Asked once without a price before a search, and again for each offer.
+    /// May the node be rented for at `price`? Asked before anything is destroyed to be replaced, without a price before a
+    /// search, and again for each offer. The warm-up does not apply: two lists begun since the start or stall prove more.
     ///
     /// # Errors
     /// The first rail in the way.
-    pub fn create(&self, node: &NodeName, price: Option<Money>, wanted: Wanted) -> Admission {
+    pub fn create(&self, node: &NodeName, price: Option<Money>) -> Admission {
         self.anything(node)?;
-        if wanted == Wanted::ByItself {
-            self.trusted()?;
-        }
         self.inventory()?;
         self.nothing_outstanding(node)?;
         let creates = self.node_creates(node)?;
         let mut reasons = vec![creates];
         if self.fleet.nodes.get(node).is_some_and(|node| node.adopted_at.is_some()) {
-            reasons.push(self.replacement_rates()?);
+            reasons.push(self.replacement_rates(0)?);
         }
         reasons.push(self.money(price)?);
         Ok(Permit(reasons.join(", ")))
@@ -306,7 +213,7 @@ impl Guard<'_> {
     }
 
     fn recoveries_under_way(&self) -> u32 {
-        let busy = |node: &&super::state::Node| match node.state {
+        let busy = |node: &&Node| match node.state {
             NodeState::Recovering(_) => node.adopted_at.is_some(),
             NodeState::Remedying { .. } => true,
             NodeState::Vacant
@@ -325,13 +232,25 @@ impl Guard<'_> {
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 
-    fn replacement_rates(&self) -> Result<String, Deferral> {
+    /// Recoveries that destroyed already and are still to rent: a new one must not take their place under the caps.
+    fn replacements_to_come(&self) -> u32 {
+        let to_come = |node: &&Node| match &node.state {
+            NodeState::Recovering(recovery) => {
+                node.adopted_at.is_some() && matches!(recovery.stage, Stage::Started { .. })
+            }
+            _ => false,
+        };
+        u32::try_from(self.fleet.nodes.values().filter(to_come).count()).unwrap_or(u32::MAX)
+    }
+
+    fn replacement_rates(&self, to_come: u32) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
-        let hourly = self.replacements_since(Duration::from_secs(3600));
+        // A create is counted when it is decided and may be sent as late as its expiry.
+        let hourly = self.replacements_since(HOUR + rails.command_expiry).saturating_add(to_come);
         if hourly >= rails.fleet_hourly {
             return defer(Rail::FleetHourly, format!("{hourly} replacements in the last hour"), None);
         }
-        let daily = self.replacements_since(Duration::from_secs(86_400));
+        let daily = self.replacements_since(DAY + rails.command_expiry).saturating_add(to_come);
         if daily >= rails.fleet_daily {
             return defer(Rail::FleetDaily, format!("{daily} replacements in the last day"), None);
         }
@@ -357,14 +276,12 @@ impl Guard<'_> {
         }
         let claimed =
             self.fleet.nodes.get(node).and_then(|node| node.state.claim()).and_then(|(_, claimed)| claimed);
-        let stranger = self.memory.lists.rows.values().find(|row| {
-            Some(row.id) != claimed
-                && !self.fleet.doomed.contains_key(&row.id)
-                && matches!(ownership(row.label.as_deref(), &self.policy.fleet), Ownership::Ours(of, _) if of == *node)
-        });
-        if let Some(row) = stranger {
+        let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
+        let stranger =
+            labelled.iter().find(|id| Some(**id) != claimed && !self.fleet.doomed.contains_key(id));
+        if let Some(instance) = stranger {
             let why =
-                format!("instance {} bears this node's label, but the journal does not know it", row.id);
+                format!("instance {instance} bears this node's label, but the journal does not know it");
             return defer(Rail::Outstanding, why, None);
         }
         Ok(())
@@ -372,7 +289,7 @@ impl Guard<'_> {
 
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
-        let since = self.now.before(rails.node_window);
+        let since = self.now.before(rails.node_window.saturating_add(rails.command_expiry));
         let mut creates = self.fleet.actions.iter().filter(|action| {
             action.at >= since && action.node == *node && matches!(action.what, ActionKind::Create { .. })
         });
@@ -413,13 +330,14 @@ impl Guard<'_> {
                 None,
             );
         }
-        match self.memory.credit {
+        let credit = self.memory.credit.filter(|(at, _)| self.now.since(*at) <= CREDIT_FRESH);
+        match credit {
             Some((_, credit)) if credit.dollars < rails.credit_floor => {
                 let why = format!("the credit is {}, the floor is {}", credit.dollars, rails.credit_floor);
                 defer(Rail::Credit, why, None)
             }
             Some((_, credit)) => Ok(format!("fleet at {total}/h, credit {}", credit.dollars)),
-            None => defer(Rail::Credit, "the account's credit was not read yet", None),
+            None => defer(Rail::Credit, "the account's credit could not be read lately", None),
         }
     }
 }

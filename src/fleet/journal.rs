@@ -65,8 +65,6 @@ pub enum DoomReason {
     },
     /// A second rental of one op, or one whose op was given up.
     Stray,
-    /// Its node is no longer wanted.
-    Unwanted,
     /// A person asked for it.
     Manual {
         /// Who.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     breaker::Census,
     guard::Rail,
-    name::{InstanceId, NodeName, OpId},
+    name::{FleetName, InstanceId, NodeName, OfferId, OpId, Ownership, ownership},
     offer::Offer,
     provider::{Credit, Inventory, ProviderFault, Rental},
     units::Timestamp,
@@ -24,14 +24,26 @@ pub struct Memory {
     pub lists: Lists,
     /// How the destroying of each doomed instance goes.
     pub chases: BTreeMap<InstanceId, Chase>,
-    /// Lists that lacked an unresolved create's label.
-    pub absent: BTreeMap<OpId, Absent>,
+    /// How many complete lists lacked an unresolved create's label.
+    pub absent: BTreeMap<OpId, u32>,
     /// No recovery starts before this: the keeper has just started, or stalled.
     pub trust_from: Timestamp,
+    /// When the keeper started, or its last stall ended: work that went on without it gets some time more.
+    pub awake_from: Timestamp,
+    /// Searches that are out, and since when.
+    pub searches: BTreeMap<NodeName, Timestamp>,
+    /// Offers that were gone when tried, and until when they are passed over: a search goes on showing them for a while.
+    pub gone_offers: BTreeMap<OfferId, Timestamp>,
     /// The last self-check.
     pub self_check: Option<SelfCheck>,
+    /// When the canaries were last asked because a rail wanted to know.
+    pub self_asked_at: Option<Timestamp>,
     /// The account's credit, when last read.
     pub credit: Option<(Timestamp, Credit)>,
+    /// When the credit was last asked for because a rail wanted to know.
+    pub credit_asked_at: Option<Timestamp>,
+    /// Rails that concern the whole fleet, and when each was last told: one notice serves all nodes.
+    pub rails_told: BTreeMap<Rail, Timestamp>,
     /// Strays already told.
     pub strays_told: BTreeSet<InstanceId>,
     /// The last count of the fleet, kept for a second in large fleets.
@@ -49,6 +61,8 @@ pub struct Lists {
     pub last_started_at: Option<Timestamp>,
     /// The last good list, by id.
     pub rows: BTreeMap<InstanceId, Rental>,
+    /// The rows of the last good list that bear a node's label.
+    pub labelled: BTreeMap<NodeName, Vec<InstanceId>>,
     /// The set that implausibly vanished, and how many lists in a row agreed on it.
     pub implausible: Option<(BTreeSet<InstanceId>, u32)>,
     /// Why the last try failed, if it did.
@@ -60,22 +74,46 @@ pub struct Lists {
 /// Work in flight for one node.
 #[derive(Debug, Clone, Default)]
 pub struct Desk {
-    /// A search is out since then.
-    pub searching_since: Option<Timestamp>,
+    /// No search before this: the last one failed or found nothing.
+    pub search_after: Timestamp,
     /// Offers found and not yet tried, best first, and when they were found.
     pub offers: Vec<Offer>,
     /// When `offers` were found.
     pub offers_at: Timestamp,
     /// A deploy or remedy is running.
     pub working: bool,
-    /// What keeps the node back, as told.
+    /// The next deploy is not begun before this: the outcome of the last one was unknown.
+    pub work_after: Timestamp,
+    /// What keeps the node back now.
     pub blocked: Option<Blocked>,
+    /// What was told in the present episode.
+    pub episode: Episode,
+    /// Creates in a row that were refused for the key's sake although lists are answered.
+    pub key_refusals: u32,
     /// Lists in a row in which the newcomer was missing or down.
     pub newcomer_bad_lists: u32,
-    /// Whether the stage's overrun was told.
-    pub overrun_told: bool,
     /// When the next look is already ordered.
     pub look_at: Option<Timestamp>,
+}
+
+/// From trouble to its end: what a human was told of it, so that each thing is told once.
+#[derive(Debug, Clone, Default)]
+pub struct Episode {
+    /// Rails met, since when, and whether that was told.
+    pub rails: BTreeMap<Rail, Sighting>,
+    /// Whether the overrun of a stage was told.
+    pub overrun_told: bool,
+    /// Whether a witness's veto was told.
+    pub veto_told: bool,
+}
+
+/// A rail met in an episode.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting {
+    /// When first.
+    pub since: Timestamp,
+    /// Whether it was told.
+    pub told: bool,
 }
 
 /// A rail in the way, visible and told.
@@ -94,21 +132,12 @@ pub struct Blocked {
 /// How the destroying of one instance goes.
 #[derive(Debug, Clone, Default)]
 pub struct Chase {
-    /// When DELETE was last sent.
-    pub sent_at: Option<Timestamp>,
-    /// Not again before this.
-    pub not_before: Timestamp,
+    /// DELETE is not sent before this.
+    pub next_at: Timestamp,
     /// Complete lists without it, begun after the acknowledgement.
     pub absent_lists: u32,
-}
-
-/// Lists that lacked a label.
-#[derive(Debug, Clone, Copy)]
-pub struct Absent {
-    /// When the first of them was begun.
-    pub first: Timestamp,
-    /// How many.
-    pub lists: u32,
+    /// Whether a human was told that it does not go away, or may not be destroyed.
+    pub told: bool,
 }
 
 /// Whether our own network works.
@@ -126,7 +155,7 @@ impl Memory {
     /// A fresh memory at the keeper's start.
     #[must_use]
     pub fn starting(now: Timestamp, warm_up: std::time::Duration) -> Self {
-        Self { trust_from: now.after(warm_up), ..Self::default() }
+        Self { trust_from: now.after(warm_up), awake_from: now, ..Self::default() }
     }
 
     /// The node's health memory.
@@ -145,8 +174,14 @@ impl Memory {
         self.lists.rows.get(&instance)
     }
 
-    /// Takes a good list in.
-    pub fn accept(&mut self, list: Inventory) {
+    /// Takes a good list in; `fleet` tells our labels from others.
+    pub fn accept(&mut self, list: Inventory, fleet: &FleetName) {
+        self.lists.labelled.clear();
+        for rental in &list.rentals {
+            if let Ownership::Ours(node, _) = ownership(rental.label.as_deref(), fleet) {
+                self.lists.labelled.entry(node).or_default().push(rental.id);
+            }
+        }
         self.lists.good = self.lists.good.saturating_add(1);
         self.lists.last_started_at = Some(list.started_at);
         self.lists.rows = list.rentals.into_iter().map(|rental| (rental.id, rental)).collect();

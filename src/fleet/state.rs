@@ -160,6 +160,8 @@ pub struct Recovery {
     pub since: Timestamp,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// Since when the present attempt looks for something to rent, over all creates that rented nothing.
+    pub seeking_since: Timestamp,
     /// What the tenant before cost an hour, for the price step rail and the closing message.
     pub previous_price: Option<Money>,
     /// How far.

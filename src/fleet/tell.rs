@@ -10,7 +10,7 @@ use super::{
     notice::{Notice, Severity, Topic},
     policy::Policy,
     provider::{ProviderFault, Rental},
-    state::{Fleet, Incident, Tenant},
+    state::{Doomed, Fleet, Incident, Tenant},
     units::{Money, Timestamp},
 };
 
@@ -328,6 +328,40 @@ pub(super) fn stray(at: Timestamp, row: &Rental) -> Notice {
             Topic::Stray,
             format!("instance {} bears this fleet's label, but the journal does not know it", row.id),
             "it is left alone, and its node is not rented for; destroy it at the provider if it is not wanted",
+        )
+    }
+}
+
+/// An instance of ours bears another's label, or none.
+pub(super) fn relabelled(at: Timestamp, row: &Rental) -> Notice {
+    Notice {
+        facts: facts([
+            ("instance", row.id.to_string()),
+            ("label", row.label.clone().unwrap_or_default()),
+            ("cost", per_hour(row.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Stray,
+            format!("instance {} is ours, but its label was changed", row.id),
+            "it is still watched; while it bears another's label it is not destroyed",
+        )
+    }
+}
+
+/// A condemned instance lives on.
+pub(super) fn undying(at: Timestamp, instance: InstanceId, doomed: &Doomed, lasted: Duration) -> Notice {
+    let destroy = if doomed.acknowledged_at.is_some() { "accepted" } else { "not accepted" };
+    Notice {
+        node: doomed.node.clone(),
+        facts: facts([("cost", per_hour(doomed.price)), ("destroy", destroy.into())]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            format!("instance {instance} is still there {} after it was condemned", span(lasted)),
+            "the keeper goes on destroying it; look at the provider's console",
         )
     }
 }

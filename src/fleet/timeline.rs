@@ -116,7 +116,6 @@ pub fn doom_text(reason: &DoomReason) -> String {
         DoomReason::FailedToStart { detail } => format!("never became healthy: {detail}"),
         DoomReason::BrokenCreate { detail } => format!("its create reported an error: {detail}"),
         DoomReason::Stray => "rented late or twice".into(),
-        DoomReason::Unwanted => "its node is no longer wanted".into(),
         DoomReason::Manual { by } => format!("asked for by {by}"),
     }
 }

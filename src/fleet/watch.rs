@@ -50,6 +50,8 @@ pub struct Watch {
     pub first_failure: Option<(Timestamp, Failure)>,
     /// The last observation.
     pub last: Option<Observation>,
+    /// Probes begun before this say nothing any more: a stall, a deploy or a remedy lies between.
+    pub from: Timestamp,
     /// When the server last answered as itself: healthy or in maintenance.
     pub last_answer_at: Option<Timestamp>,
     /// Since when the server says it is in maintenance.
@@ -88,7 +90,7 @@ impl Watch {
                 self.maintenance_told = false;
             }
             Verdict::Maintenance => {
-                // Suspended, not failed: neither count moves on.
+                // Neither a failure nor a success; but the server answered as itself, so the run of failures is over.
                 self.answered(at);
                 self.maintenance_since.get_or_insert(at);
             }
@@ -109,10 +111,11 @@ impl Watch {
         self.last_answer_at = Some(at);
     }
 
-    /// Forgets the counts, after a stall or for a new tenant; totals stay.
-    pub fn start_over(&mut self) {
+    /// Forgets the counts, after a stall, a deploy or a remedy and for a new tenant; totals stay. Probes that are under
+    /// way now will not count.
+    pub fn start_over(&mut self, now: Timestamp) {
         let kept = (self.checks, self.failed_checks, self.history);
-        *self = Self { checks: kept.0, failed_checks: kept.1, history: kept.2, ..Self::default() };
+        *self = Self { checks: kept.0, failed_checks: kept.1, history: kept.2, from: now, ..Self::default() };
     }
 
     /// A witness's word, where it is fresh and belongs to the present run of failures.

@@ -3,14 +3,16 @@
 //! A failed, short or implausible list is an error, never "gone". Absence alone is never death: a listed-away tenant that
 //! answers its probes keeps its node.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
     super::{
+        address::globally_routable,
         event::{Command, IllegalEvent},
         journal::{DoomReason, Record},
-        memory::Absent,
-        name::{InstanceId, NodeName, Ownership, ownership},
+        name::{InstanceId, NodeName, OpId, Ownership, ownership},
+        notice::Notice,
+        policy::NodeSpec,
         provider::{Inventory, ProviderFault, Rental, Status},
         state::{NodeState, Stage},
         tell,
@@ -27,7 +29,14 @@ const DOWN_LISTS: u32 = 2;
 impl Turn<'_> {
     pub(super) fn list_failed(&mut self, fault: ProviderFault) -> Result<(), IllegalEvent> {
         let now = self.now();
-        self.provider_fault(&fault)?;
+        if let ProviderFault::Auth { detail } = &fault
+            && self.fleet.key_accepted
+        {
+            self.record(Record::KeyAccepted { accepted: false })?;
+            let notice = tell::key_refused(now, detail);
+            self.tell(notice);
+        }
+        self.chase_unacknowledged();
         let lists = &mut self.memory.lists;
         lists.faults = lists.faults.saturating_add(1);
         let stale = lists
@@ -46,7 +55,7 @@ impl Turn<'_> {
 
     pub(super) fn listed(&mut self, list: Inventory) -> Result<(), IllegalEvent> {
         let began = list.started_at;
-        if self.memory.lists.last_started_at.is_some_and(|last| last > began) {
+        if self.memory.lists.last_started_at.is_some_and(|last| last >= began) {
             // An older list that ended late would turn time back.
             return Ok(());
         }
@@ -55,21 +64,27 @@ impl Turn<'_> {
             let notice = tell::key_taken(self.now());
             self.tell(notice);
         }
-        if let Some(vanished) = self.implausibly_vanished(&list) {
-            return self.disbelieve(vanished);
+        if let Some(vanished) = self.implausibly_vanished(&list)
+            && !self.is_believed_at_last(vanished)
+        {
+            self.chase_unacknowledged();
+            return Ok(());
         }
         if std::mem::take(&mut self.memory.outage_told) {
             let notice = tell::outage_over(self.now());
             self.tell(notice);
         }
-        self.memory.accept(list);
+        self.memory.accept(list, &self.context.policy.fleet);
         self.settle_rows()?;
-        self.settle_doomed(began);
-        self.settle_gone()?;
+        self.settle_doomed(began)?;
         self.settle_nodes(began)?;
-        let names: Vec<NodeName> = self.context.policy.nodes.keys().cloned().collect();
-        for name in names {
-            self.pursue(&name)?;
+        // A serving node is moved by its probes alone, and most nodes serve.
+        let policy = self.context.policy;
+        for name in policy.nodes.keys() {
+            let serves = self.node(name).is_some_and(|node| matches!(node.state, NodeState::Serving(_)));
+            if !serves {
+                self.pursue(name)?;
+            }
         }
         Ok(())
     }
@@ -89,11 +104,12 @@ impl Turn<'_> {
         let vanished: BTreeSet<InstanceId> =
             known.iter().copied().filter(|id| !listed.contains(id) && seen_before(id)).collect();
         let many = (known.len() / 10).max(2);
-        (vanished.len() >= many).then_some(vanished)
+        let emptied = list.rentals.is_empty() && !vanished.is_empty();
+        (emptied || vanished.len() >= many).then_some(vanished)
     }
 
-    /// Refuses a list that lacks too much, unless the same set has been missing time and again.
-    fn disbelieve(&mut self, vanished: BTreeSet<InstanceId>) -> Result<(), IllegalEvent> {
+    /// A list that lacks too much is refused, unless the same set has been missing time and again.
+    fn is_believed_at_last(&mut self, vanished: BTreeSet<InstanceId>) -> bool {
         let now = self.now();
         let lists = &mut self.memory.lists;
         let times = match &lists.implausible {
@@ -101,100 +117,84 @@ impl Turn<'_> {
             _ => 1,
         };
         if times >= self.context.policy.inventory.implausible_lists {
-            // Believed at last: the next such list finds nothing known before that vanished anew.
-            lists.rows.retain(|id, _| !vanished.contains(id));
-            lists.good = lists.good.max(1);
-            lists.implausible = None;
-            return Ok(());
+            return true;
         }
-        if times == 1 {
-            let notice = tell::implausible(now, vanished.len());
-            self.tell(notice);
-        }
-        self.memory.lists.implausible = Some((vanished, times));
-        self.memory.lists.fault = Some(ProviderFault::Malformed {
+        let first = lists.implausible.is_none();
+        lists.fault = Some(ProviderFault::Malformed {
             detail: "too many instances vanished at once to be believed".into(),
         });
-        Ok(())
+        let missing = vanished.len();
+        lists.implausible = Some((vanished, times));
+        if first {
+            let notice = tell::implausible(now, missing);
+            self.tell(notice);
+        }
+        false
     }
 
     /// Rows with our label: settle open creates, doom strays, tell what is unknown.
     fn settle_rows(&mut self) -> Result<(), IllegalEvent> {
-        let fleet_name = self.context.policy.fleet.clone();
-        let rows: Vec<Rental> = self.memory.lists.rows.values().cloned().collect();
-        for row in rows {
-            if self.fleet.doomed.contains_key(&row.id) {
-                continue;
-            }
-            let claimed =
-                self.fleet.nodes.values().any(
-                    |node| matches!(node.state.claim(), Some((_, Some(instance))) if instance == row.id),
-                );
-            match ownership(row.label.as_deref(), &fleet_name) {
-                _ if claimed => {}
-                Ownership::Foreign => {}
-                Ownership::Malformed => self.tell_stray(&row),
-                Ownership::Ours(node, op) => {
-                    let open = self.node(&node).is_some_and(
-                        |node| matches!(node.state.claim(), Some((attempt, None)) if attempt.op == op),
-                    );
-                    if open {
-                        // Rows come in the order of their ids, so of two rentals of one op the lowest is kept.
-                        self.created(&node, &op, row.id)?;
-                    } else if self.fleet.ops.contains_key(&op) {
-                        self.doom(row.id, Some(&node), DoomReason::Stray, row.price)?;
-                        let notice = tell::stray_doomed(self.now(), &node, row.id, row.price);
-                        self.tell(notice);
-                    } else {
-                        self.tell_stray(&row);
-                    }
+        let claimed: BTreeSet<InstanceId> = self
+            .fleet
+            .nodes
+            .values()
+            .filter_map(|node| node.state.claim().and_then(|(_, instance)| instance))
+            .collect();
+        let mut unsettled: Vec<(InstanceId, Ownership)> = Vec::new();
+        let mut relabelled: Vec<InstanceId> = Vec::new();
+        // In the order of their ids, so of two rentals of one op the lowest is kept.
+        for (id, row) in &self.memory.lists.rows {
+            let owner = ownership(row.label.as_deref(), &self.context.policy.fleet);
+            let ours = matches!(owner, Ownership::Ours(..));
+            if claimed.contains(id) {
+                if !ours {
+                    relabelled.push(*id);
                 }
+            } else if owner != Ownership::Foreign && !self.fleet.doomed.contains_key(id) {
+                unsettled.push((*id, owner));
+            }
+        }
+        for id in relabelled {
+            self.tell_once(id, tell::relabelled);
+        }
+        for (id, owner) in unsettled {
+            match owner {
+                Ownership::Foreign => {}
+                Ownership::Malformed => self.tell_once(id, tell::stray),
+                Ownership::Ours(node, op) => self.settle_row(id, &node, &op)?,
             }
         }
         Ok(())
     }
 
-    /// Something with our fleet's name that the journal does not know: told, never touched.
-    fn tell_stray(&mut self, row: &Rental) {
-        if self.memory.strays_told.insert(row.id) {
-            let notice = tell::stray(self.now(), row);
+    /// A row with our label that no node claims.
+    fn settle_row(&mut self, id: InstanceId, node: &NodeName, op: &OpId) -> Result<(), IllegalEvent> {
+        let open = self
+            .node(node)
+            .is_some_and(|node| matches!(node.state.claim(), Some((attempt, None)) if attempt.op == *op));
+        if open {
+            return self.created(node, op, id);
+        }
+        let known = self.fleet.ops.get(op).is_some_and(|known| known.node == *node);
+        if !known || self.context.policy.observe_only {
+            self.tell_once(id, tell::stray);
+            return Ok(());
+        }
+        let price = self.memory.row(id).map(|row| row.price).unwrap_or_default();
+        self.doom(id, Some(node), DoomReason::Stray, price)?;
+        let notice = tell::stray_doomed(self.now(), node, id, price);
+        self.tell(notice);
+        Ok(())
+    }
+
+    /// Something odd about a row: told once, never touched.
+    fn tell_once(&mut self, id: InstanceId, notice: fn(Timestamp, &Rental) -> Notice) {
+        let now = self.now();
+        if let Some(notice) = self.memory.row(id).map(|row| notice(now, row))
+            && self.memory.strays_told.insert(id)
+        {
             self.tell(notice);
         }
-    }
-
-    /// Doomed instances: still listed means destroy again, absent from enough lists after the acknowledgement means gone.
-    fn settle_doomed(&mut self, began: Timestamp) {
-        let doomed: Vec<(InstanceId, Option<Timestamp>)> =
-            self.fleet.doomed.iter().map(|(id, doomed)| (*id, doomed.acknowledged_at)).collect();
-        for (instance, acknowledged) in doomed {
-            let listed = self.memory.lists.rows.contains_key(&instance);
-            let proven = acknowledged.is_some_and(|at| began > at);
-            let chase = self.memory.chases.entry(instance).or_default();
-            if !listed && proven {
-                chase.absent_lists += 1;
-            } else {
-                chase.absent_lists = 0;
-            }
-            if listed || acknowledged.is_none() {
-                self.send_destroy(instance);
-            }
-        }
-    }
-
-    fn settle_gone(&mut self) -> Result<(), IllegalEvent> {
-        let enough = self.context.policy.inventory.gone_lists.max(1);
-        let gone: Vec<InstanceId> = self
-            .memory
-            .chases
-            .iter()
-            .filter(|(id, chase)| chase.absent_lists >= enough && self.fleet.doomed.contains_key(id))
-            .map(|(id, _)| *id)
-            .collect();
-        for instance in gone {
-            self.record(Record::Gone { instance })?;
-            self.memory.chases.remove(&instance);
-        }
-        Ok(())
     }
 
     /// What the list says of each node's tenant, newcomer or open create.
@@ -235,17 +235,17 @@ impl Turn<'_> {
     fn settle_unresolved(
         &mut self,
         name: &NodeName,
-        op: &super::super::name::OpId,
+        op: &OpId,
         since: Timestamp,
         began: Timestamp,
     ) -> Result<(), IllegalEvent> {
         if began <= since {
             return Ok(());
         }
-        let absent = self.memory.absent.entry(op.clone()).or_insert(Absent { first: began, lists: 0 });
-        absent.lists += 1;
+        let absent = self.memory.absent.entry(op.clone()).or_default();
+        *absent = absent.saturating_add(1);
         let inventory = &self.context.policy.inventory;
-        if absent.lists < inventory.settle_lists || began.since(since) < inventory.settle {
+        if *absent < inventory.settle_lists || began.since(since) < inventory.settle {
             return Ok(());
         }
         self.memory.absent.remove(op);
@@ -284,17 +284,24 @@ impl Turn<'_> {
         }
     }
 
+    /// Where a row's server is published, if that may be probed: the address comes from a marketplace host, which must not
+    /// point the keeper into private networks.
+    pub(super) fn address_of(&self, instance: InstanceId, spec: &NodeSpec) -> Option<SocketAddr> {
+        let address = self.memory.row(instance)?.address(spec.rental.port)?;
+        (spec.rental.allow_private_addresses || globally_routable(address.ip())).then_some(address)
+    }
+
     /// Restarts and dynamic addresses move a server; probes follow.
     fn address_listed(&mut self, name: &NodeName, instance: InstanceId) -> Result<(), IllegalEvent> {
         let Some(spec) = self.spec(name) else { return Ok(()) };
-        let Some(address) = self.memory.row(instance).and_then(|row| row.address(spec.rental.port)) else {
-            return Ok(());
-        };
-        let node = self.node(name);
-        let current = match node.map(|node| &node.state) {
+        let Some(address) = self.address_of(instance, &spec) else { return Ok(()) };
+        let current = match self.node(name).map(|node| &node.state) {
             Some(NodeState::Recovering(recovery)) => match &recovery.stage {
                 Stage::Deploying { tenant, .. } | Stage::Probation { tenant, .. } => Some(tenant.address),
-                _ => None,
+                Stage::Started { .. }
+                | Stage::Intent { .. }
+                | Stage::Unresolved { .. }
+                | Stage::Booting { .. } => None,
             },
             Some(state) => state.tenant().map(|tenant| tenant.address),
             None => None,

@@ -14,6 +14,8 @@
 //! Every handler ends in [`Turn::pursue`], which decides from the state alone what is due now. So a timer, a restart and
 //! a late answer all lead to the same place, and nothing depends on having seen a particular event.
 
+mod desk;
+mod doomed;
 mod inventory;
 mod newcomer;
 mod planned;
@@ -25,26 +27,26 @@ mod wish;
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    breaker::{self, Census, Position},
+    breaker::{self, Position},
     event::{Command, Context, Event, IllegalEvent, Step},
-    guard::{Deferral, Guard, Rail, Wanted},
-    journal::{Cause, DoomReason, Entry, Record},
-    memory::{Blocked, Memory},
-    name::{InstanceId, NodeName},
+    guard::{Guard, Rail},
+    journal::{Cause, Entry, Outcome, Record},
+    memory::Memory,
+    name::NodeName,
     notice::Notice,
     policy::NodeSpec,
-    provider::{DestroyAnswer, ProviderFault},
+    provider::{Credit, ProviderFault},
     state::{Fleet, Node, NodeState, Stage},
     tell,
-    units::{Money, Timestamp},
+    units::Timestamp,
 };
 
 /// How long a deferred node waits until it is looked at again, where the rail names no time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Fleets up to this size are counted anew for each decision; larger ones once a second.
-const CENSUS_ALWAYS: usize = 100;
-/// How often DELETE is repeated while an instance is listed.
-const DESTROY_EVERY: Duration = Duration::from_secs(30);
+/// The longest wait a provider may ask for: a nonsensical hint must not silence the keeper for days.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How soon the credit or the canaries are asked again when a rail wants to know.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Decides what follows from an event.
 ///
@@ -116,15 +118,23 @@ impl Turn<'_> {
     /// A stall makes everything measured stale: the counts start over and nothing begins for a while.
     fn stalled(&mut self, gap: Duration) {
         for watch in self.memory.watches.values_mut() {
-            watch.start_over();
+            watch.start_over(self.context.now);
         }
+        self.memory.awake_from = self.now();
         self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
+        self.memory.lists.good = 0;
+        self.memory.census = None;
         self.order(Command::List);
         let notice = tell::stalled(self.now(), gap);
         self.tell(notice);
     }
 
     fn policy_changed(&mut self) -> Result<(), IllegalEvent> {
+        for desk in self.memory.desks.values_mut() {
+            // They were chosen by the rules of before.
+            desk.offers.clear();
+            desk.search_after = Timestamp::default();
+        }
         let wanted: Vec<NodeName> = self.context.policy.nodes.keys().cloned().collect();
         for node in &wanted {
             self.pursue(node)?;
@@ -144,32 +154,20 @@ impl Turn<'_> {
                     let notice = tell::unwanted(self.now(), &name, instance, attempt.price);
                     self.tell(notice);
                 }
-                None => self.record(Record::Retired { node: name })?,
+                None => self.retire(&name)?,
             }
         }
         Ok(())
     }
 
-    fn destroy_answered(&mut self, instance: InstanceId, answer: DestroyAnswer) -> Result<(), IllegalEvent> {
-        let now = self.now();
-        let Some(doomed) = self.fleet.doomed.get(&instance) else { return Ok(()) };
-        let node = doomed.node.clone();
-        match answer {
-            DestroyAnswer::Acknowledged if doomed.acknowledged_at.is_none() => {
-                self.record(Record::DestroyAcknowledged { instance })?;
-                self.order(Command::List);
-            }
-            DestroyAnswer::Acknowledged => {}
-            DestroyAnswer::Failed(fault) => {
-                let wait = fault.retry_after().unwrap_or(LOOK_AGAIN);
-                self.memory.chases.entry(instance).or_default().not_before = now.after(wait);
-                self.provider_fault(&fault)?;
-            }
-        }
-        match node {
-            Some(node) => self.pursue(&node),
-            None => Ok(()),
-        }
+    /// Forgets an empty node that is no longer wanted; its incident, if one is open, ends with it.
+    fn retire(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
+        self.end_incident(name, Outcome::Ended)?;
+        self.record(Record::Retired { node: name.clone() })?;
+        self.memory.watches.remove(name);
+        self.memory.desks.remove(name);
+        self.memory.searches.remove(name);
+        Ok(())
     }
 
     /// Decides from the state alone what is due at a node now.
@@ -177,7 +175,11 @@ impl Turn<'_> {
         if self.context.policy.only.as_ref().is_some_and(|only| only != name) {
             return Ok(());
         }
-        let Some(spec) = self.spec(name) else { return Ok(()) };
+        let Some(spec) = self.spec(name) else {
+            // No longer wanted: what it still fills is left alone, and once nothing does it is forgotten.
+            let emptied = self.node(name).is_some_and(|node| node.state.claim().is_none());
+            return if emptied { self.retire(name) } else { Ok(()) };
+        };
         let Some(node) = self.fleet.nodes.get(name) else {
             return self.fill(name);
         };
@@ -191,7 +193,10 @@ impl Turn<'_> {
             }
             NodeState::Held { .. } => Ok(()),
             NodeState::Recovering(recovery) => match recovery.stage.clone() {
-                Stage::Started { since, not_before } => self.pursue_rental(name, &spec, since, not_before),
+                Stage::Started { not_before, .. } => {
+                    let since = recovery.seeking_since;
+                    self.pursue_rental(name, &spec, since, not_before)
+                }
                 Stage::Intent { attempt, at } => self.pursue_intent(name, &attempt, at),
                 Stage::Unresolved { since, .. } => {
                     self.overrun(
@@ -202,9 +207,13 @@ impl Turn<'_> {
                     );
                     Ok(())
                 }
-                Stage::Booting { attempt, instance, since } => {
-                    self.pursue_boot(name, &spec, &attempt, instance, since)
+                Stage::Booting { .. } | Stage::Deploying { .. } | Stage::Probation { .. }
+                    if self.context.policy.observe_only =>
+                {
+                    self.block_for(name, Rail::ObserveOnly, "the keeper only observes", None);
+                    Ok(())
                 }
+                Stage::Booting { instance, since, .. } => self.pursue_boot(name, &spec, instance, since),
                 Stage::Deploying { tenant, since } => self.pursue_deploy(name, &spec, tenant, since),
                 Stage::Probation { tenant, since } => self.pursue_probation(name, &spec, &tenant, since),
             },
@@ -213,15 +222,16 @@ impl Turn<'_> {
 
     /// A wanted node that nothing fills.
     fn fill(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        match self.guard().create(name, None, Wanted::ByItself) {
+        match self.guard().create(name, None) {
             Ok(permit) => {
-                self.unblock(name);
-                let permit = permit.reason().to_owned();
-                let node = name.clone();
-                self.record(Record::RecoveryStarted { node, incident: None, cause: Cause::Wanted, permit })?;
+                self.end_episode(name);
+                let (permit, node, incident) =
+                    (permit.reason().to_owned(), name.clone(), self.incident(name));
+                self.record(Record::RecoveryStarted { node, incident, cause: Cause::Wanted, permit })?;
                 self.pursue(name)
             }
             Err(deferral) => {
+                self.ask_for(deferral.rail);
                 self.block(name, deferral);
                 Ok(())
             }
@@ -255,26 +265,15 @@ impl Turn<'_> {
 
     fn order(&mut self, command: Command) {
         // A drastic command in observe-only mode would be a rail overlooked; none is ever passed on.
-        if !(self.context.policy.observe_only && command.is_drastic())
-            && !self.step.commands.contains(&command)
-        {
+        let twice = matches!(command, Command::List | Command::ReadCredit | Command::CheckSelf)
+            && self.step.commands.contains(&command);
+        if !(self.context.policy.observe_only && command.is_drastic()) && !twice {
             self.step.commands.push(command);
         }
     }
 
     fn tell(&mut self, notice: Notice) {
         self.step.notices.push(notice);
-    }
-
-    /// Asks to be woken for a node, unless an earlier wake is already ordered.
-    fn look(&mut self, node: &NodeName, at: Timestamp) {
-        let now = self.now();
-        let at = at.max(Timestamp(now.0 + 1));
-        let desk = self.memory.desk(node);
-        if desk.look_at.is_none_or(|ordered| ordered > at || ordered <= now) {
-            desk.look_at = Some(at);
-            self.step.looks.push((node.clone(), at));
-        }
     }
 
     /// Random bits that differ within one step.
@@ -286,119 +285,43 @@ impl Turn<'_> {
         mixed ^ (mixed >> 27)
     }
 
-    /// Makes a rail in the way visible, tells it once, and orders another look.
-    fn block(&mut self, name: &NodeName, deferral: Deferral) {
-        let Deferral { rail, why, until } = deferral;
-        let now = self.now();
-        let at = until.filter(|until| *until > now).unwrap_or(now.after(LOOK_AGAIN));
-        self.look(name, at.min(now.after(Duration::from_secs(60))));
-        let desk = self.memory.desk(name);
-        let since = match &mut desk.blocked {
-            Some(blocked) if blocked.rail == rail => {
-                blocked.why = why;
-                blocked.until = until;
-                return;
-            }
-            Some(blocked) => blocked.since,
-            None => now,
-        };
-        desk.blocked = Some(Blocked { rail, why: why.clone(), since, until });
-        if rail.is_told() {
-            let incident =
-                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
-            let notice = tell::blocked(now, name, incident, rail, &why);
-            self.tell(notice);
+    /// A refused key shows in any answer, but only the list decides whether the key is refused for good or merely lacks the
+    /// right to one call.
+    fn provider_refused(&mut self, fault: &ProviderFault) {
+        if matches!(fault, ProviderFault::Auth { .. }) {
+            self.order(Command::List);
         }
     }
 
-    fn unblock(&mut self, name: &NodeName) {
-        self.memory.desk(name).blocked = None;
-    }
-
-    /// Tells once that a stage which only waits has lasted beyond its deadline.
-    fn overrun(&mut self, name: &NodeName, since: Timestamp, limit: Duration, what: &str) {
-        let now = self.now();
-        if now < since.after(limit) {
-            self.look(name, since.after(limit));
-            return;
-        }
-        if !std::mem::replace(&mut self.memory.desk(name).overrun_told, true) {
-            let incident =
-                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
-            let notice = tell::overrun(now, name, incident, what, now.since(since));
-            self.tell(notice);
-        }
-    }
-
-    /// Condemns an instance and sends the destroy.
-    fn doom(
-        &mut self,
-        instance: InstanceId,
-        node: Option<&NodeName>,
-        reason: DoomReason,
-        price: Money,
-    ) -> Result<(), IllegalEvent> {
-        if !self.fleet.doomed.contains_key(&instance) {
-            self.record(Record::Doomed { instance, node: node.cloned(), reason, price })?;
-        }
-        if let Some(node) = node {
-            let desk = self.memory.desk(node);
-            if std::mem::take(&mut desk.working) {
-                self.order(Command::StopWork { node: node.clone() });
-            }
-        }
-        self.send_destroy(instance);
-        Ok(())
-    }
-
-    /// Sends DELETE, unless one went out a moment ago.
-    fn send_destroy(&mut self, instance: InstanceId) {
-        let now = self.now();
-        let chase = self.memory.chases.entry(instance).or_default();
-        let recently =
-            chase.sent_at.is_some_and(|sent| now.since(sent) < DESTROY_EVERY) && now >= chase.not_before;
-        let retried = chase.not_before > Timestamp(0) && now >= chase.not_before;
-        if now < chase.not_before || (recently && !retried) {
-            return;
-        }
-        chase.sent_at = Some(now);
-        chase.not_before = Timestamp(0);
-        self.order(Command::Destroy { instance });
-    }
-
-    /// What every failed call to the provider may mean for all of them.
-    fn provider_fault(&mut self, fault: &ProviderFault) -> Result<(), IllegalEvent> {
-        if let ProviderFault::Auth { detail } = fault
-            && self.fleet.key_accepted
-        {
-            self.record(Record::KeyAccepted { accepted: false })?;
-            let notice = tell::key_refused(self.now(), detail);
-            self.tell(notice);
-        }
-        Ok(())
-    }
-
-    fn credit_read(
-        &mut self,
-        answer: Result<super::provider::Credit, ProviderFault>,
-    ) -> Result<(), IllegalEvent> {
+    fn credit_read(&mut self, answer: Result<Credit, ProviderFault>) -> Result<(), IllegalEvent> {
         match answer {
-            Ok(credit) => {
-                self.memory.credit = Some((self.now(), credit));
-                Ok(())
-            }
-            Err(fault) => self.provider_fault(&fault),
+            Ok(credit) => self.memory.credit = Some((self.now(), credit)),
+            Err(fault) => self.provider_refused(&fault),
+        }
+        Ok(())
+    }
+
+    /// Where a rail is in the way for want of knowledge, asks for it.
+    fn ask_for(&mut self, rail: Rail) {
+        let now = self.now();
+        let (asked_at, command) = if rail == Rail::Credit {
+            (&mut self.memory.credit_asked_at, Command::ReadCredit)
+        } else if rail == Rail::SelfCheck {
+            (&mut self.memory.self_asked_at, Command::CheckSelf)
+        } else {
+            return;
+        };
+        if asked_at.is_none_or(|asked| now.since(asked) >= ASK_AGAIN) {
+            *asked_at = Some(now);
+            self.order(command);
         }
     }
 
     /// Counts the fleet and moves the breaker where it belongs.
-    fn refresh_breaker(&mut self) -> Result<Census, IllegalEvent> {
+    fn refresh_breaker(&mut self) -> Result<(), IllegalEvent> {
         let now = self.now();
-        if let Some((at, census)) = self.memory.census
-            && self.fleet.nodes.len() > CENSUS_ALWAYS
-            && now.since(at) < Duration::from_secs(1)
-        {
-            return Ok(census);
+        if breaker::recent(self.fleet, self.memory, now).is_some() {
+            return Ok(());
         }
         let census = breaker::census(self.fleet, self.memory, self.context.policy, now);
         self.memory.census = Some((now, census));
@@ -408,15 +331,11 @@ impl Turn<'_> {
             let notice = tell::breaker(now, to, census);
             self.tell(notice);
         }
-        Ok(census)
+        Ok(())
     }
 
     /// Whether the breaker needs a look although this probe was good.
     fn breaker_is_out(&self) -> bool {
         self.fleet.breaker != Position::Normal
-    }
-
-    fn block_for(&mut self, name: &NodeName, rail: Rail, why: impl Into<String>, until: Option<Timestamp>) {
-        self.block(name, Deferral { rail, why: why.into(), until });
     }
 }

@@ -9,17 +9,19 @@ use super::{
         name::{HostId, InstanceId, MachineId, NodeName},
         policy::NodeSpec,
         provider::Status,
-        state::{Attempt, NodeState, Recovery, Stage, Tenant},
+        state::{NodeState, Recovery, Stage, Tenant},
         tell,
         units::{Timestamp, millis},
     },
-    Turn,
+    LOOK_AGAIN, Turn,
 };
 
 /// The container port of SSH.
 const SSH_PORT: u16 = 22;
 /// A newcomer that lists call dead, or lack, this often in a row is given up.
 const BAD_LISTS: u32 = 2;
+/// The pause before a deploy of unknown outcome is run again.
+const DEPLOY_AGAIN: Duration = Duration::from_secs(10);
 /// From this failure on a machine is excluded for thirty times as long.
 const REPEAT_OFFENDER: u32 = 3;
 
@@ -28,28 +30,38 @@ impl Turn<'_> {
         &mut self,
         name: &NodeName,
         spec: &NodeSpec,
-        attempt: &Attempt,
         instance: InstanceId,
         since: Timestamp,
     ) -> Result<(), IllegalEvent> {
-        let now = self.now();
-        if now >= since.after(spec.deadlines.boot) {
-            let last =
-                self.memory.row(instance).map_or_else(|| "not listed".into(), |row| words(&row.status));
-            let detail = format!("not running after {} s, last seen {last}", now.since(since).as_secs());
-            return self.fail_start(name, "boot", detail, true);
+        let row = self.memory.row(instance);
+        let running = row.is_some_and(|row| {
+            row.status == Status::Running && (row.ports.contains_key(&SSH_PORT) || row.ssh_proxy.is_some())
+        });
+        if running && let Some(address) = self.address_of(instance, spec) {
+            self.record(Record::InstanceUp { node: name.clone(), instance, address })?;
+            return self.pursue(name);
         }
-        self.look(name, since.after(spec.deadlines.boot));
-        let Some(row) = self.memory.row(instance) else { return Ok(()) };
-        let ready =
-            row.status == Status::Running && (row.ports.contains_key(&SSH_PORT) || row.ssh_proxy.is_some());
-        let Some(address) = row.address(spec.rental.port).filter(|_| ready) else { return Ok(()) };
-        debug_assert_eq!(
-            self.node(name).and_then(|node| node.state.claim()).map(|(a, _)| &a.op),
-            Some(&attempt.op)
-        );
-        self.record(Record::InstanceUp { node: name.clone(), instance, address })?;
-        self.pursue(name)
+        let last = match row {
+            None => "not listed".to_owned(),
+            Some(row) if running => match row.address(spec.rental.port) {
+                Some(address) => format!("running at {address}, which is not globally routable"),
+                None => format!("running without port {} published", spec.rental.port),
+            },
+            Some(row) => words(&row.status),
+        };
+        let deadline = since.after(spec.deadlines.boot);
+        let now = self.now();
+        if now < deadline {
+            self.look(name, deadline);
+            return Ok(());
+        }
+        // Only a list begun after the deadline proves that it was missed; meanwhile the keeper may have been away.
+        if self.memory.lists.last_started_at.is_none_or(|began| began < deadline) {
+            self.look(name, now.after(LOOK_AGAIN));
+            return Ok(());
+        }
+        let detail = format!("not up after {} s, last seen {last}", now.since(since).as_secs());
+        self.fail_start(name, detail)
     }
 
     /// What a good list says of a newcomer: broken and dead ones are given up early.
@@ -67,14 +79,14 @@ impl Turn<'_> {
             None => (list_began >= since.after(grace), "missing from the provider's list".to_owned()),
             Some((Status::Broken, message)) => {
                 let detail = message.unwrap_or_else(|| "the host's runtime refused to start it".into());
-                return self.fail_start(name, "boot", detail, true);
+                return self.fail_start(name, detail);
             }
             Some((status @ (Status::Exited | Status::Offline), _)) => (true, words(&status)),
             Some(_) => (false, String::new()),
         };
-        desk.newcomer_bad_lists = if bad { desk.newcomer_bad_lists + 1 } else { 0 };
+        desk.newcomer_bad_lists = if bad { desk.newcomer_bad_lists.saturating_add(1) } else { 0 };
         if desk.newcomer_bad_lists >= BAD_LISTS {
-            return self.fail_start(name, "boot", what, true);
+            return self.fail_start(name, what);
         }
         Ok(())
     }
@@ -86,16 +98,21 @@ impl Turn<'_> {
         tenant: Tenant,
         since: Timestamp,
     ) -> Result<(), IllegalEvent> {
-        let deadline = since.after(spec.deadlines.deploy);
-        if self.now() >= deadline {
-            let detail = format!("not finished after {} s", spec.deadlines.deploy.as_secs());
-            return self.fail_start(name, "deploy", detail, true);
+        let (now, deadline) = (self.now(), self.due(since, spec.deadlines.deploy));
+        if now >= deadline {
+            let detail = format!("not finished after {} s", now.since(since).as_secs());
+            return self.fail_start(name, detail);
         }
-        self.look(name, deadline);
         let desk = self.memory.desk(name);
+        if desk.work_after > now {
+            let again = desk.work_after.min(deadline);
+            self.look(name, again);
+            return Ok(());
+        }
         if !std::mem::replace(&mut desk.working, true) {
             self.order(Command::Deploy { node: name.clone(), tenant, deadline });
         }
+        self.look(name, deadline);
         Ok(())
     }
 
@@ -114,15 +131,22 @@ impl Turn<'_> {
         if !current {
             return Ok(());
         }
+        let now = self.now();
         self.memory.desk(name).working = false;
         match result {
             Ok(release) => {
                 self.record(Record::Deployed { node: name.clone(), instance, release })?;
-                self.memory.watch(name).start_over();
+                self.memory.watch(name).start_over(now);
                 self.pursue(name)
             }
-            Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
-                self.fail_start(name, "deploy", detail, true)
+            Err(WorkFault::Box(detail)) => self.fail_start(name, detail),
+            Err(WorkFault::Unknown(detail)) => {
+                // A deploy's steps may be repeated, so doubt costs another run within the deadline, not the box.
+                let incident = self.incident(name);
+                let text = format!("the deploy's outcome is unknown, it is run again: {detail}");
+                self.record(Record::Noted { node: name.clone(), incident, text })?;
+                self.memory.desk(name).work_after = now.after(DEPLOY_AGAIN);
+                self.pursue(name)
             }
             Err(WorkFault::HostKeyChanged(detail)) => {
                 self.doom_newcomer(name, DoomReason::FailedToStart { detail })?;
@@ -143,7 +167,7 @@ impl Turn<'_> {
         tenant: &Tenant,
         since: Timestamp,
     ) -> Result<(), IllegalEvent> {
-        let deadline = since.after(spec.deadlines.probation);
+        let deadline = self.due(since, spec.deadlines.probation);
         if self.now() < deadline {
             self.look(name, deadline);
             return Ok(());
@@ -151,14 +175,14 @@ impl Turn<'_> {
         let watch = self.memory.watch(name);
         let last = watch.last.as_ref().map_or_else(|| "never probed".into(), |last| last.verdict.to_string());
         let detail = format!("instance {} was deployed but not healthy in time: {last}", tenant.instance);
-        self.fail_start(name, "probation", detail, true)
+        self.fail_start(name, detail)
     }
 
     /// The newcomer has proven itself and takes the node.
     pub(super) fn adopt(&mut self, name: &NodeName, tenant: &Tenant) -> Result<(), IllegalEvent> {
         self.record(Record::Adopted { node: name.clone(), instance: tenant.instance })?;
-        self.unblock(name);
-        if self.node(name).is_some_and(|node| node.incident.is_some()) {
+        self.end_episode(name);
+        if self.incident(name).is_some() {
             return self.heal(name, Outcome::Replaced);
         }
         let notice = tell::filled(self.now(), name, tenant);
@@ -166,15 +190,17 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(super) fn fail_start(
-        &mut self,
-        name: &NodeName,
-        stage: &str,
-        detail: String,
-        blame: bool,
-    ) -> Result<(), IllegalEvent> {
+    fn fail_start(&mut self, name: &NodeName, detail: String) -> Result<(), IllegalEvent> {
+        let stage = match self.node(name).map(|node| &node.state) {
+            Some(NodeState::Recovering(recovery)) => recovery.stage.word(),
+            _ => return Ok(()),
+        };
+        if self.context.policy.observe_only {
+            // Whoever only observes condemns nothing either.
+            return Ok(());
+        }
         let detail = format!("{stage}: {detail}");
-        self.fail_attempt(name, DoomReason::FailedToStart { detail: detail.clone() }, detail, blame)
+        self.fail_attempt(name, DoomReason::FailedToStart { detail: detail.clone() }, detail)
     }
 
     /// Ends an attempt: dooms its instance, blames its machine, and goes back to the start or to a human.
@@ -183,15 +209,14 @@ impl Turn<'_> {
         name: &NodeName,
         reason: DoomReason,
         detail: String,
-        blame: bool,
     ) -> Result<(), IllegalEvent> {
-        if blame {
-            self.blame(name, &detail)?;
-        }
-        let attempts = match self.node(name).map(|node| &node.state) {
-            Some(NodeState::Recovering(recovery)) => recovery.attempts + 1,
-            _ => return Ok(()),
+        let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) else {
+            return Ok(());
         };
+        let Some((attempt, Some(_))) = recovery.stage.claim() else { return Ok(()) };
+        let (machine, host) = (attempt.machine, attempt.host);
+        let attempts = recovery.attempts.saturating_add(1);
+        self.blame_machine(machine, host, &detail)?;
         self.doom_newcomer(name, reason)?;
         let retry_at = self.now().after(self.backoff(attempts));
         self.record(Record::AttemptFailed { node: name.clone(), detail: detail.clone(), retry_at })?;
@@ -205,13 +230,8 @@ impl Turn<'_> {
         let Some(node) = self.node(name) else { return Ok(()) };
         let Some((attempt, Some(instance))) = node.state.claim() else { return Ok(()) };
         let price = attempt.price;
+        self.stop_work(name);
         self.doom(instance, Some(name), reason, price)
-    }
-
-    fn blame(&mut self, name: &NodeName, detail: &str) -> Result<(), IllegalEvent> {
-        let Some((attempt, _)) = self.node(name).and_then(|node| node.state.claim()) else { return Ok(()) };
-        let (machine, host) = (attempt.machine, attempt.host);
-        self.blame_machine(machine, host, detail)
     }
 
     /// Excludes a machine for a while.
@@ -223,8 +243,11 @@ impl Turn<'_> {
     ) -> Result<(), IllegalEvent> {
         let earlier = self.fleet.blamed.get(&machine).map_or(0, |blame| blame.count);
         let exclude_for = self.context.policy.rails.exclude_for;
-        let exclude_for =
-            if earlier + 1 >= REPEAT_OFFENDER { exclude_for.saturating_mul(30) } else { exclude_for };
+        let exclude_for = if earlier.saturating_add(1) >= REPEAT_OFFENDER {
+            exclude_for.saturating_mul(30)
+        } else {
+            exclude_for
+        };
         let until = self.now().after(exclude_for);
         self.record(Record::MachineBlamed { machine, host, detail: detail.to_owned(), until })
     }

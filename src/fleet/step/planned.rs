@@ -2,9 +2,8 @@
 
 use super::{
     super::{
-        event::{Command, IllegalEvent, Reply},
+        event::{IllegalEvent, Reply},
         guard::Wanted,
-        journal::Record,
         name::NodeName,
         policy::Rung,
         state::NodeState,
@@ -14,7 +13,8 @@ use super::{
 
 impl Turn<'_> {
     pub(super) fn redeploy(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
-        let (Some(spec), Some(NodeState::Serving(tenant))) = (self.spec(name), self.node(name).map(|node| &node.state))
+        let (Some(spec), Some(NodeState::Serving(tenant))) =
+            (self.spec(name), self.node(name).map(|node| &node.state))
         else {
             return Ok(Reply::NothingToDo(format!("`{name}` does not serve: its recovery deploys")));
         };
@@ -23,17 +23,16 @@ impl Turn<'_> {
             return Ok(Reply::Refused(format!("`{name}` fails its probes now")));
         }
         // Planned work is never urgent, so every rail applies although a person or a schedule asked.
-        let permit = match self.guard().recovery(name, Wanted::ByItself) {
-            Ok(permit) => format!("asked for by {by}; {}", permit.reason()),
-            Err(deferral) => return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why))),
-        };
-        let deadline = self.now().after(spec.deadlines.deploy);
-        let rung = Rung::Redeploy;
-        self.record(Record::RemedyStarted { node: name.clone(), rung, deadline, permit })?;
-        self.memory.watch(name).start_over();
-        self.memory.desk(name).working = true;
-        self.order(Command::Remedy { node: name.clone(), tenant, rung, deadline });
-        self.look(name, deadline);
-        Ok(Reply::Accepted(format!("`{name}` is being redeployed")))
+        match self.guard().recovery(name, Wanted::ByItself) {
+            Ok(permit) => {
+                let permit = format!("asked for by {by}; {}", permit.reason());
+                self.start_remedy(name, tenant, Rung::Redeploy, &spec, permit)?;
+                Ok(Reply::Accepted(format!("`{name}` is being redeployed")))
+            }
+            Err(deferral) => {
+                self.ask_for(deferral.rail);
+                Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)))
+            }
+        }
     }
 }

@@ -8,16 +8,17 @@ use std::time::Duration;
 use super::{
     super::{
         event::{Command, IllegalEvent},
-        guard::{Rail, Wanted},
-        journal::{Cause, DoomReason, HeldReason, Record},
+        guard::Rail,
+        journal::{DoomReason, HeldReason, Record},
         name::{InstanceId, Label, NodeName, OpId},
         offer::{Exclusions, select},
         policy::NodeSpec,
         provider::{CreateAnswer, OffersFound, ProviderFault},
-        state::{Attempt, NodeState, Stage},
-        units::Timestamp,
+        state::{Action, ActionKind, Attempt, NodeState, Stage},
+        tell,
+        units::{Money, Timestamp},
     },
-    Turn,
+    LONGEST_WAIT, LOOK_AGAIN, Turn,
 };
 
 /// A search that was not answered by now is asked again.
@@ -28,8 +29,14 @@ const OFFERS_FRESH: Duration = Duration::from_secs(60);
 const CREATE_PATIENCE: Duration = Duration::from_secs(60);
 /// The wait after a create that never left this machine, or that was throttled without a hint.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
-/// The wait before the next try when the account could not pay.
-const CREDIT_WAIT: Duration = Duration::from_secs(300);
+/// The wait before the next try when the account could not pay, or the key was refused.
+const LONG_WAIT: Duration = Duration::from_secs(60);
+/// Searches that may be out at once for the whole fleet: a fresh large one must not flood the provider.
+const SEARCHES_AT_ONCE: usize = 8;
+/// How long an offer that was gone when tried is passed over.
+const GONE_FOR: Duration = Duration::from_secs(300);
+/// Creates in a row refused for the key's sake, while lists are answered, after which a human must look.
+const KEY_REFUSALS: u32 = 3;
 
 impl Turn<'_> {
     pub(super) fn pursue_rental(
@@ -40,13 +47,14 @@ impl Turn<'_> {
         not_before: Timestamp,
     ) -> Result<(), IllegalEvent> {
         let now = self.now();
-        self.overrun(name, since, spec.deadlines.rent, "no replacement could be rented yet");
+        self.overrun(name, since, spec.deadlines.rent, "nothing could be rented yet");
         if now < not_before {
             let why = format!("the next attempt waits {} s", now.until(not_before).as_secs() + 1);
             self.block_for(name, Rail::Backoff, why, Some(not_before));
             return Ok(());
         }
-        if let Err(deferral) = self.guard().create(name, None, self.wanted(name)) {
+        if let Err(deferral) = self.guard().create(name, None) {
+            self.ask_for(deferral.rail);
             self.block(name, deferral);
             return Ok(());
         }
@@ -57,21 +65,30 @@ impl Turn<'_> {
         if !desk.offers.is_empty() {
             return self.rent_next(name, spec);
         }
-        if desk.searching_since.is_none_or(|since| now.since(since) > SEARCH_PATIENCE) {
-            desk.searching_since = Some(now);
-            self.order(Command::Search { node: name.clone() });
+        let search_after = desk.search_after;
+        if desk.blocked.as_ref().is_some_and(|blocked| blocked.rail != Rail::Offers) {
+            desk.blocked = None;
         }
-        self.look(name, now.after(SEARCH_PATIENCE));
+        if now < search_after {
+            self.look(name, search_after);
+            return Ok(());
+        }
+        self.search(name);
         Ok(())
     }
 
-    /// Whether a person started this recovery.
-    fn wanted(&self, name: &NodeName) -> Wanted {
-        match self.node(name).map(|node| &node.state) {
-            Some(NodeState::Recovering(recovery)) if matches!(recovery.cause, Cause::Manual { .. }) => {
-                Wanted::ByHand
-            }
-            _ => Wanted::ByItself,
+    /// Asks for offers, unless that is under way for this node or for enough others.
+    fn search(&mut self, name: &NodeName) {
+        let now = self.now();
+        self.memory.searches.retain(|_, since| now.since(*since) <= SEARCH_PATIENCE);
+        if self.memory.searches.contains_key(name) {
+            self.look(name, now.after(SEARCH_PATIENCE));
+        } else if self.memory.searches.len() >= SEARCHES_AT_ONCE {
+            self.look(name, now.after(LOOK_AGAIN));
+        } else {
+            self.memory.searches.insert(name.clone(), now);
+            self.order(Command::Search { node: name.clone() });
+            self.look(name, now.after(SEARCH_PATIENCE));
         }
     }
 
@@ -81,26 +98,25 @@ impl Turn<'_> {
         answer: Result<OffersFound, ProviderFault>,
     ) -> Result<(), IllegalEvent> {
         let now = self.now();
-        self.memory.desk(name).searching_since = None;
+        self.memory.searches.remove(name);
         let Some(spec) = self.spec(name) else { return Ok(()) };
+        let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) else {
+            return Ok(());
+        };
+        let previous = recovery.previous_price;
         let found = match answer {
             Ok(found) => found,
             Err(fault) => {
-                self.provider_fault(&fault)?;
-                let until = now.after(fault.retry_after().unwrap_or(SHORT_WAIT));
-                self.block_for(name, Rail::Offers, format!("the search failed: {fault}"), Some(until));
+                self.provider_refused(&fault);
+                let wait = fault.retry_after().unwrap_or(SHORT_WAIT).min(LONGEST_WAIT);
+                self.search_again(name, now.after(wait), format!("the search failed: {fault}"));
                 return Ok(());
             }
-        };
-        let previous = match self.node(name).map(|node| &node.state) {
-            Some(NodeState::Recovering(recovery)) => recovery.previous_price,
-            _ => None,
         };
         let selection =
             select(&found.offers, &spec.offers, &self.exclusions(), previous, spec.rental.disk_gb);
         if selection.ranked.is_empty() {
-            let why = selection.why_none();
-            self.block_for(name, Rail::Offers, why, Some(now.after(SEARCH_PATIENCE)));
+            self.search_again(name, now.after(SEARCH_PATIENCE), selection.why_none());
             return Ok(());
         }
         let desk = self.memory.desk(name);
@@ -109,31 +125,43 @@ impl Turn<'_> {
         self.pursue(name)
     }
 
-    /// Machines that must not be rented now: blamed ones, excluded ones, and those where we rent already.
+    fn search_again(&mut self, name: &NodeName, at: Timestamp, why: String) {
+        self.memory.desk(name).search_after = at;
+        self.block_for(name, Rail::Offers, why, Some(at));
+    }
+
+    /// What must not be rented now: machines that are blamed or excluded, offers that were gone a moment ago, and those
+    /// that fill another node or are being rented for one.
     #[must_use]
     pub(super) fn exclusions(&self) -> Exclusions {
-        super::super::view::exclusions(self.fleet, self.context.policy, self.now())
+        let now = self.now();
+        let mut exclusions = super::super::view::exclusions(self.fleet, self.context.policy, now);
+        let gone = self.memory.gone_offers.iter().filter(|(_, until)| **until > now);
+        exclusions.offers.extend(gone.map(|(offer, _)| (*offer, "gone when tried".to_owned())));
+        let claims = self.fleet.nodes.iter().filter_map(|(name, node)| Some((name, node.state.claim()?.0)));
+        exclusions.offers.extend(claims.map(|(name, attempt)| (attempt.offer, format!("rented for {name}"))));
+        exclusions
     }
 
     fn rent_next(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
         let excluded = self.exclusions();
         let desk = self.memory.desk(name);
-        desk.offers.retain(|offer| excluded.why(offer).is_none());
-        if desk.offers.is_empty() {
-            return self.pursue_again(name);
-        }
-        let offer = desk.offers.remove(0);
-        debug_assert!(offer.price <= spec.offers.price_cap, "the selection respects the cap");
-        let permit = match self.guard().create(name, Some(offer.price), self.wanted(name)) {
+        desk.offers.retain(|offer| excluded.why(offer).is_none() && offer.price <= spec.offers.price_cap);
+        let Some(offer) = desk.offers.first().cloned() else {
+            self.search(name);
+            return Ok(());
+        };
+        let permit = match self.guard().create(name, Some(offer.price)) {
             Ok(permit) => permit.reason().to_owned(),
             Err(deferral) => {
-                self.memory.desk(name).offers.insert(0, offer);
+                self.ask_for(deferral.rail);
                 self.block(name, deferral);
                 return Ok(());
             }
         };
+        self.memory.desk(name).offers.remove(0);
         self.unblock(name);
-        let op = OpId::from_bits(self.draw());
+        let op = self.new_op();
         let label = Label { fleet: self.context.policy.fleet.clone(), node: name.clone(), op: op.clone() };
         self.record(Record::Intent {
             node: name.clone(),
@@ -150,10 +178,14 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Looks at a node again at once, in the next step.
-    pub(super) fn pursue_again(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        self.look(name, self.now());
-        Ok(())
+    /// An op id that the journal does not know.
+    fn new_op(&mut self) -> OpId {
+        loop {
+            let op = OpId::from_bits(self.draw());
+            if !self.fleet.ops.contains_key(&op) {
+                return op;
+            }
+        }
     }
 
     pub(super) fn pursue_intent(
@@ -171,6 +203,8 @@ impl Turn<'_> {
 
     fn unresolved(&mut self, name: &NodeName, op: &OpId, detail: String) -> Result<(), IllegalEvent> {
         self.record(Record::CreateUnresolved { node: name.clone(), op: op.clone(), detail })?;
+        self.memory.absent.remove(op);
+        self.memory.desk(name).episode.overrun_told = false;
         self.order(Command::List);
         self.pursue(name)
     }
@@ -197,7 +231,7 @@ impl Turn<'_> {
         match answer {
             CreateAnswer::Created(instance) => self.created(name, op, instance),
             CreateAnswer::CreatedBroken(instance, detail) => self.created_broken(name, op, instance, detail),
-            CreateAnswer::OfferGone(detail) => self.create_failed(name, op, detail, Duration::ZERO),
+            CreateAnswer::OfferGone(detail) => self.offer_gone(name, op, detail),
             CreateAnswer::NotSent(detail) => self.create_failed(name, op, detail, SHORT_WAIT),
             CreateAnswer::Refused(fault) => self.create_refused(name, op, fault),
             CreateAnswer::Ambiguous(detail) => self.unresolved(name, op, detail),
@@ -211,18 +245,46 @@ impl Turn<'_> {
         op: &OpId,
         answer: CreateAnswer,
     ) -> Result<(), IllegalEvent> {
-        let Some(known) = self.fleet.ops.get(op) else {
+        if !self.fleet.ops.contains_key(op) {
             return Err(IllegalEvent::UnknownOp { op: op.clone() });
-        };
-        let (CreateAnswer::Created(instance) | CreateAnswer::CreatedBroken(instance, _)) = answer else {
-            return Ok(());
-        };
-        let claimed = self.node(name).and_then(|node| node.state.claim()).and_then(|(_, claimed)| claimed);
-        if known.instance == Some(instance) || claimed == Some(instance) {
-            return Ok(());
         }
-        // A second rental of one op, or one that was given up.
-        self.doom(instance, Some(name), DoomReason::Stray, super::Money::default())
+        let (instance, broken) = match answer {
+            CreateAnswer::Created(instance) => (instance, None),
+            CreateAnswer::CreatedBroken(instance, detail) => (instance, Some(detail)),
+            CreateAnswer::OfferGone(_)
+            | CreateAnswer::Refused(_)
+            | CreateAnswer::NotSent(_)
+            | CreateAnswer::Ambiguous(_) => return Ok(()),
+        };
+        let claimed = self.node(name).and_then(|node| node.state.claim());
+        let on_its_way =
+            claimed.is_some_and(|(attempt, claimed)| attempt.op == *op && claimed == Some(instance));
+        match broken {
+            Some(detail) if on_its_way => self.broken(name, instance, detail),
+            _ if self.is_claimed(instance) || self.fleet.doomed.contains_key(&instance) => Ok(()),
+            // A second rental of one op, or one that was given up.
+            _ => {
+                let price = self.price_of(op);
+                self.doom(instance, Some(name), DoomReason::Stray, price)?;
+                let notice = tell::stray_doomed(self.now(), name, instance, price);
+                self.tell(notice);
+                Ok(())
+            }
+        }
+    }
+
+    fn is_claimed(&self, instance: InstanceId) -> bool {
+        let claims = self.fleet.nodes.values().filter_map(|node| node.state.claim());
+        claims.into_iter().any(|(_, claimed)| claimed == Some(instance))
+    }
+
+    /// What the attempt was to cost an hour, as counted.
+    fn price_of(&self, wanted: &OpId) -> Money {
+        let of_op = |action: &Action| match &action.what {
+            ActionKind::Create { op, price, .. } if op == wanted => Some(*price),
+            ActionKind::Create { .. } | ActionKind::Recovery => None,
+        };
+        self.fleet.actions.iter().find_map(of_op).unwrap_or_default()
     }
 
     pub(super) fn created(
@@ -231,11 +293,17 @@ impl Turn<'_> {
         op: &OpId,
         instance: InstanceId,
     ) -> Result<(), IllegalEvent> {
+        if self.is_claimed(instance) || self.fleet.doomed.contains_key(&instance) {
+            // Ids are never given twice, so this answer is a lie; the label tells what was rented, if anything.
+            return self.unresolved(name, op, format!("the answer names instance {instance}, known before"));
+        }
         self.record(Record::Created { node: name.clone(), op: op.clone(), instance })?;
         self.memory.absent.remove(op);
         let desk = self.memory.desk(name);
         desk.newcomer_bad_lists = 0;
-        desk.overrun_told = false;
+        desk.work_after = Timestamp::default();
+        desk.key_refusals = 0;
+        desk.episode.overrun_told = false;
         self.order(Command::AttachKey { instance });
         self.order(Command::List);
         self.pursue(name)
@@ -248,14 +316,29 @@ impl Turn<'_> {
         instance: InstanceId,
         detail: String,
     ) -> Result<(), IllegalEvent> {
+        if self.is_claimed(instance) || self.fleet.doomed.contains_key(&instance) {
+            return self.unresolved(name, op, detail);
+        }
         self.record(Record::Created { node: name.clone(), op: op.clone(), instance })?;
+        self.memory.absent.remove(op);
+        self.broken(name, instance, detail)
+    }
+
+    fn broken(&mut self, name: &NodeName, instance: InstanceId, detail: String) -> Result<(), IllegalEvent> {
         let reason = DoomReason::BrokenCreate { detail: detail.clone() };
-        self.fail_attempt(
-            name,
-            reason,
-            format!("the create failed yet rented instance {instance}: {detail}"),
-            true,
-        )
+        let text = format!("the create failed yet rented instance {instance}: {detail}");
+        self.fail_attempt(name, reason, text)
+    }
+
+    /// The next offer is tried at once, and this one is passed over for a while: a search goes on showing it.
+    fn offer_gone(&mut self, name: &NodeName, op: &OpId, detail: String) -> Result<(), IllegalEvent> {
+        let now = self.now();
+        self.memory.gone_offers.retain(|_, until| *until > now);
+        if let Some((attempt, _)) = self.node(name).and_then(|node| node.state.claim()) {
+            let offer = attempt.offer;
+            self.memory.gone_offers.insert(offer, now.after(GONE_FOR));
+        }
+        self.create_failed(name, op, detail, Duration::ZERO)
     }
 
     fn create_failed(
@@ -267,6 +350,7 @@ impl Turn<'_> {
     ) -> Result<(), IllegalEvent> {
         let retry_at = self.now().after(wait);
         self.record(Record::CreateFailed { node: name.clone(), op: op.clone(), detail, retry_at })?;
+        self.memory.absent.remove(op);
         self.pursue(name)
     }
 
@@ -276,35 +360,41 @@ impl Turn<'_> {
         op: &OpId,
         fault: ProviderFault,
     ) -> Result<(), IllegalEvent> {
-        self.provider_fault(&fault)?;
+        self.provider_refused(&fault);
         let detail = fault.to_string();
         match fault {
-            ProviderFault::Auth { .. } => self.create_failed(name, op, detail, SHORT_WAIT),
+            // A key that lists but may not rent is not mended by trying.
+            ProviderFault::Auth { .. } if self.memory.desk(name).key_refusals + 1 >= KEY_REFUSALS => {
+                self.memory.desk(name).key_refusals = 0;
+                self.refused_for_good(name, op, detail)
+            }
+            ProviderFault::Auth { .. } => {
+                self.memory.desk(name).key_refusals += 1;
+                self.create_failed(name, op, detail, LONG_WAIT)
+            }
             ProviderFault::RateLimited { .. } => {
-                let wait = fault.retry_after().unwrap_or(SHORT_WAIT);
+                let wait = fault.retry_after().unwrap_or(SHORT_WAIT).min(LONGEST_WAIT);
                 self.create_failed(name, op, detail, wait)
             }
             ProviderFault::Credit { .. } => {
-                self.create_failed(name, op, detail.clone(), CREDIT_WAIT)?;
-                self.block_for(name, Rail::Credit, detail, Some(self.now().after(CREDIT_WAIT)));
+                self.create_failed(name, op, detail.clone(), LONG_WAIT)?;
+                self.block_for(name, Rail::Credit, detail, Some(self.now().after(LONG_WAIT)));
                 self.order(Command::ReadCredit);
                 Ok(())
             }
-            ProviderFault::Refused { .. } => {
-                let retry_at = self.now();
-                let refused = Record::CreateFailed {
-                    node: name.clone(),
-                    op: op.clone(),
-                    detail: detail.clone(),
-                    retry_at,
-                };
-                self.record(refused)?;
-                self.hold(name, HeldReason::Refused { detail })
-            }
+            ProviderFault::Refused { .. } => self.refused_for_good(name, op, detail),
             // The client reports these as ambiguous; should one come, doubt is the safe reading.
             ProviderFault::Unreachable { .. } | ProviderFault::Malformed { .. } => {
                 self.unresolved(name, op, detail)
             }
         }
+    }
+
+    /// Another try would be refused as well: a human must look.
+    fn refused_for_good(&mut self, name: &NodeName, op: &OpId, detail: String) -> Result<(), IllegalEvent> {
+        let (node, retry_at) = (name.clone(), self.now());
+        self.record(Record::CreateFailed { node, op: op.clone(), detail: detail.clone(), retry_at })?;
+        self.memory.absent.remove(op);
+        self.hold(name, HeldReason::Refused { detail })
     }
 }

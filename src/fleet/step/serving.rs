@@ -25,6 +25,10 @@ impl Turn<'_> {
         let serving = matches!(node.state, NodeState::Serving(_));
         let healthy = observation.verdict == Verdict::Healthy;
         let watch = self.memory.watch(name);
+        if observation.at < watch.from {
+            // Nor does one that began before a stall, a deploy or a remedy.
+            return Ok(());
+        }
         watch.observe(observation);
         if serving && healthy && !self.breaker_is_out() {
             return Ok(());
@@ -34,15 +38,17 @@ impl Turn<'_> {
 
     fn after_probe(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
         let watch = self.memory.watch(name);
-        let (successes, maintained) = (watch.successes, watch.maintenance_since);
-        if let Some(since) = maintained {
+        let successes = watch.successes;
+        let maintained = watch.last.as_ref().is_some_and(|last| last.verdict == Verdict::Maintenance);
+        if let Some(since) = watch.maintenance_since.filter(|_| maintained) {
             self.maintenance(name, spec, since);
         }
         let proven = successes >= spec.health.success_threshold.max(1);
         let Some(node) = self.fleet.nodes.get(name) else { return Ok(()) };
         match &node.state {
             NodeState::Suspect { .. } if proven => self.heal(name, Outcome::ByItself),
-            NodeState::Remedying { rung, .. } if proven => {
+            // While the work goes on, it is the server of before that answers.
+            NodeState::Remedying { rung, .. } if proven && !self.is_working(name) => {
                 let (node, rung) = (name.clone(), *rung);
                 let detail = "healthy again".to_owned();
                 self.record(Record::RemedyEnded { node, rung, helped: true, detail })?;
@@ -63,6 +69,10 @@ impl Turn<'_> {
             | NodeState::Recovering(_)
             | NodeState::Held { .. } => self.pursue(name),
         }
+    }
+
+    fn is_working(&self, name: &NodeName) -> bool {
+        self.memory.desks.get(name).is_some_and(|desk| desk.working)
     }
 
     /// A server in maintenance is left alone, but not for ever in silence.
@@ -86,9 +96,11 @@ impl Turn<'_> {
             }
             return Ok(());
         }
-        let why = watch.failure_text();
         let first_failure_at = watch.first_failure.as_ref().map_or(self.context.now, |(at, _)| *at);
-        self.open_incident(name, Cause::Failing { why }, first_failure_at)?;
+        let vanished = watch.missing_lists >= self.context.policy.inventory.gone_lists.max(1);
+        let cause = if vanished { Cause::Vanished } else { Cause::Failing { why: watch.failure_text() } };
+        self.end_episode(name);
+        self.open_incident(name, cause, first_failure_at)?;
         self.order(Command::List);
         if !self.context.policy.rails.canaries.is_empty() {
             self.order(Command::CheckSelf);
@@ -117,14 +129,19 @@ impl Turn<'_> {
         Ok(incident)
     }
 
-    /// Closes the incident with its one closing message; the tenant serves.
+    /// The tenant serves again.
     pub(super) fn heal(&mut self, name: &NodeName, outcome: Outcome) -> Result<(), IllegalEvent> {
-        self.unblock(name);
+        self.end_episode(name);
+        self.end_incident(name, outcome)?;
+        self.refresh_breaker()
+    }
+
+    /// Closes the open incident, if there is one, with its one closing message.
+    pub(super) fn end_incident(&mut self, name: &NodeName, outcome: Outcome) -> Result<(), IllegalEvent> {
         let Some(incident) = self.node(name).and_then(|node| node.incident.clone()) else { return Ok(()) };
         self.record(Record::IncidentClosed { incident: incident.id, node: name.clone(), outcome })?;
         let notice = tell::closed(self.now(), name, self.fleet, &incident, outcome);
         self.tell(notice);
-        self.refresh_breaker()?;
         Ok(())
     }
 }

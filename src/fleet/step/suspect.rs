@@ -40,6 +40,7 @@ impl Turn<'_> {
         };
         if self.memory.watch(name).failures < spec.health.failure_threshold.max(1) {
             // After a restart the suspicion is on record but the evidence must be taken anew.
+            self.unblock(name);
             return Ok(());
         }
         self.refresh_breaker()?;
@@ -77,21 +78,23 @@ impl Turn<'_> {
         let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
         // Fast re-probes reach the count in seconds; without a witness the time must have passed as well.
         let patience = spec.health.interval.saturating_mul(threshold);
-        match ssh {
-            Some(Word::Silent(detail)) if watch.failures >= threshold * 2 && failing_for >= patience => {
-                let text =
-                    format!("{probes}; no witness can answer ({detail}), so the threshold was doubled");
-                Evidence::Enough { text, reachable }
-            }
-            Some(Word::Silent(detail)) => Evidence::Awaited(format!(
-                "no witness can answer ({detail}): waiting for {} failures over {} s instead of {threshold}",
-                threshold * 2,
-                patience.as_secs()
-            )),
+        let silence = match ssh {
+            Some(Word::Silent(detail)) => detail.as_str(),
+            // Asked, but the answer is still awaited; it may never come.
+            Some(Word::Up(_) | Word::Down(_)) | None if watch.ssh_asked_at.is_some() => "no answer yet",
             Some(Word::Up(_) | Word::Down(_)) | None => {
-                Evidence::Awaited("asking the box itself over ssh".into())
+                return Evidence::Awaited("asking the box itself over ssh".into());
             }
+        };
+        let doubled = threshold.saturating_mul(2);
+        if watch.failures >= doubled && failing_for >= patience {
+            let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
+            return Evidence::Enough { text, reachable };
         }
+        Evidence::Awaited(format!(
+            "no witness can answer ({silence}): waiting for {doubled} failures over {} s instead of {threshold}",
+            patience.as_secs()
+        ))
     }
 
     fn ask_witness(&mut self, name: &NodeName, tenant: &Tenant) {
@@ -104,15 +107,8 @@ impl Turn<'_> {
     }
 
     fn veto(&mut self, name: &NodeName, why: String) -> Result<(), IllegalEvent> {
-        let told = self
-            .memory
-            .desk(name)
-            .blocked
-            .as_ref()
-            .is_some_and(|blocked| blocked.why.contains("but the box"));
-        if !told {
-            let incident =
-                self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
+        if !std::mem::replace(&mut self.memory.desk(name).episode.veto_told, true) {
+            let incident = self.incident(name);
             self.record(Record::Noted { node: name.clone(), incident, text: format!("veto: {why}") })?;
             let notice = tell::vetoed(self.now(), name, incident, &why);
             self.tell(notice);
@@ -176,9 +172,15 @@ impl Turn<'_> {
             self.block_for(name, Rail::Cooldown, why, Some(until));
             return Ok(());
         }
-        let permit = match self.guard().recovery(name, Wanted::ByItself) {
+        let guard = self.guard();
+        let admitted = guard.recovery(name, Wanted::ByItself).and_then(|permit| {
+            // Nothing is destroyed that could not be replaced.
+            if rung == Rung::Replace { guard.create(name, None).map(|_| permit) } else { Ok(permit) }
+        });
+        let permit = match admitted {
             Ok(permit) => permit,
             Err(deferral) => {
+                self.ask_for(deferral.rail);
                 self.block(name, deferral);
                 return Ok(());
             }
@@ -189,10 +191,24 @@ impl Turn<'_> {
             let reason = DoomReason::Replaced { evidence: evidence.to_owned() };
             return self.replace(name, cause, reason, permit.reason());
         }
-        let deadline = self.now().after(spec.deadlines.remedy);
         let permit = format!("{evidence}; {}", permit.reason());
+        self.start_remedy(name, tenant, rung, spec, permit)
+    }
+
+    pub(super) fn start_remedy(
+        &mut self,
+        name: &NodeName,
+        tenant: Tenant,
+        rung: Rung,
+        spec: &NodeSpec,
+        permit: String,
+    ) -> Result<(), IllegalEvent> {
+        let now = self.now();
+        // A redeploy is a whole deploy and gets a deploy's time beside that to prove itself.
+        let work = if rung == Rung::Redeploy { spec.deadlines.deploy } else { Duration::ZERO };
+        let deadline = now.after(work.saturating_add(spec.deadlines.remedy));
         self.record(Record::RemedyStarted { node: name.clone(), rung, deadline, permit })?;
-        self.memory.watch(name).start_over();
+        self.memory.watch(name).start_over(now);
         self.memory.desk(name).working = true;
         self.order(Command::Remedy { node: name.clone(), tenant, rung, deadline });
         self.look(name, deadline);
@@ -214,10 +230,10 @@ impl Turn<'_> {
         reason: DoomReason,
         permit: &str,
     ) -> Result<(), IllegalEvent> {
-        let Some(node) = self.node(name) else { return Ok(()) };
-        let incident = node.incident.as_ref().map(|incident| incident.id);
-        let tenant = node.state.tenant().cloned();
+        let incident = self.incident(name);
+        let tenant = self.node(name).and_then(|node| node.state.tenant()).cloned();
         let permit = permit.to_owned();
+        self.stop_work(name);
         if let (DoomReason::Replaced { evidence }, Some(tenant)) = (&reason, &tenant) {
             self.blame_machine(tenant.rental.machine, tenant.rental.host, evidence)?;
         }
@@ -225,9 +241,10 @@ impl Turn<'_> {
         if let Some(tenant) = tenant {
             self.doom(tenant.instance, Some(name), reason, tenant.rental.price)?;
         }
-        self.memory.watch(name).start_over();
+        let now = self.now();
+        self.memory.watch(name).start_over(now);
         self.memory.desk(name).offers.clear();
-        self.memory.desk(name).overrun_told = false;
+        self.end_episode(name);
         self.pursue(name)
     }
 
@@ -250,7 +267,6 @@ impl Turn<'_> {
         rung: Rung,
         result: Result<Option<ReleaseRef>, WorkFault>,
     ) -> Result<(), IllegalEvent> {
-        self.memory.desk(name).working = false;
         let Some(NodeState::Remedying { tenant, rung: current, .. }) =
             self.node(name).map(|node| &node.state)
         else {
@@ -260,13 +276,15 @@ impl Turn<'_> {
             return Ok(());
         }
         let instance = tenant.instance;
+        self.memory.desk(name).working = false;
         match result {
             Ok(release) => {
                 if let Some(release) = release {
                     self.record(Record::Deployed { node: name.clone(), instance, release })?;
                 }
                 // Whether it helped, the probes tell, from now on.
-                self.memory.watch(name).start_over();
+                let now = self.now();
+                self.memory.watch(name).start_over(now);
                 Ok(())
             }
             Err(WorkFault::HostKeyChanged(_)) => self.hold(name, HeldReason::HostKeyChanged),
@@ -278,14 +296,11 @@ impl Turn<'_> {
     }
 
     fn remedy_failed(&mut self, name: &NodeName, rung: Rung, detail: String) -> Result<(), IllegalEvent> {
-        let desk = self.memory.desk(name);
-        if std::mem::take(&mut desk.working) {
-            self.order(Command::StopWork { node: name.clone() });
-        }
-        if self.node(name).is_some_and(|node| node.incident.is_none()) {
-            // A planned redeploy that left the server unwell becomes an incident.
-            let now = self.now();
-            self.open_incident(name, Cause::Failing { why: format!("the planned {}: {detail}", rung.word()) }, now)?;
+        self.stop_work(name);
+        if self.incident(name).is_none() {
+            // A planned redeploy that failed becomes an incident, so that somebody hears of it.
+            let cause = Cause::Failing { why: format!("the planned {}: {detail}", rung.word()) };
+            self.open_incident(name, cause, self.now())?;
         }
         self.record(Record::RemedyEnded { node: name.clone(), rung, helped: false, detail })?;
         self.pursue(name)
@@ -293,8 +308,9 @@ impl Turn<'_> {
 
     /// Gives the node to a human, and pages.
     pub(super) fn hold(&mut self, name: &NodeName, reason: HeldReason) -> Result<(), IllegalEvent> {
-        let incident = self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.id);
-        self.unblock(name);
+        let incident = self.incident(name);
+        self.stop_work(name);
+        self.end_episode(name);
         self.record(Record::Held { node: name.clone(), reason: reason.clone() })?;
         let notice = tell::held(self.now(), name, incident, &reason);
         self.tell(notice);

@@ -1,4 +1,4 @@
-//! What a person asks for: reprovision, destroy, pause, resume. A hand overrides patience, never money or ownership.
+//! What a person or the schedule asks for: reprovision, redeploy, destroy, pause, resume. A hand overrides patience, never money or ownership.
 
 use super::{
     super::{
@@ -7,7 +7,6 @@ use super::{
         journal::{Cause, DoomReason, HeldReason, Outcome, Record},
         name::NodeName,
         state::{Node, NodeState},
-        tell,
     },
     Turn,
 };
@@ -54,12 +53,17 @@ impl Turn<'_> {
         if held {
             self.record(Record::Released { node: name.clone(), by: by.into() })?;
         }
-        self.unblock(name);
+        self.end_episode(name);
         self.pursue(name)?;
         Ok(Reply::Accepted(format!("healing of `{name}` goes on")))
     }
 
     fn reprovision(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        if self.spec(name).is_none() {
+            return Ok(Reply::Refused(format!(
+                "`{name}` is not configured any more: `destroy {name}` ends its rental"
+            )));
+        }
         if let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) {
             let stage = recovery.stage.word();
             return Ok(Reply::NothingToDo(format!(
@@ -71,7 +75,8 @@ impl Turn<'_> {
             Err(deferral) => return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why))),
         };
         // Nothing is destroyed that could not be replaced: lists, rates and money are asked before.
-        if let Err(deferral) = self.guard().create(name, None, Wanted::ByHand) {
+        if let Err(deferral) = self.guard().create(name, None) {
+            self.ask_for(deferral.rail);
             return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
         }
         let cause = Cause::Manual { by: by.into() };
@@ -96,27 +101,31 @@ impl Turn<'_> {
                 )));
             }
             Some((price, Some(instance))) => {
+                self.stop_work(name);
                 self.doom(instance, Some(name), DoomReason::Manual { by: by.into() }, price)?;
+            }
+            None if self.is_destroyed(name) => {
+                return Ok(Reply::NothingToDo(format!("`{name}` was destroyed already")));
             }
             None => {}
         }
-        if let Some(incident) = self.node(name).and_then(|node| node.incident.clone()) {
-            let outcome = Outcome::Ended;
-            self.record(Record::IncidentClosed { incident: incident.id, node: name.clone(), outcome })?;
-            let notice = tell::closed(self.now(), name, self.fleet, &incident, outcome);
-            self.tell(notice);
-        }
-        self.unblock(name);
         let by: String = by.into();
         self.record(Record::Held { node: name.clone(), reason: HeldReason::Destroyed { by } })?;
+        self.end_incident(name, Outcome::Ended)?;
+        self.end_episode(name);
         let what = match claim {
             Some((_, Some(instance))) => format!("instance {instance} of `{name}` is being destroyed"),
             _ => format!("`{name}` had no instance"),
         };
         if !self.context.policy.nodes.contains_key(name) {
-            self.record(Record::Retired { node: name.clone() })?;
+            self.retire(name)?;
             return Ok(Reply::Accepted(what));
         }
         Ok(Reply::Accepted(format!("{what}; it stays empty until `resume {name}`")))
+    }
+
+    fn is_destroyed(&self, name: &NodeName) -> bool {
+        let state = self.node(name).map(|node| &node.state);
+        matches!(state, Some(NodeState::Held { reason: HeldReason::Destroyed { .. }, .. }))
     }
 }
