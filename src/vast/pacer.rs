@@ -13,8 +13,6 @@ use tokio::time::{sleep, timeout};
 use super::endpoint::Endpoint;
 use crate::{clock::Clock, fleet::units::Timestamp};
 
-/// Added to every spacing, so that two calls on their different ways do not arrive closer together than they left.
-const MARGIN: Duration = Duration::from_millis(100);
 /// Longest wait of our own choosing after a 429.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Longest wait that the provider can impose: its search quota lasts until midnight UTC, nothing lasts longer.
@@ -58,6 +56,13 @@ impl Pace {
         Ok(())
     }
 
+    /// Takes note of an ordinary answer. The provider measures from when a call reached it, which was before its answer
+    /// reached us, so the spacing from here on is never too short.
+    fn pass(&mut self, now: Timestamp, spacing: Duration) {
+        self.strikes = 0;
+        self.free_at = self.free_at.max(now.after(spacing));
+    }
+
     /// Takes note of a 429 and the wait it asked for, if any.
     fn strike(&mut self, now: Timestamp, spacing: Duration, told: Option<Duration>) {
         let doubled = spacing.saturating_mul(2_u32.saturating_pow(self.strikes)).min(BACKOFF_MAX);
@@ -97,12 +102,12 @@ impl Pacer {
         let now = self.clock.now();
         lane.pace(|pace| match throttled {
             Some(told) => pace.strike(now, self.spacing(endpoint), told),
-            None => pace.strikes = 0,
+            None => pace.pass(now, self.spacing(endpoint)),
         });
     }
 
     fn spacing(&self, endpoint: Endpoint) -> Duration {
-        (endpoint.spacing() + MARGIN).mul_f64(self.scale)
+        endpoint.spacing().mul_f64(self.scale)
     }
 }
 
@@ -126,6 +131,12 @@ mod tests {
         assert_eq!(pace.take(Timestamp(5_000), SECOND), Ok(()));
         assert_eq!(pace.take(Timestamp(5_400), SECOND), Err(Duration::from_millis(600)));
         assert_eq!(pace.take(Timestamp(6_000), SECOND), Ok(()));
+        pace.pass(Timestamp(6_300), SECOND);
+        assert_eq!(
+            pace.take(Timestamp(7_100), SECOND),
+            Err(Duration::from_millis(200)),
+            "counted from the answer"
+        );
     }
 
     #[test]
@@ -151,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn waiters_go_in_order_and_whoever_has_no_time_left_is_told() {
         let clock = Clock::new();
-        // A scale that makes the destroy's spacing 31 ms.
+        // A scale that makes the destroy's spacing 30 ms.
         let pacer = Arc::new(Pacer::new(clock, 0.01));
         let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
         let started = clock.now();
@@ -165,7 +176,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let late = pacer.turn(Endpoint::Destroy, started.after(Duration::from_millis(5))).await;
-        assert!(late.is_err(), "five calls at 31 ms cannot all have a turn within 5 ms");
+        assert!(late.is_err(), "five calls at 30 ms cannot all have a turn within 5 ms");
         pacer
             .turn(Endpoint::List, started.after(Duration::from_millis(500)))
             .await

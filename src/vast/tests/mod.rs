@@ -6,6 +6,7 @@ mod fake;
 mod never_wrong;
 mod pacing;
 mod read;
+mod simulated;
 
 use std::time::Duration;
 
