@@ -29,7 +29,7 @@ pub use self::{
     error::{OpenError, StoreError, Trouble},
     open::{DATABASE_FILE, LOCK_FILE},
     outbox::{Due, Fold, Settled, SinkStats, Waiting},
-    read::{Closure, History, IncidentRow},
+    read::{Closure, History, IncidentRow, Timeline},
 };
 use crate::fleet::journal::Entry;
 
