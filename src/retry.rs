@@ -74,8 +74,7 @@ impl Backoff {
     /// (`Retry-After`): it is obeyed up to the cap, and never shortens our own delay.
     pub fn next_delay(&mut self, hint: Option<Duration>) -> Option<Duration> {
         let own = self.growth.next_backoff()?.min(self.policy.max_delay).min(LONGEST);
-        // `max` and `min` in this order turn not-a-number into 0, where `clamp` would keep it.
-        let jitter = self.policy.jitter.max(0.0).min(1.0);
+        let jitter = if self.policy.jitter.is_nan() { 0.0 } else { self.policy.jitter.clamp(0.0, 1.0) };
         let factor = 1.0 + jitter * (2.0 * self.chance.f64() - 1.0);
         let own = own.mul_f64(factor).min(self.policy.max_delay);
         let delay = own.max(hint.unwrap_or_default().min(self.policy.hint_cap));

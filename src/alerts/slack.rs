@@ -22,7 +22,8 @@ const FIELDS: usize = 10;
 const FIELD: usize = 1000;
 const LABEL: usize = 200;
 const CONTEXT: usize = 2000;
-const FALLBACK: usize = 3000;
+/// The fallback is what a notification on a phone shows.
+const FALLBACK: usize = 300;
 /// A message may have 50 blocks; three are the header, the context, and one to spare.
 const SECTIONS: usize = 47;
 /// Slack does not publish a total; messages of 9,600 characters are known to pass and of 11,300 to fail

@@ -7,7 +7,7 @@
 //!           "title": "…", "facts": [{"label": "why", "value": "…"}], "next": "…", "at_ms": 1767323045000}}
 //! ```
 //!
-//! A fold has the type `keeper.folded` and `data.notices`, a list of such objects. `webhook-id` is the same for every try,
+//! Texts beyond 4,000 characters, or 16,000 together, are cut. A fold has the type `keeper.folded` and `data.notices`, a list of such objects. `webhook-id` is the same for every try,
 //! `webhook-timestamp` is that of the try, and `webhook-signature` has one `v1,` signature for each key.
 
 use std::{fmt, str::FromStr};
@@ -19,7 +19,10 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::Serialize;
 use sha2::Sha256;
 
-use super::{Message, SinkUrl, look};
+use super::{
+    Message, SinkUrl,
+    look::{self, Budget},
+};
 use crate::fleet::{
     name::{IncidentId, NodeName},
     notice::{Notice, Severity, Topic},
@@ -28,6 +31,10 @@ use crate::fleet::{
 
 /// Standard Webhooks asks for keys of 24 to 64 bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// Standard Webhooks advises to stay under 20 kB; the texts of a message may have this many characters together.
+const TOTAL: usize = 16_000;
+const TEXT: usize = 4_000;
+const FACTS: usize = 50;
 const KEY_PREFIX: &str = "whsec_";
 
 /// Keys to sign with. Several at once let a receiver change its key without losing a message.
@@ -110,22 +117,30 @@ struct One<'a> {
     topic: Topic,
     node: Option<&'a NodeName>,
     incident: Option<IncidentId>,
-    title: &'a str,
-    facts: Vec<Fact<'a>>,
-    next: &'a str,
+    title: String,
+    facts: Vec<Fact>,
+    next: String,
     at_ms: u64,
 }
 
 #[derive(Serialize)]
-struct Fact<'a> {
-    label: &'a str,
-    value: &'a str,
+struct Fact {
+    label: String,
+    value: String,
 }
 
 impl<'a> One<'a> {
-    fn new(id: &'a str, notice: &'a Notice) -> Self {
-        let Notice { at, severity, topic, node, incident, title, facts, next } = notice;
-        let facts = facts.iter().map(|(label, value)| Fact { label, value }).collect();
+    fn new(id: &'a str, notice: &'a Notice, budget: usize) -> Self {
+        let mut budget = Budget(budget);
+        let mut bounded = |text: &str| match text {
+            "" => String::new(),
+            text => budget.take(text, TEXT, look::plain),
+        };
+        let (title, next) = (bounded(&notice.title), bounded(&notice.next));
+        let facts = notice.facts.iter().take(FACTS);
+        let facts =
+            facts.map(|(label, value)| Fact { label: bounded(label), value: bounded(value) }).collect();
+        let Notice { at, severity, topic, node, incident, .. } = notice;
         let (node, incident) = (node.as_ref(), *incident);
         Self { id, severity: *severity, topic: *topic, node, incident, title, facts, next, at_ms: at.0 }
     }
@@ -136,8 +151,8 @@ fn body<'a>(now: Timestamp, id: &'a str, message: &'a Message<'_>) -> Body<'a> {
         Message::One(notice) => Body {
             r#type: format!("keeper.{}", topic_word(notice.topic)),
             timestamp: look::iso(notice.at),
-            text: notice.title.clone(),
-            data: Data::One(One::new(id, notice)),
+            text: look::fit(&notice.title, TEXT, look::plain),
+            data: Data::One(One::new(id, notice, TOTAL)),
         },
         Message::Folded(notices) => Body {
             r#type: "keeper.folded".into(),
@@ -145,7 +160,10 @@ fn body<'a>(now: Timestamp, id: &'a str, message: &'a Message<'_>) -> Body<'a> {
             text: look::fold_title(notices),
             data: Data::Folded {
                 severity: look::worst(notices),
-                notices: notices.iter().map(|(id, notice)| One::new(id, notice)).collect(),
+                notices: notices
+                    .iter()
+                    .map(|(id, notice)| One::new(id, notice, TOTAL / notices.len()))
+                    .collect(),
             },
         },
     }

@@ -138,7 +138,11 @@ impl OpenError {
         match self {
             Self::Folder { .. } => true,
             Self::Database { trouble, .. } => match trouble {
-                Trouble::DiskFull | Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk | Trouble::Busy => true,
+                Trouble::DiskFull
+                | Trouble::ReadOnly
+                | Trouble::CannotOpen
+                | Trouble::Disk
+                | Trouble::Busy => true,
                 Trouble::Damaged | Trouble::Refused => false,
             },
             Self::Locked { .. }

@@ -29,7 +29,7 @@ pub use self::{
     error::{OpenError, StoreError, Trouble},
     open::{DATABASE_FILE, LOCK_FILE},
     outbox::{Due, Fold, Settled, SinkStats, Waiting},
-    read::{Closure, History, IncidentRow},
+    read::{Closure, History, IncidentRow, Timeline},
 };
 use crate::fleet::journal::Entry;
 
@@ -96,7 +96,8 @@ impl Store {
     }
 
     /// Stores a batch in one durable transaction and returns the number of the newest entry. When this returns `Ok`, the
-    /// batch survives a crash and a power cut. Dropping the future does not stop a commit that was begun.
+    /// batch survives a crash and a power cut; an empty batch stores nothing, but proves that the store can be written.
+    /// Dropping the future does not stop a commit that was begun.
     ///
     /// # Errors
     /// [`StoreError::Encode`] stored nothing and may be followed by other commits. After [`StoreError::Write`] it is

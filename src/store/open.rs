@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -85,8 +85,8 @@ fn private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Takes the lock and writes our pid into it; the lock itself is `flock(2)`, so a stale pid means nothing.
-fn lock(path: &PathBuf) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Folder { path: path.clone(), source };
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder { path: path.to_owned(), source };
     let mut file = private_file(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}

@@ -18,6 +18,9 @@ pub struct History {
     pub(super) handle: Handle,
 }
 
+/// Entries with their numbers, in order.
+pub type Timeline = Vec<(u64, Entry)>;
+
 /// One incident in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncidentRow {
@@ -67,10 +70,7 @@ impl History {
     ///
     /// # Errors
     /// The store is closed or cannot be read.
-    pub async fn incident(
-        &self,
-        id: IncidentId,
-    ) -> Result<Option<(IncidentRow, Vec<(u64, Entry)>)>, StoreError> {
+    pub async fn incident(&self, id: IncidentId) -> Result<Option<(IncidentRow, Timeline)>, StoreError> {
         self.handle.call(move |writer| incident(&writer.connection, id)).await
     }
 
@@ -83,7 +83,7 @@ impl History {
         seq: u64,
         limit: u32,
         node: Option<&NodeName>,
-    ) -> Result<Vec<(u64, Entry)>, StoreError> {
+    ) -> Result<Timeline, StoreError> {
         let node = node.map(|node| node.as_str().to_owned());
         self.handle.call(move |writer| events_after(&writer.connection, seq, limit, node.as_deref())).await
     }
@@ -131,10 +131,7 @@ fn incidents(
     }
 }
 
-fn incident(
-    connection: &Connection,
-    id: IncidentId,
-) -> Result<Option<(IncidentRow, Vec<(u64, Entry)>)>, StoreError> {
+fn incident(connection: &Connection, id: IncidentId) -> Result<Option<(IncidentRow, Timeline)>, StoreError> {
     let mut query = connection.prepare_cached(&format!("{INCIDENT} WHERE id = ?1"))?;
     let read = |row: &Row<'_>| Ok((incident_row(row), row.get(7)?, row.get(8)?));
     let Some((incident, opened, closed)) = query.query_row([id.0], read).optional()? else {
@@ -162,7 +159,7 @@ fn events_after(
     seq: u64,
     limit: u32,
     node: Option<&str>,
-) -> Result<Vec<(u64, Entry)>, StoreError> {
+) -> Result<Timeline, StoreError> {
     // SQLite's integers are signed; no entry has a higher number.
     let seq = seq.min(i64::MAX as u64);
     let limit = limit.min(MOST_ROWS);

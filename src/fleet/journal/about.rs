@@ -125,7 +125,7 @@ mod tests {
             },
             Record::Gone { instance: InstanceId(9) },
             Record::AttemptFailed { node: node.clone(), detail: "boot".into(), retry_at: Timestamp(1) },
-            Record::Retired { node: node.clone() },
+            Record::Retired { node },
             Record::KeyAccepted { accepted: false },
             Record::BreakerMoved { to: Position::Hold },
         ];

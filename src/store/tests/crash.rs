@@ -15,7 +15,7 @@ const FOLDER: &str = "STORE_CRASH_TEST_FOLDER";
 fn whole(round: u64) -> Batch {
     let at = |nth| noted(round, "duel-0", &format!("round {round}, entry {nth}"));
     let addressed = Addressed { notice: notice("n"), sinks: vec!["slack".into(), "ops".into()] };
-    let snapshot = (round % 7 == 0).then(|| format!("{round}"));
+    let snapshot = round.is_multiple_of(7).then(|| format!("{round}"));
     Batch { entries: vec![at(0), at(1), at(2)], notices: vec![addressed], snapshot }
 }
 
