@@ -45,11 +45,14 @@ pub(super) fn sources(common: &Common, need: Need) -> Result<Sources, Failure> {
 /// The configuration, or all its faults.
 pub(super) fn load(common: &Common, need: Need) -> Result<(Config, Sources), Failure> {
     let sources = sources(common, need)?;
-    match config::load(&sources) {
-        Ok(config) => Ok((config, sources)),
-        Err(faults) => Err(Failure::new(exit::USAGE, faults.to_string().trim_end())
-            .hint("`vast-keeper config show` tells where each setting comes from; nothing was contacted")),
-    }
+    Ok((read(&sources)?, sources))
+}
+
+fn read(sources: &Sources) -> Result<Config, Failure> {
+    config::load(sources).map_err(|faults| {
+        Failure::new(exit::USAGE, faults.to_string().trim_end())
+            .hint("config/keeper.toml explains every key; nothing was contacted")
+    })
 }
 
 pub(super) fn check(common: &Common) -> Result<u8, Failure> {
@@ -78,8 +81,12 @@ pub(super) fn show_config(common: &Common, json: bool) -> Result<u8, Failure> {
 }
 
 pub(super) async fn daemon(common: &Common, observe_only: bool) -> Result<u8, Failure> {
-    let (mut config, sources) = load(common, Need::Run)?;
-    config.policy.observe_only |= observe_only;
+    let mut sources = sources(common, Need::Run)?;
+    if observe_only {
+        // Through the sources, so that a reload keeps it.
+        sources.flags.insert("fleet.observe_only".into(), "true".into());
+    }
+    let config = read(&sources)?;
     let redactor = telemetry::Redactor::default();
     redactor.learn(&config.secrets);
     let form = telemetry::Form::of_stderr(config.log.json, &sources.environment);

@@ -75,6 +75,10 @@ impl Storage {
 
     async fn start_outbox(&mut self) {
         let State::Open(store) = &self.state else { return };
+        if let Some(old) = self.outbox.take() {
+            // It may still be telling that the store failed.
+            old.stop(OUTBOX_PATIENCE).await;
+        }
         let policy = OutboxPolicy::default();
         let sinks = self.sinks.clone();
         match Outbox::start(store, sinks, &self.http, self.clock, policy, self.seed).await {
