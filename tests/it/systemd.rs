@@ -37,21 +37,21 @@ fn said(output: &Output) -> String {
 }
 
 /// The unit with a program that exists here in place of the installed one.
-fn unit(folder: &Path) -> String {
+fn unit(folder: &Path) -> std::io::Result<String> {
     let program = folder.join("vast-keeper");
-    fs::write(&program, "#!/bin/sh\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let text = fs::read_to_string(shipped("vast-keeper.service")).unwrap();
+    fs::write(&program, "#!/bin/sh\n")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let text = fs::read_to_string(shipped("vast-keeper.service"))?;
     assert!(text.contains("ExecStart=/usr/bin/vast-keeper "));
     let path = folder.join("vast-keeper.service");
-    fs::write(&path, text.replace("/usr/bin/vast-keeper", &program.display().to_string())).unwrap();
-    path.display().to_string()
+    fs::write(&path, text.replace("/usr/bin/vast-keeper", &program.display().to_string()))?;
+    Ok(path.display().to_string())
 }
 
 #[test]
 fn the_unit_is_correct_and_little_exposed() {
     let folder = tempfile::tempdir().unwrap();
-    let unit = unit(folder.path());
+    let unit = unit(folder.path()).unwrap();
     if let Some(output) = run("systemd-analyze", &["verify", "--man=no", &unit]) {
         let said = said(&output);
         let ours: Vec<&str> = said.lines().filter(|line| line.contains("vast-keeper")).collect();
