@@ -83,7 +83,9 @@ pub fn begin(level: &str, form: Form, redactor: &Redactor) -> Result<(), Telemet
     tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Begun)?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let message = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
         tracing::error!(place, message, "panic: this is a bug in the keeper");
     }));
     Ok(())

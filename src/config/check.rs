@@ -60,8 +60,8 @@ fn health(reader: &mut Reader<'_>, health: &HealthPolicy) {
         reader.fault(
             "health.retry_interval",
             format!(
-                "{} is longer than `health.interval` of {}: a failing node would be watched less than a \
-             healthy one",
+                "{} is longer than `health.interval` of {}: a failing node would be watched less than \
+                 a healthy one",
                 duration_text(retry_interval),
                 duration_text(interval),
             ),
@@ -81,7 +81,7 @@ fn rental(reader: &mut Reader<'_>, spec: &NodeSpec, simulated: bool) {
     environment(reader, "rental.env", &spec.rental.env);
     if spec.rental.allow_private_addresses && !simulated {
         let hint = "only a simulator on loopback has boxes there; at the real provider a host could \
-         point the keeper into your network";
+                    point the keeper into your network";
         reader.fault_hint("rental.allow_private_addresses", "must be false with a real provider", hint);
     }
 }
@@ -184,6 +184,9 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL ({error})"))?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err("a URL needs a host".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must hold neither user nor password".into());
     }
     if schemes.contains(&url.scheme()) || (url.scheme() == "http" && is_loopback(&url)) {
         return Ok(url);

@@ -14,13 +14,8 @@ use super::{
 pub(super) fn base_url(reader: &mut Reader<'_>) -> (Option<Url>, bool) {
     let text = reader.text("provider.base_url").unwrap_or_default();
     match check::url(&text, &["https"]) {
-        Ok(url)
-            if url.query().is_some()
-                || url.fragment().is_some()
-                || !url.username().is_empty()
-                || url.password().is_some() =>
-        {
-            reader.fault("provider.base_url", "must hold neither user, query nor fragment");
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            reader.fault("provider.base_url", "must hold neither query nor fragment");
             (None, false)
         }
         Ok(url) => {
@@ -101,8 +96,8 @@ fn private_key(reader: &mut Reader<'_>, path: &Path) {
     match std::fs::metadata(path) {
         Err(error) => {
             let hint = format!(
-                "make one with `ssh-keygen -t ed25519 -f {path_shown}` and add {path_shown}.pub to your \
-                 Vast.ai account"
+                "make one with `ssh-keygen -t ed25519 -f {path_shown}` and add {path_shown}.pub to \
+                 your Vast.ai account"
             );
             reader.fault_hint("ssh.key_file", format!("{path_shown}: {error}"), hint);
         }
@@ -158,7 +153,7 @@ fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
     let _ = reader.text("deploy.strategy");
     let workspace = expand(&reader.text("deploy.workspace").unwrap_or_default(), around.home());
     let package = reader.text("deploy.package").unwrap_or_default();
-    let target = reader.text("deploy.target");
+    let portable = reader.flag("deploy.portable");
     let plain = |text: &str| {
         !text.starts_with('-')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
@@ -166,11 +161,8 @@ fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
     if package.is_empty() || !plain(&package) {
         reader.fault("deploy.package", "is not a package's name");
     }
-    if target.as_deref().is_some_and(|target| !plain(target)) {
-        reader.fault("deploy.target", "is not a target triple");
-    }
     match reader.text("deploy.file") {
-        None => Artifact::Build { workspace, package, target },
+        None => Artifact::Build { workspace, package, portable },
         Some(file) => {
             let file = expand(&file, around.home());
             if around.need == Need::Run && !file.is_file() {

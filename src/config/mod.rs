@@ -78,21 +78,6 @@ pub struct Sources {
     pub need: Need,
 }
 
-impl Sources {
-    /// The usual places, where nothing else was asked for: the files named by `KEEPER_CONFIG` and `KEEPER_ENV_FILE`, else
-    /// `config/keeper.toml` and `.env` in a folder, else `/etc/vast-keeper/keeper.toml`; those that exist.
-    #[must_use]
-    pub fn discover(environment: BTreeMap<String, String>, folder: &Path, need: Need) -> Self {
-        let named = |name: &str| environment.get(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        // Kept relative where the folder is `.`, so that messages stay short.
-        let usual = |paths: &[PathBuf]| paths.iter().find(|path| path.is_file()).cloned();
-        let main_files = [folder.join("config/keeper.toml"), PathBuf::from("/etc/vast-keeper/keeper.toml")];
-        let config_file = named("KEEPER_CONFIG").or_else(|| usual(&main_files));
-        let env_file = named("KEEPER_ENV_FILE").or_else(|| usual(&[folder.join(".env")]));
-        Self { config_file, env_file, environment, need, ..Self::default() }
-    }
-}
-
 /// Loads and checks everything.
 ///
 /// # Errors

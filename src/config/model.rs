@@ -86,8 +86,8 @@ pub enum Artifact {
         workspace: PathBuf,
         /// The package.
         package: String,
-        /// The target triple; the host's own without it.
-        target: Option<String>,
+        /// Whether it is linked statically.
+        portable: bool,
     },
     /// A finished binary.
     File(PathBuf),

@@ -20,8 +20,8 @@ fn cron(reader: &mut Reader<'_>, key: &str) -> Option<String> {
     let text = reader.text(key).filter(|text| text != "off")?;
     let parsed = CronParser::builder().seconds(Seconds::Required).build().parse(&text);
     if let Err(error) = parsed {
-        let hint = "six fields: second minute hour day month weekday, such as `0 30 3 * * *` for 03:30 \
-         UTC, or `off`";
+        let hint = "six fields: second minute hour day month weekday, such as `0 30 3 * * *` for \
+                    03:30 UTC, or `off`";
         reader.fault_hint(key, format!("`{}` is not a cron expression: {error}", shown(&text)), hint);
         return None;
     }

@@ -191,7 +191,8 @@ impl<'a> Reader<'a> {
         let place = self.settings.place_of(value, &path);
         match field.kind.parse(value) {
             Ok(parsed) => {
-                self.explain(&path, Some(parsed.text()), place, false);
+                // Groups are part of the policy, which a reload takes over; sinks are not.
+                self.explain(&path, Some(parsed.text()), place, list != "group");
                 Some(parsed)
             }
             Err(message) => {

@@ -90,7 +90,6 @@ fn example(key: &Key) -> &'static str {
         "rails.dollars_per_hour" => "5.0",
         "rails.dollars_per_day" => "100.0",
         "deploy.file" => r#""/opt/duel-server/duel-server""#,
-        "deploy.target" => r#""x86_64-unknown-linux-gnu""#,
         "deploy.public_url" => r#""https://play.example.org""#,
         "keeper.state_dir" => r#""/var/lib/vast-keeper""#,
         "keeper.control_socket" => r#""/run/vast-keeper/control.sock""#,

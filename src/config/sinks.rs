@@ -61,7 +61,7 @@ pub(super) fn sinks(
     if sinks.is_empty() && around.need == Need::Run {
         warnings.push(
             "no alert sink is configured: nobody will be told; set SLACK_WEBHOOK_URL, \
-         DISCORD_WEBHOOK_URL or ALERT_WEBHOOK_URL"
+             DISCORD_WEBHOOK_URL or ALERT_WEBHOOK_URL"
                 .into(),
         );
     }
@@ -75,6 +75,9 @@ fn built_in(reader: &mut Reader<'_>, around: &Surroundings<'_>, min_severity: Se
         ("webhook", "alerts.webhook_url", None),
     ];
     let signing_key = around.secret(reader, "alerts.webhook_signing_key");
+    if let Some(Err(why)) = signing_key.as_ref().map(check_signing_key) {
+        secret_fault(reader, "alerts.webhook_signing_key", why.into());
+    }
     let mut sinks = Vec::new();
     for (name, path, kind) in wanted {
         let Some(secret) = around.secret(reader, path) else { continue };
@@ -96,6 +99,22 @@ fn built_in(reader: &mut Reader<'_>, around: &Surroundings<'_>, min_severity: Se
         }
     }
     sinks
+}
+
+/// What Standard Webhooks asks of keys: `whsec_` and 24 to 64 bytes in base64, several separated by spaces.
+fn check_signing_key(secret: &SecretString) -> Result<(), &'static str> {
+    let fits = |key: &str| {
+        let Some(code) = key.strip_prefix("whsec_") else { return false };
+        let letters = code.trim_end_matches('=');
+        let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+        let whole = code.len() % 4 == 0 && code.len() - letters.len() <= 2;
+        whole && letters.bytes().all(alphabet) && (24..=64).contains(&(letters.len() * 3 / 4))
+    };
+    let mut keys = secret.expose_secret().split_whitespace();
+    if keys.clone().next().is_some() && keys.all(fits) {
+        return Ok(());
+    }
+    Err("a signing key is `whsec_` and 24 to 64 bytes in base64 (`openssl rand -base64 32`)")
 }
 
 /// At the place of the secret, which `lookup` does not know.
@@ -144,6 +163,9 @@ fn named(
     };
     let secret_url = secret("url", url_name);
     let signing_key = secret("signing_key", signing_name);
+    if let Some(Err(why)) = signing_key.as_ref().map(check_signing_key) {
+        reader.field_fault(LIST, index, table, "signing_key", format!("the key in that secret: {why}"));
+    }
     let secret_url = secret_url?;
     match check::url(secret_url.expose_secret(), &["https"]) {
         Ok(url) => Some(SinkConfig {
@@ -192,6 +214,24 @@ fn topics(reader: &mut Reader<'_>, index: usize, table: &Dict) -> BTreeSet<Topic
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signing_key_is_long_enough_and_base64() {
+        let good = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="];
+        assert!(good.iter().all(|key| check_signing_key(&SecretString::from(*key)).is_ok()));
+        assert!(check_signing_key(&SecretString::from(good.join(" "))).is_ok());
+        for bad in [
+            "",
+            " ",
+            "secret",
+            "whsec_",
+            "whsec_eA==",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS?",
+            "whsec_====",
+        ] {
+            assert!(check_signing_key(&SecretString::from(bad)).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn every_word_is_a_topic() {

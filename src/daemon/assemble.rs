@@ -76,12 +76,11 @@ pub(super) fn edges(
 fn artifact(artifact: &Artifact) -> ArtifactSource {
     match artifact {
         Artifact::File(path) => ArtifactSource::File(path.clone()),
-        Artifact::Build { workspace, package, target } => ArtifactSource::Build {
+        Artifact::Build { workspace, package, portable } => ArtifactSource::Build {
             workspace: workspace.clone(),
             package: package.clone(),
             profile: "release".into(),
-            // A target is named to get a file that runs on any Linux; without one the host's own build is shared.
-            portable: target.is_some(),
+            portable: *portable,
         },
     }
 }

@@ -33,8 +33,8 @@ pub(super) const SSH: &[Key] = &[
         "ssh.key_file",
         TEXT,
         r#""~/.ssh/id_ed25519""#,
-        "Private key; its public half must be registered with the account. \
- The systemd credential `ssh_key` replaces the default",
+        "Private key; its public half must be registered with the account. The systemd credential \
+         `ssh_key` replaces the default",
     )
     .flat(&[Flat { name: "SSH_KEY_PATH", unit: "" }])
     .restart(),
@@ -57,7 +57,7 @@ pub(super) const SSH: &[Key] = &[
         "ssh.alive_interval",
         duration(SECOND, HOUR),
         r#""15s""#,
-        "Between signs of life on an open connection; three missed ones end it",
+        "Between signs of life on an open connection; four unanswered ones end it",
     )
     .restart(),
 ];
@@ -68,58 +68,63 @@ pub(super) const DEPLOY: &[Key] = &[
         Kind::Choice(&["artifact"]),
         r#""artifact""#,
         "How a release reaches a box: a binary, checked and switched atomically",
-    ),
+    )
+    .restart(),
     Key::new(
         "deploy.file",
         TEXT,
         "",
-        "The server's binary. Without it `cargo build --release -p \
-     <deploy.package>` makes one",
-    ),
-    Key::new("deploy.workspace", TEXT, r#"".""#, "Where cargo builds the server"),
-    Key::new("deploy.package", TEXT, r#""duel-server""#, "The package cargo builds"),
+        "The server's binary. Without it `cargo build --release -p <deploy.package>` makes one",
+    )
+    .restart(),
+    Key::new("deploy.workspace", TEXT, r#"".""#, "Where cargo builds the server").restart(),
+    Key::new("deploy.package", TEXT, r#""duel-server""#, "The package cargo builds").restart(),
     Key::new(
-        "deploy.target",
-        TEXT,
-        "",
-        "Target triple for cargo, such as `x86_64-unknown-linux-musl`; \
-     the host's own without it",
-    ),
-    Key::new("deploy.keep", count(1, 100), "3", "Releases kept on a box, the running one included"),
+        "deploy.portable",
+        Kind::Flag,
+        "true",
+        "Link it statically, so that it runs on any Linux of its processor; \
+         else a box needs a C library as new as the one here",
+    )
+    .restart(),
+    Key::new("deploy.keep", count(1, 100), "3", "Releases kept on a box, the running one included").restart(),
     Key::new(
         "deploy.gate_healthy",
         count(1, 100),
         "3",
-        "Healthy answers in a row, with the new commit \
-     and a new start time, that end a deploy",
-    ),
+        "Healthy answers in a row, with the new commit and a new start time, that end a deploy",
+    )
+    .restart(),
     Key::new(
         "deploy.gate_within",
         duration(SECOND, HOUR),
         r#""2m""#,
         "Longest wait for them; within `deadlines.deploy`",
-    ),
+    )
+    .restart(),
     Key::new(
         "deploy.env",
         Kind::Table,
         "{}",
-        "Environment of the server; no secrets, `config show` \
-     prints it",
-    ),
+        "Environment of the server; no secrets, `config show` prints it",
+    )
+    .restart(),
     Key::new(
         "deploy.secrets",
         TEXTS,
         "[]",
-        "NAMES of secrets that the server gets in its environment \
-     too, such as `JWT_SECRET`; each must be set",
-    ),
+        "NAMES of secrets that the server gets in its environment too, such as `JWT_SECRET`; each \
+         must be set",
+    )
+    .restart(),
     Key::new(
         "deploy.public_url",
         TEXT,
         "",
-        "Where players reach the server, behind your own name or \
-     proxy; the keeper itself talks to each box directly",
+        "Where players reach the server, behind your own name or proxy; the keeper itself talks to \
+         each box directly",
     )
+    .restart()
     .flat(&[Flat { name: "VAST_SERVER_URL", unit: "" }]),
 ];
 
@@ -128,7 +133,8 @@ pub(super) const ALERTS: &[Key] = &[Key::new(
     Kind::Choice(&["info", "warning", "critical"]),
     r#""info""#,
     "Least severity that is sent; each sink may ask for more",
-)];
+)
+.restart()];
 
 pub(super) const SCHEDULE: &[Key] = &[
     Key::new(
@@ -136,20 +142,23 @@ pub(super) const SCHEDULE: &[Key] = &[
         TEXT,
         r#""0 */5 * * * *""#,
         "Six-field cron, seconds first, UTC: list and compare at once, whatever the timers say",
-    ),
+    )
+    .restart(),
     Key::new(
         "schedule.orphan_check",
         TEXT,
         r#""30 */10 * * * *""#,
         "Look for rentals with this fleet's label that the journal does not know",
-    ),
-    Key::new("schedule.digest", TEXT, r#""0 0 9 * * *""#, "The daily digest; `off` for none"),
+    )
+    .restart(),
+    Key::new("schedule.digest", TEXT, r#""0 0 9 * * *""#, "The daily digest; `off` for none").restart(),
     Key::new(
         "schedule.nightly_redeploy",
         TEXT,
         r#""off""#,
         "Deploy the current release again, node by node; `off` for never",
-    ),
+    )
+    .restart(),
 ];
 
 pub(super) const KEEPER: &[Key] = &[
@@ -164,16 +173,16 @@ pub(super) const KEEPER: &[Key] = &[
         "keeper.state_dir",
         TEXT,
         "",
-        "Where the journal lives. Without it `$STATE_DIRECTORY` \
-     (systemd), `$XDG_STATE_HOME/vast-keeper` or `~/.local/state/vast-keeper`",
+        "Where the journal lives. Without it `$STATE_DIRECTORY` (systemd), \
+         `$XDG_STATE_HOME/vast-keeper` or `~/.local/state/vast-keeper`",
     )
     .restart(),
     Key::new(
         "keeper.control_socket",
         TEXT,
         "",
-        "Socket of the running daemon, at most 107 bytes; \
-     `control.sock` in the state directory without it",
+        "Socket of the running daemon, at most 107 bytes; `control.sock` in the state directory \
+         without it",
     )
     .restart(),
     Key::new(

@@ -183,8 +183,8 @@ pub const FIELDS: &[Field] = &[
         list: "alerts.sink",
         name: "url",
         kind: TEXT,
-        doc: "The NAME of the secret that holds its URL, such as `OPS_SLACK_URL`; looked up like every \
-         secret",
+        doc: "The NAME of the secret that holds its URL, such as `OPS_SLACK_URL`; looked up like \
+              every secret",
     },
     Field {
         list: "alerts.sink",

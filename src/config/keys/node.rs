@@ -7,9 +7,9 @@ pub(super) const TOP: &[Key] = &[Key::new(
     "ladder",
     TEXTS,
     r#"["replace"]"#,
-    "Remedies in the order they are tried: `restart-server`, `redeploy`, `reboot`, `replace`. \
-         Without `replace` at its end the keeper never destroys a failing box and holds the node for \
-         a human instead",
+    "Remedies in the order they are tried: `restart-server`, `redeploy`, `reboot`, `replace`. Without \
+     `replace` at its end the keeper never destroys a failing box and holds the node for a human \
+     instead",
 )
 .per_group()];
 
@@ -27,8 +27,7 @@ pub(super) const FLEET: &[Key] = &[
         "fleet.nodes",
         count(1, 10_000),
         "1",
-        "How many nodes where no `[[group]]` is given: \
-     `<node_name>-0`, `<node_name>-1`, …",
+        "How many nodes where no `[[group]]` is given: `<node_name>-0`, `<node_name>-1`, …",
     ),
     Key::new(
         "fleet.node_name",
@@ -40,8 +39,7 @@ pub(super) const FLEET: &[Key] = &[
         "fleet.observe_only",
         Kind::Flag,
         "false",
-        "Probe, decide and tell, but rent, destroy and \
-     deploy nothing",
+        "Probe, decide and tell, but rent, destroy and deploy nothing",
     ),
 ];
 
@@ -81,8 +79,7 @@ pub(super) const HEALTH: &[Key] = &[
         "health.failure_threshold",
         count(1, 1_000),
         "3",
-        "Consecutive failures that make a node \
-     suspect",
+        "Consecutive failures that make a node suspect",
     )
     .flat(&[
         Flat { name: "HEALTH_CHECK_FAILURE_THRESHOLD", unit: "" },
@@ -93,8 +90,7 @@ pub(super) const HEALTH: &[Key] = &[
         "health.success_threshold",
         count(1, 1_000),
         "2",
-        "Consecutive successes that make it \
-     healthy again",
+        "Consecutive successes that make it healthy again",
     )
     .per_group(),
     Key::new(
@@ -125,8 +121,7 @@ pub(super) const HEALTH: &[Key] = &[
         "health.keep_alive",
         Kind::Flag,
         "false",
-        "Keep one connection per node between probes \
-     instead of opening a new one each",
+        "Keep one connection per node between probes instead of opening a new one each",
     )
     .per_group(),
 ];
@@ -144,26 +139,18 @@ pub(super) const OFFERS: &[Key] = &[
         "offers.price_cap",
         dollars(0.001, 1_000.0),
         "2.5",
-        "Highest price of one box in dollars \
-     per hour; nothing dearer is ever rented",
+        "Highest price of one box in dollars per hour; nothing dearer is ever rented",
     )
     .per_group(),
     Key::new(
         "offers.price_step_percent",
         count(100, 10_000),
         "150",
-        "A replacement costs at most this \
-     many percent of the box it replaces",
+        "A replacement costs at most this many percent of the box it replaces",
     )
     .per_group(),
-    Key::new(
-        "offers.min_reliability",
-        number(0.0, 1.0),
-        "0.96",
-        "Lowest reliability of the machine, 0 \
-     to 1",
-    )
-    .per_group(),
+    Key::new("offers.min_reliability", number(0.0, 1.0), "0.96", "Lowest reliability of the machine, 0 to 1")
+        .per_group(),
     Key::new("offers.min_cpu_ram_mb", number(0.0, 1e8), "16000", "Least memory of the machine in MB")
         .per_group(),
     Key::new("offers.min_cpu_cores", number(0.0, 10_000.0), "8", "Fewest CPU cores of the offer").per_group(),
@@ -172,8 +159,7 @@ pub(super) const OFFERS: &[Key] = &[
         "offers.min_direct_ports",
         count(0, 65_535),
         "2",
-        "Fewest direct ports: one for SSH, one \
-     for the server",
+        "Fewest direct ports: one for SSH, one for the server",
     )
     .per_group(),
     Key::new("offers.min_inet_down_mbps", number(0.0, 1e6), "0", "Slowest download in Mbit/s").per_group(),
@@ -188,16 +174,14 @@ pub(super) const OFFERS: &[Key] = &[
         "offers.gpus",
         TEXTS,
         "[]",
-        "Exact GPU names wanted, best first, such as `RTX 4090`; empty: \
-     any",
+        "Exact GPU names wanted, best first, such as `RTX 4090`; empty: any",
     )
     .per_group(),
     Key::new(
         "offers.prefer_regions",
         TEXTS,
         "[]",
-        "Regions wanted first, each a whole word of the \
-     location, such as `California` or `US`",
+        "Regions wanted first, each a whole word of the location, such as `California` or `US`",
     )
     .per_group(),
     Key::new(
