@@ -20,7 +20,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -45,8 +45,9 @@ use vast_keeper::{
 };
 
 const BODY: &str = r#"{"status":"healthy","instance":"op","database":"connected","websocket":"running","maintenance":false,"uptime":86400000,"version":"1.4.2","commit":"0123456789abcdef0123456789abcdef01234567","streaming":{"active":true,"phase":"IDLE"}}"#;
-/// Addresses that the targets are spread over: one alone would run out of local ports for fresh connections.
-const ADDRESSES: usize = 16;
+/// Addresses that the targets are spread over. A closed connection blocks its port pair for a minute; with few addresses
+/// the kernel would spend the row searching for a free local port, which nobody with a box per address ever sees.
+const ADDRESSES: u8 = 250;
 const SETTLE: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(900);
@@ -320,7 +321,7 @@ fn process_time() -> Duration {
 async fn serve() -> Result<()> {
     let mut addresses = Vec::new();
     for i in 0..ADDRESSES {
-        let listener = TcpListener::bind(format!("127.0.9.{}:0", i + 1)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 9, i + 1), 0)).await?;
         addresses.push(listener.local_addr()?.to_string());
         tokio::spawn(accept(listener, i >= ADDRESSES / 2));
     }
