@@ -7,7 +7,7 @@
 //!          supervise               keeps the server running after we are gone
 //! ```
 //!
-//! A deploy is a list of [`Step`]s, decided by the pure [`plan`] from what was found on the box. Each step is idempotent
+//! A deploy is a list of [`Step`]s, decided by the pure [`plan()`] from what was found on the box. Each step is idempotent
 //! and re-checks its own ground, so a deploy killed anywhere and run again converges; a connection lost in the middle of
 //! a step is answered by connecting again and repeating the step.
 //!
