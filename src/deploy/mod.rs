@@ -26,12 +26,14 @@ mod plan;
 mod request;
 mod run;
 #[cfg(test)]
+mod sim_tests;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tests;
 
 pub use artifact::{Artifact, ArtifactSource};
-pub use control::{restart_server, start_server, stop_server};
+pub use control::{ONSTART, restart_server, start_server, stop_server};
 pub use fault::DeployFault;
 pub use plan::{Assessment, Step, plan};
 pub use request::{DeployRequest, Gate, StepPhase, StepReport, Strategy};

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Limit for one script; the slowest stops a server that takes its time and hashes a release on a slow disk.
-const SCRIPT_LIMIT: Duration = Duration::from_secs(90);
+const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 /// Limit for a look at the supervisor.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How often a step is tried when its connection dies. Every step is idempotent, so a repetition is harmless.
