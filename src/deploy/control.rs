@@ -10,6 +10,10 @@ use crate::remote::{BoxAddress, Remote, RunFault};
 /// The supervisor's text, installed by every deploy.
 pub(super) const SUPERVISOR: &str = include_str!("scripts/supervise.sh");
 
+/// For the rental's `onstart`, which the provider runs whenever the container starts: a rebooted box brings its server back
+/// by itself. Before the first deploy it does nothing.
+pub const ONSTART: &str = r#"[ ! -x "$HOME/keeper/supervise" ] || "$HOME/keeper/supervise" start"#;
+
 /// Ends the server, if it runs, and starts it again under its supervisor, with the release and the settings that it has.
 /// Its outcome is for the probes to see. Returns when it was started, in seconds of the box's clock.
 ///

@@ -7,7 +7,7 @@
 //!          supervise               keeps the server running after we are gone
 //! ```
 //!
-//! A deploy is a list of [`Step`]s, decided by the pure [`plan`] from what was found on the box. Each step is idempotent
+//! A deploy is a list of [`Step`]s, decided by the pure [`plan()`] from what was found on the box. Each step is idempotent
 //! and re-checks its own ground, so a deploy killed anywhere and run again converges; a connection lost in the middle of
 //! a step is answered by connecting again and repeating the step.
 //!
@@ -26,12 +26,14 @@ mod plan;
 mod request;
 mod run;
 #[cfg(test)]
+mod sim_tests;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tests;
 
 pub use artifact::{Artifact, ArtifactSource};
-pub use control::{restart_server, start_server, stop_server};
+pub use control::{ONSTART, restart_server, start_server, stop_server};
 pub use fault::DeployFault;
 pub use plan::{Assessment, Step, plan};
 pub use request::{DeployRequest, Gate, StepPhase, StepReport, Strategy};

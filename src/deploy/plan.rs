@@ -16,7 +16,7 @@ pub enum Step {
     Assess,
     /// Send the artifact, into a temporary name.
     Upload,
-    /// Read it back from the box's disk.
+    /// Read it back from the box's disk, and only then give it its name.
     Verify,
     /// Make it a release folder by one rename.
     Seal,
@@ -68,7 +68,7 @@ pub struct Assessment {
     pub missing: Vec<String>,
     /// Whether the release is sealed and its content has the right digest.
     pub sealed: bool,
-    /// Whether a former deploy left the whole artifact uploaded.
+    /// Whether a former deploy left the artifact uploaded and its content has the right digest.
     pub uploaded: bool,
     /// The release that `current` names.
     pub current: Option<String>,
@@ -125,9 +125,9 @@ pub fn plan(
                 let detail = format!("{} MiB free, {} MiB needed", found.free_bytes >> 20, needed >> 20);
                 return Err(DeployFault::Box(detail));
             }
-            steps.push(Step::Upload);
+            steps.extend([Step::Upload, Step::Verify]);
         }
-        steps.extend([Step::Verify, Step::Seal]);
+        steps.push(Step::Seal);
     }
     // The server is restarted even if everything stands already: only a new start is proof of what runs.
     steps.extend([Step::WriteEnv, Step::Switch, Step::Start, Step::Gate, Step::Prune]);
@@ -154,7 +154,7 @@ mod tests {
             plan(Strategy::Artifact, &found(sealed, uploaded), 1 << 20, Some("x86_64")).unwrap()
         };
         assert_eq!(steps(true, false), tail);
-        assert_eq!(steps(false, true), [&[Step::Verify, Step::Seal][..], &tail].concat());
+        assert_eq!(steps(false, true), [&[Step::Seal][..], &tail].concat());
         assert_eq!(steps(false, false), [&[Step::Upload, Step::Verify, Step::Seal][..], &tail].concat());
     }
 

@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// Limit for one script; the slowest stops a server that takes its time and hashes a release on a slow disk.
-const SCRIPT_LIMIT: Duration = Duration::from_secs(90);
+const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 /// Limit for a look at the supervisor.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How often a step is tried when its connection dies. Every step is idempotent, so a repetition is harmless.
 const TRIES: u32 = 3;
-/// The exit code of an upload that arrived damaged (`upload.sh`, `verify.sh`).
+/// The exit code of an upload that arrived damaged (`upload.sh`, `settle.sh`).
 const RC_DAMAGED: i32 = 65;
 
 /// A script of ours behind the common prologue.
@@ -51,7 +51,11 @@ pub async fn deploy(
     request: &DeployRequest,
     progress: &mpsc::Sender<StepReport>,
 ) -> Result<ReleaseRef, DeployFault> {
-    let mut run = Run { remote, request, progress, session: None, switched: false, steps: Vec::new() };
+    let artifact = &request.artifact;
+    let incoming = format!("keeper/incoming/{}", artifact.name());
+    let upload = Upload::new(incoming, artifact.size, artifact.digest.clone());
+    let mut run =
+        Run { remote, request, progress, session: None, upload, switched: false, steps: Vec::new() };
     let result = match timeout(request.deadline, run.all()).await {
         Ok(result) => result,
         Err(_) => {
@@ -73,6 +77,8 @@ pub(super) struct Run<'a> {
     pub(super) request: &'a DeployRequest,
     progress: &'a mpsc::Sender<StepReport>,
     session: Option<Session>,
+    /// The artifact's way to the box; kept, for its second half may be repeated over another connection.
+    upload: Upload,
     /// Whether the switch was begun: from there on, what serves is not known without looking.
     switched: bool,
     steps: Vec<Step>,
@@ -99,7 +105,7 @@ impl Run<'_> {
             let detail = match step {
                 Step::Connect | Step::Assess => String::new(),
                 Step::Upload => self.upload().await?,
-                Step::Verify => self.done(step, script!("verify.sh"), b"").await?,
+                Step::Verify => self.verify().await?,
                 Step::Seal => self.done(step, script!("seal.sh"), b"").await?,
                 Step::WriteEnv => self.done(step, script!("write_env.sh"), settings.as_bytes()).await?,
                 Step::Switch => {
@@ -123,14 +129,9 @@ impl Run<'_> {
         Ok(ReleaseRef { digest: artifact.digest.clone(), commit: artifact.commit.clone() })
     }
 
-    /// Sends the artifact. A damaged arrival is sent once more; if the file here has changed, nothing can mend it.
+    /// Sends the artifact, from the beginning again when the connection dies.
     async fn upload(&mut self) -> Result<String, DeployFault> {
         let artifact = self.request.artifact.clone();
-        let upload = Upload {
-            path: format!("keeper/incoming/{}", artifact.name()),
-            size: artifact.size,
-            sha256: artifact.digest.clone(),
-        };
         let mut last = String::new();
         for _ in 0..TRIES {
             let mut file = File::open(&artifact.path).await.map_err(|error| {
@@ -139,7 +140,7 @@ impl Run<'_> {
                     artifact.path.display()
                 ))
             })?;
-            let progress = self.progress;
+            let (progress, upload, limit) = (self.progress, self.upload.clone(), self.request.deadline);
             let mut shown = 0;
             let mut report = |sent: u64| {
                 let tenth = sent * 10 / artifact.size.max(1);
@@ -150,29 +151,50 @@ impl Run<'_> {
                         progress.try_send(StepReport { step: Step::Upload, phase: StepPhase::Going, detail });
                 }
             };
-            let limit = self.request.deadline;
-            let session = self.session().await?;
-            match session.upload(&mut file, &upload, &mut report, limit).await {
+            match self.session().await?.send(&mut file, &upload, &mut report, limit).await {
                 Ok(output) if output.rc == 0 => return Ok(format!("{} bytes", artifact.size)),
                 Ok(output) if output.rc == RC_DAMAGED => {
-                    if !artifact.unchanged().await {
-                        let path = artifact.path.display();
-                        return Err(DeployFault::Release(format!(
-                            "the artifact `{path}` changed since it was prepared"
-                        )));
-                    }
+                    self.changed_here().await?;
                     last = output.reason();
                 }
                 Ok(output) => {
                     return Err(DeployFault::Box(format!("cannot store the upload: {}", output.reason())));
                 }
-                Err(fault) => {
-                    last = fault.to_string();
-                    self.session = None;
-                }
+                Err(fault) => last = self.lost(Step::Upload, &fault),
             }
         }
         Err(DeployFault::Box(format!("the upload failed {TRIES} times: {last}")))
+    }
+
+    /// Has the box read the artifact back from its disk. One that was damaged on the way is sent once more.
+    async fn verify(&mut self) -> Result<String, DeployFault> {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let upload = self.upload.clone();
+            match self.session().await?.settle(&upload, SCRIPT_LIMIT).await {
+                Ok(output) if output.rc == 0 => return Ok(String::new()),
+                Ok(output) if output.rc == RC_DAMAGED => {
+                    self.changed_here().await?;
+                    last = output.reason();
+                    self.upload().await?;
+                }
+                Ok(output) => {
+                    return Err(DeployFault::Box(format!("cannot keep the upload: {}", output.reason())));
+                }
+                Err(fault) => last = self.lost(Step::Verify, &fault),
+            }
+        }
+        Err(DeployFault::Box(format!("the upload could not be verified: {last}")))
+    }
+
+    /// The fault, if the file here is not any more what was prepared: nothing could mend that.
+    async fn changed_here(&self) -> Result<(), DeployFault> {
+        let artifact = &self.request.artifact;
+        if artifact.unchanged().await {
+            return Ok(());
+        }
+        let path = artifact.path.display();
+        Err(DeployFault::Release(format!("the artifact `{path}` changed since it was prepared")))
     }
 
     /// The release serves already; what cannot be tidied up now is tidied up by the next deploy.

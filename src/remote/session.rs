@@ -85,15 +85,24 @@ impl RunFault {
     }
 }
 
-/// What an upload should become on the box.
+/// A file on its way: where it goes and what proves that it arrived.
 #[derive(Debug, Clone)]
 pub struct Upload {
     /// Where it ends, relative to the login's home directory.
-    pub path: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its SHA-256 in lower-case hex.
-    pub sha256: String,
+    target: String,
+    /// Where it is until it is proven.
+    part: String,
+    size: u64,
+    sha256: String,
+}
+
+impl Upload {
+    /// An upload to `target`, relative to the login's home directory, of `size` bytes with that SHA-256 in lower-case hex.
+    #[must_use]
+    pub fn new(target: String, size: u64, sha256: String) -> Self {
+        let part = format!("{target}.{:016x}.part", fastrand::u64(..));
+        Self { target, part, size, sha256 }
+    }
 }
 
 impl Session {
@@ -108,6 +117,12 @@ impl Session {
         &self.endpoint
     }
 
+    /// Where the master listens.
+    #[cfg(test)]
+    pub(super) fn control_socket(&self) -> &std::path::Path {
+        self.mux.control_socket()
+    }
+
     /// Runs a script with `input` on its stdin.
     ///
     /// # Errors
@@ -117,13 +132,12 @@ impl Session {
         self.run_streaming(script, &mut input, &mut |_| {}, limit).await
     }
 
-    /// Uploads a file: into a temporary name, compared there by size and SHA-256, then renamed. A cut connection leaves
-    /// nothing under the final name.
+    /// Sends a file into a temporary name, where its size is compared. `progress` is told the bytes sent so far.
     ///
     /// # Errors
-    /// [`RunFault`] when the end is not known. An [`Output`] with a non-zero code means that the box could not store it
-    /// (its `stderr` tells), or that it arrived damaged (exit code 65).
-    pub async fn upload(
+    /// [`RunFault`] when the end is not known. An [`Output`] with a non-zero code means that it was cut short (exit code
+    /// 65) or that the box could not store it (its `stderr` tells).
+    pub async fn send(
         &self,
         source: &mut (dyn AsyncRead + Unpin + Send),
         upload: &Upload,
@@ -131,11 +145,23 @@ impl Session {
         limit: Duration,
     ) -> Result<Output, RunFault> {
         let script = Script::new(include_str!("upload.sh"))
-            .value("target", upload.path.as_str())
-            .value("size", upload.size.to_string())
-            .value("digest", upload.sha256.as_str())
-            .value("part", format!("{}.{:016x}.part", upload.path, fastrand::u64(..)));
+            .value("target", upload.target.as_str())
+            .value("part", upload.part.as_str())
+            .value("size", upload.size.to_string());
         self.run_streaming(&script, source, progress, limit).await
+    }
+
+    /// Reads what was sent back from the box's disk, compares its SHA-256, and only then gives it its name. May be
+    /// repeated.
+    ///
+    /// # Errors
+    /// As [`Session::send`]; exit code 65 means that it is damaged, and it is gone then.
+    pub async fn settle(&self, upload: &Upload, limit: Duration) -> Result<Output, RunFault> {
+        let script = Script::new(include_str!("settle.sh"))
+            .value("target", upload.target.as_str())
+            .value("part", upload.part.as_str())
+            .value("digest", upload.sha256.as_str());
+        self.run(&script, b"", limit).await
     }
 
     /// Closes the connection; scripts that still run on the box are not ended by it.

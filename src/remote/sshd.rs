@@ -139,7 +139,7 @@ fn spawn(folder: &Path, port: u16, host_key: &str) -> Child {
     let text = format!(
         "ListenAddress 127.0.0.1\nPort {port}\nHostKey {at}/{host_key}\nAuthorizedKeysFile {at}/authorized_keys\n\
          UsePAM no\nStrictModes no\nPidFile none\nPasswordAuthentication no\nPrintMotd no\nLogLevel ERROR\n\
-         SetEnv HOME={at}/home HOST=127.0.0.1 PATH={at}/bin:/usr/bin:/bin\n",
+         Subsystem sftp internal-sftp\nSetEnv HOME={at}/home HOST=127.0.0.1 PATH={at}/bin:/usr/bin:/bin\n",
         at = folder.display()
     );
     let config = folder.join("sshd_config");

@@ -10,7 +10,8 @@
 # Processes are known by id and start time, for ids are reused. All files are written aside and renamed.
 
 restart_delay_max=60
-term_patience=100 # tenths of a second between TERM and KILL
+# Tenths of a second between TERM and KILL; the bundled server drains for 30 s at most.
+term_patience=350
 log_bytes_max=8388608
 rotate_every=10
 
