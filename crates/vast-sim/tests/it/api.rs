@@ -39,7 +39,8 @@ async fn an_instance_key_reaches_its_own_instance_and_no_other_thing() {
     }
     let (key, own) = (created[0]["instance_api_key"].as_str().expect("a key"), &created[0]["new_contract"]);
     let other = &created[1]["new_contract"];
-    let call = |method: Method, path: String| async {
+    let bench = &bench;
+    let call = |method: Method, path: String| async move {
         bench.call_as(Some(key), method, &path, json!({})).await.expect("an answer")
     };
     assert_eq!(call(Method::GET, "/api/v0/users/current/".to_owned()).await.status, 403);
