@@ -204,7 +204,8 @@ async fn a_cut_connection_does_not_kill_the_command() {
     let pid: i32 = line.trim().parse().expect("a pid");
     bench.sim.act(id, vast_sim::Action::Do(vast_sim::FaultKind::DropSsh)).await.expect("done");
     let ending = tokio::task::spawn_blocking(move || child.wait());
-    let ended = tokio::time::timeout(PATIENCE, ending).await.expect("the client notices").expect("not cancelled");
+    let ended =
+        tokio::time::timeout(PATIENCE, ending).await.expect("the client notices").expect("not cancelled");
     assert_eq!(ended.expect("waited").code(), Some(255));
     assert!(lives(pid));
     assert!(bench.run(id, "true").await.status.success(), "a new connection works");
