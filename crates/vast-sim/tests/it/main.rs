@@ -1,4 +1,5 @@
 //! The simulator from outside: its API over HTTP, its boxes over the system's `ssh`, its faults.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod api;
 mod api_faults;
