@@ -4,8 +4,10 @@
 mod api;
 mod api_faults;
 mod bench;
+mod binary;
 mod box_faults;
 mod lives;
+mod openssh_crate;
 mod panel;
 mod real_cli;
 mod ssh;
