@@ -199,6 +199,17 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogue_knows_every_kind() {
+        let error = Fault::from_json(&json!({"kind": "nothing"})).unwrap_err().to_string();
+        let listed = error.split_once("expected one of").expect("serde lists the variants").1;
+        let kinds: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+        assert!(kinds.len() > 30, "{error}");
+        let documented: Vec<&str> = catalogue().iter().map(|doc| doc.kind).collect();
+        assert!(kinds.iter().all(|kind| documented.contains(kind)), "{kinds:?} against {documented:?}");
+        assert_eq!(kinds.len(), documented.len());
+    }
+
+    #[test]
     fn a_misspelt_filter_is_refused_instead_of_widening_the_fault() {
         let error = Fault::from_json(&json!({"kind":"kill_server","instnce":4})).unwrap_err();
         assert_eq!(error, FaultError::UnknownField("instnce".to_owned(), "kill_server".to_owned()));
