@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::record::first_disturbance;
 use crate::world::State;
 
 /// One instance that is not destroyed, and its box if it has ever been up.
@@ -43,7 +44,6 @@ pub struct BoxInfo {
 
 /// All instances that are not destroyed, oldest first.
 pub(crate) fn boxes(state: &State) -> Vec<BoxInfo> {
-    let ledger = state.ledger();
     let living = state.instances.values().filter(|instance| !instance.is_destroyed());
     let describe = |instance: &crate::world::instance::Instance| {
         let summary = state.boxes.get(&instance.id);
@@ -65,7 +65,7 @@ pub(crate) fn boxes(state: &State) -> Vec<BoxInfo> {
             host_key: summary.map(|summary| summary.host_key.clone()).filter(|key| !key.is_empty()),
             frozen: summary.is_some_and(|summary| summary.frozen),
             host_lost: instance.lost.is_some(),
-            disturbed_ms: ledger.disturbed_ms(instance.id),
+            disturbed_ms: first_disturbance(&state.truth, instance.id),
         }
     };
     living.map(describe).collect()

@@ -85,10 +85,7 @@ async fn calls(
         Some(Ok(after)) => after,
         Some(Err(_)) => return Err(Refusal(StatusCode::BAD_REQUEST, "after: expected a number".to_owned())),
     };
-    let page: Vec<_> = shared.with(|state, _| {
-        let newer = state.calls.iter().filter(|call| call.seq > after);
-        newer.take(MOST_CALLS).cloned().collect()
-    });
+    let page: Vec<_> = shared.with(|state, _| state.calls_after(after).take(MOST_CALLS).cloned().collect());
     Ok(Json(page))
 }
 

@@ -189,6 +189,12 @@ impl Ledger {
     }
 }
 
+/// When an instance was first disturbed.
+pub(crate) fn first_disturbance(truth: &[TruthEvent], instance: u64) -> Option<u64> {
+    let event = truth.iter().find(|event| event.instance == instance && event.what.disturbs())?;
+    Some(event.at_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{excerpt, fingerprint};

@@ -82,7 +82,7 @@ pub struct Sim {
     address: SocketAddr,
     server: JoinHandle<()>,
     engine: JoinHandle<()>,
-    _guardian: crate::boxes::Guardian,
+    guardian: crate::boxes::Guardian,
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -108,7 +108,7 @@ impl Sim {
         let server = tokio::spawn(serve(Arc::clone(&shared), listener));
         let engine = tokio::spawn(engine::run(Arc::clone(&shared)));
         tracing::info!(%address, "simulator started");
-        Ok(Sim { shared, address, server, engine, _guardian: guardian, _temporary: temporary })
+        Ok(Sim { shared, address, server, engine, guardian, _temporary: temporary })
     }
 
     /// Base URL of the API, without a trailing slash.
@@ -134,6 +134,11 @@ impl Sim {
     /// Every API call so far, in order of arrival.
     pub fn calls(&self) -> Vec<CallRecord> {
         self.shared.with(|state, _| state.calls.clone())
+    }
+
+    /// The calls with a greater `seq` than this; cheaper than [`Sim::calls`] for one who follows along.
+    pub fn calls_after(&self, seq: u64) -> Vec<CallRecord> {
+        self.shared.with(|state, _| state.calls_after(seq).cloned().collect())
     }
 
     /// Every rental and everything that truly happened to the boxes.
@@ -195,8 +200,14 @@ impl Drop for Sim {
         self.server.abort();
         self.engine.abort();
         let census = Census { mark: self.shared.sim_id.clone(), folder: self.shared.root.join("boxes") };
-        if let Err(survivors) = census.kill_all() {
-            tracing::error!(?survivors, "processes of boxes survived");
+        match census.kill_all() {
+            Err(survivors) => tracing::error!(?survivors, "processes of boxes survived"),
+            Ok(_) => match std::fs::remove_dir_all(&census.folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::error!(%error, "the boxes' folders were not removed");
+                }
+                _ => self.guardian.dismiss(),
+            },
         }
     }
 }

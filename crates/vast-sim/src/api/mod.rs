@@ -3,6 +3,7 @@
 //! Every handler is a plain function of the locked state, so one call is one atomic step. Only the reading of a
 //! stored output touches files, and happens outside the lock.
 
+mod admit;
 mod asks;
 mod bundles;
 mod change;
@@ -25,9 +26,10 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::SimSeconds;
 use crate::engine::Shared;
-use crate::faults::{ApiBreak, FaultId, FaultKind, RateLimitBody};
+use crate::faults::{ApiBreak, FaultId, FaultKind};
 use crate::record::{CallRecord, fingerprint};
 use crate::world::State;
+use admit::{admitted, invalid_key};
 use reply::Reply;
 use route::{Endpoint, Routed, route};
 pub(crate) use transport::{Peer, SimListener};
@@ -38,15 +40,6 @@ const MOST_BODY: usize = 1024 * 1024;
 /// The short names of all endpoints.
 pub(crate) fn endpoint_names() -> &'static [&'static str] {
     &route::NAMES
-}
-
-/// Whose key a call carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Principal {
-    Account,
-    /// A key that may only start, stop, read and destroy its instance.
-    Instance(u64),
-    Nobody,
 }
 
 /// A call as the handlers see it.
@@ -293,63 +286,6 @@ fn search_quota() -> Reply {
         body: body.to_string().into_bytes(),
         headers: Vec::new(),
     }
-}
-
-fn invalid_key(status: u16) -> Reply {
-    Reply::error(status, "auth_error", "Invalid user key")
-}
-
-/// Checks the key, its scope and the spacing.
-fn admitted(
-    state: &mut State,
-    incoming: &Incoming,
-    endpoint: &Endpoint,
-    now: SimSeconds,
-) -> Result<(), Reply> {
-    match principal(state, incoming) {
-        Principal::Account => {}
-        _ if endpoint.is_public() => {}
-        Principal::Instance(own) => {
-            let allowed = matches!(endpoint, Endpoint::Show(id) | Endpoint::Change(id) | Endpoint::Destroy(id) if *id == own);
-            if !allowed {
-                return Err(Reply::error(
-                    403,
-                    "permission_denied",
-                    "Permission denied: this key is for its instance only",
-                ));
-            }
-        }
-        Principal::Nobody => return Err(invalid_key(state.config.auth_error_status)),
-    }
-    if !state.config.rate_limits || endpoint.spacing() == 0.0 {
-        return Ok(());
-    }
-    let identity = (
-        format!("{}@{}", incoming.key.as_deref().map(fingerprint).unwrap_or_default(), incoming.client),
-        endpoint.name(),
-    );
-    let early = state.last_seen.get(&identity).is_some_and(|last| now - last < endpoint.spacing());
-    if early {
-        let shapes = [
-            RateLimitBody::Text,
-            RateLimitBody::TextThreshold,
-            RateLimitBody::Detail,
-            RateLimitBody::Envelope,
-        ];
-        let shape = shapes[state.rng.usize(0..shapes.len())];
-        return Err(Reply::too_frequent(shape, endpoint.spacing(), None));
-    }
-    state.last_seen.insert(identity, now);
-    Ok(())
-}
-
-fn principal(state: &State, incoming: &Incoming) -> Principal {
-    let Some(key) = incoming.key.as_deref() else { return Principal::Nobody };
-    if key == state.config.api_key {
-        return Principal::Account;
-    }
-    let own = state.instances.values().find(|it| !it.is_destroyed() && it.api_key == key);
-    own.map_or(Principal::Nobody, |instance| Principal::Instance(instance.id))
 }
 
 fn dispatch(state: &mut State, endpoint: &Endpoint, call: &Call) -> Reply {

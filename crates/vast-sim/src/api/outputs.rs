@@ -24,7 +24,7 @@ const PROGRAMS: [&str; 3] = ["ls", "rm", "du"];
 
 fn store(state: &mut State, call: &Call, source: OutputSource) -> String {
     let token = state.token(32);
-    state.outputs.insert(token.clone(), Output { misses_left: MISSES, source });
+    state.store_output(token.clone(), Output { misses_left: MISSES, source });
     format!("{}/results/{token}.log", call.base_url)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn execute(state: &mut State, call: &Call, id: u64) -> Reply {
 pub(crate) async fn read(shared: &Arc<Shared>, token: &str) -> Reply {
     let token = token.trim_end_matches(".log").to_owned();
     let source = shared.with(|state, _| {
-        let output = state.outputs.get_mut(&token)?;
+        let output = state.output_mut(&token)?;
         if output.misses_left > 0 {
             output.misses_left -= 1;
             return None;

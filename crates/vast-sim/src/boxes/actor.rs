@@ -148,6 +148,7 @@ impl Actor {
                 if let (Some(ssh), Some(place)) = (&running.ssh, &mut self.place) {
                     ssh.change_key(seed);
                     place.host_seed = seed;
+                    place.fingerprint = ssh.fingerprint();
                     let summary = place.summary(&self.folder);
                     self.shared.with(|state, _| state.boxes.insert(self.instance, summary));
                 }

@@ -38,7 +38,7 @@ pub(crate) enum LaunchError {
 pub(crate) struct Place {
     pub(crate) endpoints: Endpoints,
     pub(crate) host_seed: [u8; 32],
-    fingerprint: String,
+    pub(crate) fingerprint: String,
 }
 
 impl Place {

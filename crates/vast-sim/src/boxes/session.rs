@@ -115,7 +115,7 @@ async fn listen(
     let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
     let mut input = Some(sender);
     let feeding = feed(stdin, receiver);
-    let hearing = async {
+    let hearing = async move {
         loop {
             match reader.wait().await {
                 Some(ChannelMsg::Data { data }) => {
@@ -140,13 +140,9 @@ async fn listen(
             }
         }
     };
-    let until_gone = async {
-        tokio::join!(feeding, hearing);
-    };
-    tokio::select! {
-        () = gone.cancelled() => {}
-        () = until_gone => {}
-    }
+    // What has arrived before a cut still reaches the command, then its input ends: that is how a cut upload
+    // becomes a short file.
+    tokio::join!(feeding, hearing);
 }
 
 async fn feed(stdin: Option<ChildStdin>, mut receiver: mpsc::Receiver<impl AsRef<[u8]>>) {

@@ -38,6 +38,7 @@ impl State {
             }
             self.expire(id, now);
         }
+        self.instances.retain(|_, it| it.forgotten_at.is_none_or(|end| now < end));
         self.bill(now);
     }
 

@@ -10,7 +10,7 @@ pub(crate) mod instance;
 pub(crate) mod lifecycle;
 pub(crate) mod rentals;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -28,6 +28,9 @@ const FIRST_INSTANCE: u64 = 20_000_001;
 
 /// Most calls kept; a demo makes hundreds, a day's soak test some ten thousands.
 const MOST_CALLS: usize = 500_000;
+
+/// Most outputs of logs and commands kept for fetching.
+const MOST_OUTPUTS: usize = 1_000;
 
 /// Something to do outside the lock.
 #[derive(Debug)]
@@ -80,7 +83,7 @@ pub(crate) struct State {
     pub(crate) last_call: u64,
     pub(crate) rentals: BTreeMap<u64, Rental>,
     pub(crate) truth: Vec<TruthEvent>,
-    pub(crate) outputs: HashMap<String, Output>,
+    outputs: VecDeque<(String, Output)>,
     pub(crate) reports: HashMap<u64, Vec<serde_json::Value>>,
     /// The boxes that have been up, until they are destroyed; kept by their actors.
     pub(crate) boxes: HashMap<u64, BoxSummary>,
@@ -109,7 +112,7 @@ impl State {
             last_call: 0,
             rentals: BTreeMap::new(),
             truth: Vec::new(),
-            outputs: HashMap::new(),
+            outputs: VecDeque::new(),
             reports: HashMap::new(),
             boxes: HashMap::new(),
             last_seen: HashMap::new(),
@@ -193,6 +196,25 @@ impl State {
     pub(crate) fn call_mut(&mut self, seq: u64) -> Option<&mut CallRecord> {
         let at = self.calls.binary_search_by_key(&seq, |call| call.seq).ok()?;
         self.calls.get_mut(at)
+    }
+
+    /// The calls after a given one, oldest first.
+    pub(crate) fn calls_after(&self, seq: u64) -> impl Iterator<Item = &CallRecord> {
+        let start = self.calls.partition_point(|call| call.seq <= seq);
+        self.calls[start..].iter()
+    }
+
+    /// Stores an output under its token, letting the oldest go.
+    pub(crate) fn store_output(&mut self, token: String, output: Output) {
+        if self.outputs.len() >= MOST_OUTPUTS {
+            self.outputs.pop_front();
+        }
+        self.outputs.push_back((token, output));
+    }
+
+    /// A stored output.
+    pub(crate) fn output_mut(&mut self, token: &str) -> Option<&mut Output> {
+        self.outputs.iter_mut().find(|(name, _)| name == token).map(|(_, output)| output)
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

@@ -153,7 +153,7 @@ async fn a_destroy_can_be_refused_ignored_or_linger() {
     bench.sim.inject(Fault::once(FaultKind::DestroyIgnored)).expect("a rule");
     assert_eq!(destroy().await, true);
     assert_eq!(bench.sim.ledger().live().count(), 1, "neither did anything");
-    bench.sim.inject(Fault::once(FaultKind::DestroyLingers { for_s: 0.3 })).expect("a rule");
+    bench.sim.inject(Fault::once(FaultKind::DestroyLingers { for_s: 2.0 })).expect("a rule");
     assert_eq!(destroy().await, true);
     assert_eq!(bench.row(id).await["cur_state"], "unloaded");
     assert_eq!(bench.sim.ledger().live().count(), 0, "billing has ended all the same");
@@ -166,7 +166,7 @@ async fn a_destroy_can_be_refused_ignored_or_linger() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_row_can_stay_unreadable_and_a_status_can_be_stale() {
     let bench = Bench::start().await;
-    bench.sim.inject(Fault::once(FaultKind::UnreadableRow { for_s: 0.4 })).expect("a rule");
+    bench.sim.inject(Fault::once(FaultKind::UnreadableRow { for_s: 2.0 })).expect("a rule");
     let offer = bench.offers(1).await[0];
     let id = create(&bench, offer).await.expect("an answer").json()["new_contract"].as_u64().expect("an id");
     assert_eq!(bench.row(id).await, Value::Null);
@@ -186,7 +186,7 @@ async fn a_start_can_be_queued_and_fire_later_or_be_cancelled() {
     let bench = Bench::start().await;
     let id = bench.rent("vk:a", "").await;
     let path = format!("/api/v0/instances/{id}/");
-    for (after_s, cancel) in [(Some(0.3), false), (None, true)] {
+    for (after_s, cancel) in [(Some(2.0), false), (None, true)] {
         bench.put(&path, json!({"state": "stopped"})).await;
         bench.sim.inject(Fault::once(FaultKind::QueuedStart { after_s })).expect("a rule");
         let queued = bench.call(Method::PUT, &path, json!({"state": "running"})).await;

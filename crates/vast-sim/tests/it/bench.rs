@@ -10,8 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use vast_sim::{BoxInfo, LifecycleConfig, Sim, SimConfig};
 
-/// Longest wait for any condition.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for any condition; long, because the machine may be busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The key that every bench's account has.
 pub const KEY: &str = "bench-key";

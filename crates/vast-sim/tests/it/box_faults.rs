@@ -104,7 +104,7 @@ async fn boots_break_in_every_documented_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ports_can_come_late_and_a_restart_can_move_the_box() {
     let bench = Bench::start().await;
-    bench.sim.inject(Fault::once(FaultKind::PortsMissing { for_s: 0.4 })).expect("a rule");
+    bench.sim.inject(Fault::once(FaultKind::PortsMissing { for_s: 2.0 })).expect("a rule");
     bench.sim.inject(Fault::once(FaultKind::AddressChanges)).expect("a rule");
     let offer = bench.offers(1).await[0];
     let created = bench.put(&format!("/api/v0/asks/{offer}/"), bench.launch("vk:a", web_server())).await;
@@ -125,16 +125,24 @@ async fn ports_can_come_late_and_a_restart_can_move_the_box() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_host_is_silent_unbilled_and_comes_back() {
     let (bench, id) = with_app().await;
-    let rule = FaultKind::HostOffline { for_s: Some(3.0), status: "offline".to_owned() };
-    bench.sim.inject(Fault::once(rule)).expect("a rule");
+    let lost = FaultKind::HostOffline { for_s: None, status: "offline".to_owned() };
+    bench.sim.inject(Fault::once(lost)).expect("a rule");
     assert_eq!(bench.row(id).await["actual_status"], "offline");
     let cost = bench.sim.ledger().rentals[0].cost;
     assert!(bench.visit(id).await.expect_err("silent").is_timeout());
     assert!((bench.sim.ledger().rentals[0].cost - cost).abs() < f64::EPSILON, "two seconds cost nothing");
-    eventually("it is back", || async { (bench.row(id).await["actual_status"] == "running").then_some(()) })
-        .await;
+    bench.sim.act(id, Action::HostBack).await.expect("done");
+    assert_eq!(bench.row(id).await["actual_status"], "running");
     bench.app_up(id).await;
-    assert!(truths(&bench, id).ends_with(&[Truth::HostLost, Truth::HostBack]));
+    let brief = FaultKind::HostOffline { for_s: Some(0.5), status: "unknown".to_owned() };
+    bench.sim.inject(Fault::once(brief)).expect("a rule");
+    eventually("it comes back by itself", || async {
+        (bench.row(id).await["actual_status"] == "running").then_some(())
+    })
+    .await;
+    bench.app_up(id).await;
+    let twice = [Truth::HostLost, Truth::HostBack, Truth::HostLost, Truth::HostBack];
+    assert!(truths(&bench, id).ends_with(&twice));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,8 +209,11 @@ async fn ssh_breaks_on_one_way_while_the_other_works() {
     upload.arg("cat > part").stdin(std::fs::File::open(&source).expect("opened"));
     assert_eq!(crate::bench::output(upload).await.status.code(), Some(255));
     let part = bench.info(id).home.expect("a home").join("part");
-    let length = std::fs::metadata(part).expect("a part").len();
-    assert!(length > 0 && length < 500_000, "{length}");
+    let length = eventually("a part arrived", || async {
+        std::fs::metadata(&part).ok().map(|part| part.len()).filter(|length| *length > 0)
+    })
+    .await;
+    assert!(length < 500_000, "{length}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

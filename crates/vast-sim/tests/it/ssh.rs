@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::bench::{Bench, PATIENCE, eventually, lives, output, text, web_server};
+use crate::bench::{Bench, PATIENCE, lives, output, text, web_server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_is_a_machine_of_its_own_with_real_ssh() {
@@ -203,7 +203,10 @@ async fn a_cut_connection_does_not_kill_the_command() {
         tokio::time::timeout(PATIENCE, read).await.expect("in time").expect("not cancelled").expect("a line");
     let pid: i32 = line.trim().parse().expect("a pid");
     bench.sim.act(id, vast_sim::Action::Do(vast_sim::FaultKind::DropSsh)).await.expect("done");
-    eventually("the client notices", || async { child.try_wait().expect("asked") }).await;
+    let ending = tokio::task::spawn_blocking(move || child.wait());
+    let ended =
+        tokio::time::timeout(PATIENCE, ending).await.expect("the client notices").expect("not cancelled");
+    assert_eq!(ended.expect("waited").code(), Some(255));
     assert!(lives(pid));
     assert!(bench.run(id, "true").await.status.success(), "a new connection works");
 }
