@@ -200,3 +200,11 @@ pub fn resident_bytes() -> Option<i64> {
     let pages: i64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * i64::try_from(rustix::param::page_size()).ok()?)
 }
+
+/// The share of the machine's memory that this process holds; none where there is no `/proc`.
+pub fn memory_share() -> Option<f64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: f64 = total.trim().trim_end_matches("kB").trim().parse().ok()?;
+    (kibibytes > 0.0).then_some(resident_bytes()? as f64 / (kibibytes * 1024.0))
+}
