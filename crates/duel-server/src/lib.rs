@@ -26,6 +26,7 @@ pub mod sentinel;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod stream;
 pub mod telemetry;
 pub mod tokens;
 pub mod view;

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::sentinel::{Alert, Observation, Sentinel, Severity};
 use crate::settings::{DEFAULT_MAINTENANCE_TIMEOUT_MS, Settings};
 use crate::store::{self, Store, StoreError};
+use crate::stream::{Stream, StreamState};
 use crate::telemetry::Redactor;
 use crate::tokens::Tokens;
 use crate::vitals::{DatabaseState, Vitals};
@@ -117,7 +118,8 @@ impl Server {
                 text: String::from("the server was started again after it crashed or was killed"),
             });
         }
-        let guard = guard(clock, Arc::clone(&vitals), arena.clone(), alerts);
+        let stream = Stream::start(&settings.stream, clock, &arena, &metrics, &background, &stop_background);
+        let guard = guard(clock, Arc::clone(&vitals), arena.clone(), stream.clone(), alerts);
         background.spawn(stop_background.clone().run_until_cancelled_owned(guard));
         let director = tokio::spawn(director.run(stop_director.clone()));
 
@@ -135,6 +137,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             tokens,
             live,
+            stream,
             build_time: build_info::build_time(),
             sockets: sockets.clone(),
             stopping: stopping.clone(),
@@ -223,7 +226,7 @@ fn start_alerts(
 }
 
 /// Looks once a second and tells what the sentinel finds.
-async fn guard(clock: Clock, vitals: Arc<Vitals>, arena: Handle, alerts: Alerts) {
+async fn guard(clock: Clock, vitals: Arc<Vitals>, arena: Handle, stream: Stream, alerts: Alerts) {
     let mut sentinel = Sentinel::default();
     loop {
         let now = clock.now();
@@ -235,7 +238,7 @@ async fn guard(clock: Clock, vitals: Arc<Vitals>, arena: Handle, alerts: Alerts)
             websocket_silence: vitals.websocket_silence(now),
             maintenance: arena.view().maintenance.clone(),
             memory_share: crate::metrics::memory_share(),
-            stream_gave_up: false,
+            stream_gave_up: stream.state() == StreamState::Failed,
         };
         sentinel.look(&seen).into_iter().for_each(|alert| alerts.tell(alert));
         tokio::time::sleep(LOOK_INTERVAL).await;

@@ -171,6 +171,8 @@ impl Director {
         if changed {
             let records: Arc<[Record]> = records.into();
             if !self.commit(Arc::clone(&records)).await {
+                let settled = |record: &&Record| matches!(record, Record::MarketSettled { .. });
+                self.metrics.payouts_failed.inc_by(records.iter().filter(settled).count() as u64);
                 self.vitals.set_store_lost(true, self.clock.now());
                 answers.into_iter().for_each(|answer| answer(false));
                 return;

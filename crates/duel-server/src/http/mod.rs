@@ -34,6 +34,7 @@ use crate::live::Live;
 use crate::metrics::{Metrics, RequestLabels, RouteLabel};
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
+use crate::stream::Stream;
 use crate::tokens::Tokens;
 use crate::vitals::Vitals;
 
@@ -41,7 +42,7 @@ pub use admin::{AdminGate, Verdict};
 pub use health::{Findings, Overall, SILENCE_LIMIT_MS};
 pub use limits::{Limits, Price};
 pub use maintenance::EnterRequest;
-pub use message::StateMessage;
+pub use message::{StateMessage, shown_health};
 use problem::Problem;
 
 /// What the handlers share.
@@ -70,6 +71,8 @@ pub struct Shared {
     pub tokens: Tokens,
     /// Live state.
     pub live: Live,
+    /// The RTMP output.
+    pub stream: Stream,
     /// When the binary was built.
     pub build_time: String,
     /// Counts open WebSockets, to wait for them.
@@ -88,7 +91,7 @@ impl App {
 
     /// How the stream is doing, in one word.
     fn stream_word(&self) -> &'static str {
-        "off"
+        self.stream.state().as_str()
     }
 
     /// Waits for a read from the store, but not for ever.
@@ -160,6 +163,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("GET", "/ws", Price::Read),
     operation("GET", "/api/v1/version", Price::Free),
     operation("GET", "/api/streaming/state", Price::Read),
+    operation("GET", "/api/streaming/rtmp/status", Price::Read),
     operation("GET", "/api/v1/market", Price::Read),
     operation("GET", "/api/v1/leaderboard", Price::Read),
     operation("GET", "/api/v1/duels", Price::Read),
@@ -187,6 +191,7 @@ fn handler(path: &str) -> Option<MethodRouter<App>> {
         "/ws" => get(streaming::socket),
         "/api/v1/version" => get(health::version),
         "/api/streaming/state" => get(streaming::state),
+        "/api/streaming/rtmp/status" => get(streaming::rtmp),
         "/api/v1/market" => get(players::market),
         "/api/v1/leaderboard" => get(players::leaderboard),
         "/api/v1/duels" => get(players::duels),

@@ -17,3 +17,4 @@ mod lifecycle;
 mod live;
 mod maintenance;
 mod postgres;
+mod streaming;
