@@ -11,6 +11,7 @@
 //! It knows nothing of whoever deploys it; everything a deployer needs is in `/health`, `/ready`, the maintenance API
 //! and the exit code.
 
+pub mod alerts;
 pub mod arena;
 pub mod build_info;
 pub mod cli;
@@ -21,9 +22,11 @@ pub mod listener;
 pub mod live;
 pub mod metrics;
 pub mod randomness;
+pub mod sentinel;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod stream;
 pub mod telemetry;
 pub mod tokens;
 pub mod view;

@@ -37,6 +37,10 @@ const SPARE_FILES: u64 = 128;
 /// Read buffer of a connection; request heads of this API are small.
 const BUFFER_BYTES: usize = 16 * 1024;
 
+/// Send buffer of a connection in the kernel, so that a reader that has stopped is noticed after some dozens of
+/// messages and not after megabytes.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
 /// The listener turns at least this often, so that its heartbeat means something.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -117,8 +121,9 @@ impl Listener {
         let (router, metrics) = (self.router.clone(), Arc::clone(&self.metrics));
         async move {
             metrics.connections.inc();
-            // Small answers must not wait for each other; a socket that refuses the option works without it.
+            // Small answers must not wait for each other; a socket that refuses an option works without it.
             let _ = stream.set_nodelay(true);
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
             let service = service_fn(move |request| answer(router.clone(), peer.ip(), request));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())

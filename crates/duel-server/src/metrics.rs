@@ -32,6 +32,15 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// Label of a place to stream to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DestinationLabel {
+    /// `twitch`, `kick` or `x`.
+    pub destination: &'static str,
+}
+
+type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
+
 /// All metrics of the server.
 pub struct Metrics {
     registry: Registry,
@@ -71,10 +80,10 @@ pub struct Metrics {
     pub maintenance: Gauge,
     /// Restarts of the stream's encoder.
     pub encoder_restarts: Counter,
-    /// Frames per second the encoder reports.
-    pub stream_fps: Gauge<f64, std::sync::atomic::AtomicU64>,
-    /// Bit rate the encoder reports.
-    pub stream_kbps: Gauge<f64, std::sync::atomic::AtomicU64>,
+    /// Frames per second each encoder sends.
+    pub stream_fps: Family<DestinationLabel, FloatGauge>,
+    /// Bit rate each encoder sends.
+    pub stream_kbps: Family<DestinationLabel, FloatGauge>,
     /// 1 when the process before ended without its good-bye.
     pub start_followed_crash: Gauge,
     resident_bytes: Gauge,
@@ -104,8 +113,8 @@ impl Metrics {
             payouts_failed: Counter::default(),
             maintenance: Gauge::default(),
             encoder_restarts: Counter::default(),
-            stream_fps: Gauge::default(),
-            stream_kbps: Gauge::default(),
+            stream_fps: Family::default(),
+            stream_kbps: Family::default(),
             start_followed_crash: Gauge::default(),
             resident_bytes: Gauge::default(),
         };
@@ -199,4 +208,12 @@ pub fn resident_bytes() -> Option<i64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: i64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * i64::try_from(rustix::param::page_size()).ok()?)
+}
+
+/// The share of the machine's memory that this process holds; none where there is no `/proc`.
+pub fn memory_share() -> Option<f64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: f64 = total.trim().trim_end_matches("kB").trim().parse().ok()?;
+    (kibibytes > 0.0).then_some(resident_bytes()? as f64 / (kibibytes * 1024.0))
 }

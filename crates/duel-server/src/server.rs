@@ -11,20 +11,27 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alerts::Alerts;
 use crate::build_info;
 use crate::clock::Clock;
-use crate::director::{Director, Plan};
+use crate::director::{Director, Handle, Plan};
 use crate::http::{AdminGate, App, Limits, Shared};
 use crate::listener::Listener;
 use crate::live::Publisher;
 use crate::metrics::Metrics;
+use crate::sentinel::{Alert, Observation, Sentinel, Severity};
 use crate::settings::{DEFAULT_MAINTENANCE_TIMEOUT_MS, Settings};
 use crate::store::{self, Store, StoreError};
+use crate::stream::{Stream, StreamState};
+use crate::telemetry::Redactor;
 use crate::tokens::Tokens;
 use crate::vitals::{DatabaseState, Vitals};
 
 /// The database is asked for a sign of life this often.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The sentinel looks this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Part of the drain timeout kept for the director's good-bye.
 const GOODBYE_SHARE: u32 = 5;
@@ -44,6 +51,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// No HTTP client for the webhook.
+    #[error("cannot prepare the alert webhook")]
+    Webhook(#[source] reqwest::Error),
     /// No randomness for keys and seeds.
     #[error("the system gives no randomness")]
     Randomness(#[from] getrandom::Error),
@@ -80,10 +90,6 @@ impl Server {
         let (director, arena) =
             Director::open(Arc::clone(&store), clock, plan, Arc::clone(&vitals), Arc::clone(&metrics))
                 .await?;
-        if director.followed_crash {
-            metrics.start_followed_crash.set(1);
-            tracing::warn!("the process before ended without its good-bye: it crashed or was killed");
-        }
         let asked = SocketAddr::new(settings.host, settings.port);
         let bind_error = |source| StartError::Bind { address: asked, source };
         let socket = TcpListener::bind(asked).await.map_err(bind_error)?;
@@ -103,6 +109,18 @@ impl Server {
             settings.database_timeout,
         );
         background.spawn(stop_background.clone().run_until_cancelled_owned(watch));
+        let alerts = start_alerts(&settings, address, &background, &stop_background)?;
+        if director.followed_crash {
+            metrics.start_followed_crash.set(1);
+            alerts.tell(Alert {
+                severity: Severity::Critical,
+                kind: "server-crashed",
+                text: String::from("the server was started again after it crashed or was killed"),
+            });
+        }
+        let stream = Stream::start(&settings.stream, clock, &arena, &metrics, &background, &stop_background);
+        let guard = guard(clock, Arc::clone(&vitals), arena.clone(), stream.clone(), alerts);
+        background.spawn(stop_background.clone().run_until_cancelled_owned(guard));
         let director = tokio::spawn(director.run(stop_director.clone()));
 
         let (stopping, closing_sockets) = (CancellationToken::new(), CancellationToken::new());
@@ -119,6 +137,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             tokens,
             live,
+            stream,
             build_time: build_info::build_time(),
             sockets: sockets.clone(),
             stopping: stopping.clone(),
@@ -189,6 +208,41 @@ fn plan(settings: &Settings) -> Result<Plan, getrandom::Error> {
             .then(|| (String::from("started in maintenance"), DEFAULT_MAINTENANCE_TIMEOUT_MS)),
         keep_maintenance: settings.maintenance_persist,
     })
+}
+
+/// The place where alerts are put, with its sender running where there is a webhook.
+fn start_alerts(
+    settings: &Settings,
+    address: SocketAddr,
+    background: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Alerts, StartError> {
+    let Some(webhook) = settings.alerts.clone() else { return Ok(Alerts::only_logged()) };
+    let origin = settings.instance.clone().unwrap_or_else(|| format!("duel-server at {address}"));
+    let redactor = Redactor::new(&settings.secrets());
+    let (alerts, sender) = Alerts::to_webhook(webhook, redactor, origin).map_err(StartError::Webhook)?;
+    background.spawn(sender.run(stop.clone()));
+    Ok(alerts)
+}
+
+/// Looks once a second and tells what the sentinel finds.
+async fn guard(clock: Clock, vitals: Arc<Vitals>, arena: Handle, stream: Stream, alerts: Alerts) {
+    let mut sentinel = Sentinel::default();
+    loop {
+        let now = clock.now();
+        let seen = Observation {
+            now,
+            database: vitals.database(),
+            database_trouble_ms: vitals.database_trouble_ms(now),
+            scheduler_silence: vitals.director_silence(now),
+            websocket_silence: vitals.websocket_silence(now),
+            maintenance: arena.view().maintenance.clone(),
+            memory_share: crate::metrics::memory_share(),
+            stream_gave_up: stream.state() == StreamState::Failed,
+        };
+        sentinel.look(&seen).into_iter().for_each(|alert| alerts.tell(alert));
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// Asks the database for a sign of life again and again; one question at a time, however long it takes.

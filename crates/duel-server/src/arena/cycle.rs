@@ -1,9 +1,10 @@
 //! What the passing of time does: the duel cycle, settlement, and the stages of maintenance.
 
+use super::duel::{Duel, Stage};
 use super::payout::settle;
 use super::record::Record;
 use super::roster::AGENTS;
-use super::state::{Duel, Maintenance, MaintenanceStage, Stage, State};
+use super::state::{Maintenance, MaintenanceStage, State};
 use crate::clock::Millis;
 
 /// The lengths of the cycle, in milliseconds, all at least 1.

@@ -1,7 +1,8 @@
 //! Commands: what people ask of the arena, and why it may refuse.
 
+use super::duel::{Bet, Stage};
 use super::record::Record;
-use super::state::{Bet, Stage, State};
+use super::state::State;
 use super::words::{BetKey, Cents, DuelId, MarketStatus, PlayerId, Side};
 use crate::clock::Millis;
 

@@ -12,6 +12,7 @@
 
 mod cycle;
 mod decide;
+mod duel;
 mod fight;
 mod payout;
 mod record;
@@ -23,9 +24,10 @@ mod words;
 
 pub use cycle::Timing;
 pub use decide::{BetRequest, MAX_BETS, MAX_NAME_CHARS, MAX_PLAYERS, MAX_REASON_CHARS, MAX_STAKE, Refusal};
+pub use duel::{Bet, Duel, Stage};
 pub use fight::{Fight, Hit};
 pub use payout::{Payout, Stake, settle};
 pub use record::Record;
 pub use roster::{AGENTS, Agent};
-pub use state::{AgentScore, Bet, Duel, LastDuel, Maintenance, MaintenanceStage, Player, Stage, State};
+pub use state::{AgentScore, LastDuel, Maintenance, MaintenanceStage, Player, State};
 pub use words::{BetKey, Cents, DuelId, MarketStatus, Phase, PlayerId, Side};

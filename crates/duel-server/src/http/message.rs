@@ -146,7 +146,8 @@ pub fn seed_digest(duel: &DuelView) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn shown_health(duel: &DuelView, view: &View, now: Millis) -> (u32, u32) {
+/// The hit points of (A, B) that viewers may see at `now`.
+pub fn shown_health(duel: &DuelView, view: &View, now: Millis) -> (u32, u32) {
     let span = |from: Millis, to: Millis| u64::try_from(to - from).unwrap_or(0);
     match (view.phase, view.phase_ends_at) {
         (Phase::Announcement, _) => duel.fight.health_at(1, 1),

@@ -3,10 +3,13 @@
 
 mod admin;
 mod body;
+mod cors;
 mod health;
 mod limits;
 mod maintenance;
 mod message;
+mod openapi;
+mod page;
 mod players;
 mod problem;
 mod streaming;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -31,14 +34,15 @@ use crate::live::Live;
 use crate::metrics::{Metrics, RequestLabels, RouteLabel};
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
+use crate::stream::Stream;
 use crate::tokens::Tokens;
 use crate::vitals::Vitals;
 
 pub use admin::{AdminGate, Verdict};
-pub use health::{Findings, Overall};
+pub use health::{Findings, Overall, SILENCE_LIMIT_MS};
 pub use limits::{Limits, Price};
 pub use maintenance::EnterRequest;
-pub use message::StateMessage;
+pub use message::{StateMessage, shown_health};
 use problem::Problem;
 
 /// What the handlers share.
@@ -67,6 +71,8 @@ pub struct Shared {
     pub tokens: Tokens,
     /// Live state.
     pub live: Live,
+    /// The RTMP output.
+    pub stream: Stream,
     /// When the binary was built.
     pub build_time: String,
     /// Counts open WebSockets, to wait for them.
@@ -85,7 +91,7 @@ impl App {
 
     /// How the stream is doing, in one word.
     fn stream_word(&self) -> &'static str {
-        "off"
+        self.stream.state().as_str()
     }
 
     /// Waits for a read from the store, but not for ever.
@@ -145,6 +151,10 @@ const fn operation(method: &'static str, path: &'static str, price: Price) -> Op
 
 /// Every operation, one per path.
 pub const OPERATIONS: &[Operation] = &[
+    operation("GET", "/", Price::Read),
+    operation("GET", "/watch.css", Price::Read),
+    operation("GET", "/watch.js", Price::Read),
+    operation("GET", "/openapi.json", Price::Read),
     operation("GET", "/health", Price::Free),
     operation("GET", "/healthz", Price::Free),
     operation("GET", "/ready", Price::Free),
@@ -153,6 +163,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("GET", "/ws", Price::Read),
     operation("GET", "/api/v1/version", Price::Free),
     operation("GET", "/api/streaming/state", Price::Read),
+    operation("GET", "/api/streaming/rtmp/status", Price::Read),
     operation("GET", "/api/v1/market", Price::Read),
     operation("GET", "/api/v1/leaderboard", Price::Read),
     operation("GET", "/api/v1/duels", Price::Read),
@@ -168,6 +179,10 @@ pub const OPERATIONS: &[Operation] = &[
 /// The handler of a path of the table; a path without one answers 404, which a test turns into a failure.
 fn handler(path: &str) -> Option<MethodRouter<App>> {
     Some(match path {
+        "/" => get(page::html),
+        "/watch.css" => get(page::css),
+        "/watch.js" => get(page::js),
+        "/openapi.json" => get(openapi::document),
         "/health" => get(health::health),
         "/healthz" => get(health::liveness),
         "/ready" => get(health::ready),
@@ -176,6 +191,7 @@ fn handler(path: &str) -> Option<MethodRouter<App>> {
         "/ws" => get(streaming::socket),
         "/api/v1/version" => get(health::version),
         "/api/streaming/state" => get(streaming::state),
+        "/api/streaming/rtmp/status" => get(streaming::rtmp),
         "/api/v1/market" => get(players::market),
         "/api/v1/leaderboard" => get(players::leaderboard),
         "/api/v1/duels" => get(players::duels),
@@ -203,7 +219,7 @@ pub fn router(app: App) -> Router {
     let fallback = get(unknown_path).fallback(unknown_path).layer(unmatched);
     router
         .fallback_service(fallback.with_state(app.clone()))
-        .layer(axum::middleware::from_fn(secure))
+        .layer(from_fn_with_state(app.clone(), cors::cross_origin))
         .with_state(app)
 }
 
@@ -222,14 +238,6 @@ async fn around(State((app, operation)): State<(App, Operation)>, request: Reque
     app.metrics.requests.get_or_create(&RequestLabels { route, status: response.status().as_u16() }).inc();
     let seconds = started.elapsed().as_secs_f64();
     app.metrics.request_seconds.get_or_create(&RouteLabel { route }).observe(seconds);
-    response
-}
-
-/// Headers that every response carries.
-async fn secure(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

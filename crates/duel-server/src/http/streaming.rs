@@ -1,4 +1,4 @@
-//! `/api/streaming/state` and `/ws`: the live state, asked for and pushed.
+//! `/api/streaming/…` and `/ws`: the live state, asked for and pushed, and the RTMP output's condition.
 
 use std::time::Duration;
 
@@ -44,6 +44,11 @@ pub async fn state(State(app): State<App>) -> Response {
         }
         None => Problem::unavailable("the public delay has not passed yet").into_response(),
     }
+}
+
+/// `GET /api/streaming/rtmp/status`.
+pub async fn rtmp(State(app): State<App>) -> Response {
+    ([("cache-control", "no-store")], Json(app.stream.report())).into_response()
 }
 
 /// `GET /ws`.

@@ -5,6 +5,7 @@
 //! optional and their absence only narrows what the server does. An empty variable counts as unset. Times are
 //! milliseconds.
 
+mod alert;
 mod reader;
 mod secret;
 mod stream;
@@ -18,6 +19,7 @@ use crate::arena::{Cents, Timing};
 use crate::clock::Millis;
 use crate::store::Address;
 
+pub use alert::{AlertSettings, WebhookKind};
 use reader::Reader;
 pub use reader::{Fault, Faults};
 pub use secret::Secret;
@@ -129,8 +131,8 @@ pub struct Settings {
     pub maintenance_persist: bool,
     /// `HEALTH_CHECK_DB_TIMEOUT_MS`.
     pub database_timeout: Duration,
-    /// `ALERT_WEBHOOK_URL`.
-    pub alert_webhook: Option<Secret>,
+    /// `ALERT_WEBHOOK_URL`, `ALERT_WEBHOOK_KIND`.
+    pub alerts: Option<AlertSettings>,
     /// `LOG_LEVEL`, `LOG_FORMAT`.
     pub log: LogSettings,
     /// `STREAMING_*`, `FFMPEG_*`, `TWITCH_*`, …
@@ -171,9 +173,7 @@ impl Settings {
             start_in_maintenance: reader.flag("START_IN_MAINTENANCE", false),
             maintenance_persist: reader.flag("MAINTENANCE_PERSIST", false),
             database_timeout: reader.milliseconds("HEALTH_CHECK_DB_TIMEOUT_MS", 1_500, 10, 60_000),
-            alert_webhook: reader
-                .optional("ALERT_WEBHOOK_URL", "an http(s) address", parse_http_url)
-                .map(Secret::new),
+            alerts: AlertSettings::read(&mut reader),
             log: LogSettings {
                 level: reader.word(
                     "LOG_LEVEL",
@@ -200,10 +200,11 @@ impl Settings {
             }
             Address::Sqlite(_) => None,
         };
-        [&self.admin_code, &self.tokens.secret, &self.alert_webhook]
+        [&self.admin_code, &self.tokens.secret]
             .into_iter()
             .flatten()
             .cloned()
+            .chain(self.alerts.iter().map(|alerts| alerts.url.clone()))
             .chain(self.tokens.previous.iter().map(|(secret, _)| secret.clone()))
             .chain(database.map(Secret::new))
             .chain(self.stream.destinations.iter().map(|destination| destination.key.clone()))
@@ -218,11 +219,6 @@ fn parse_host(text: &str) -> Option<IpAddr> {
 fn parse_instance(text: &str) -> Option<String> {
     let visible = text.chars().all(|c| !c.is_control());
     (visible && text.chars().count() <= 128).then(|| text.to_owned())
-}
-
-fn parse_http_url(text: &str) -> Option<String> {
-    let url = reqwest::Url::parse(text).ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
 }
 
 fn parse_origins(text: &str) -> Option<BTreeSet<String>> {

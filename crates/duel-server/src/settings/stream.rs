@@ -69,6 +69,9 @@ pub struct StreamSettings {
     pub canonical_platform: Option<Platform>,
 }
 
+/// The encoder reads longer lines of a preset file only in part.
+const MAX_KEY_BYTES: usize = 900;
+
 /// Each destination with its two variables and its default ingest address.
 const PLATFORMS: [(&str, &str, &str, Option<&str>); 3] = [
     ("twitch", "TWITCH_RTMP_URL", "TWITCH_STREAM_KEY", Some("rtmp://live.twitch.tv/app")),
@@ -104,7 +107,14 @@ fn destination(
         (matches!(parsed.scheme(), "rtmp" | "rtmps") && parsed.has_host()).then(|| text.to_owned())
     };
     let given = reader.optional(url, "an rtmp(s) address", rtmp);
+    let variable = key;
     let key = reader.secret(key, false, 1)?;
+    // The key is a line of a file for the encoder: white space in it could become another setting.
+    if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) || key.expose().len() > MAX_KEY_BYTES {
+        let what = format!("must be at most {MAX_KEY_BYTES} visible ASCII characters");
+        reader.fault(variable, what);
+        return None;
+    }
     let Some(url) = given.or_else(|| default.map(str::to_owned)) else {
         if reader.text(url).is_none() {
             reader.fault(url, String::from("is required beside its stream key"));

@@ -82,7 +82,7 @@ async fn an_interrupted_duel_goes_on_with_its_bets() {
     server.crash();
 
     let server = setup.start();
-    assert!(server.log().contains("it crashed or was killed"), "{}", server.log());
+    assert!(server.log().contains("after it crashed or was killed"), "{}", server.log());
     let (status, body) = server.bet(&ann, duel, "a", 700, "k").await;
     assert_eq!(status, StatusCode::OK, "the same key is the same bet, also after a crash: {body}");
     server.until("the end of the duel", "/api/v1/market", |body| body["duelId"].as_i64() != Some(duel)).await;

@@ -9,8 +9,12 @@
     reason = "a test fails by panicking, and measures real time against real processes"
 )]
 
+mod abuse;
+mod alerts;
 mod durability;
 mod harness;
 mod lifecycle;
+mod live;
 mod maintenance;
 mod postgres;
+mod streaming;

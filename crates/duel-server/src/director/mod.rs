@@ -8,22 +8,27 @@
 //! A commit that fails or takes too long has an unknown outcome. Then nothing is answered with success, the state is
 //! thrown away, and the director reads it back from the store before it goes on.
 
+mod commands;
+mod handle;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::arena::{
-    BetRequest, Cents, DuelId, Phase, Player, PlayerId, Record, Refusal, Side, State, Timing,
-};
+use crate::arena::{Cents, Phase, Record, State, Timing};
 use crate::clock::{Clock, Millis};
 use crate::metrics::Metrics;
 use crate::randomness::duel_seed;
 use crate::store::{Store, StoreError};
 use crate::view::View;
 use crate::vitals::Vitals;
+
+use commands::{Answer, decide};
+use handle::Command;
+pub use handle::{AcceptedBet, CommandError, Handle};
 
 /// Commands waiting for the director; beyond it callers are told that the server is busy.
 const QUEUE: usize = 4096;
@@ -39,123 +44,6 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause between two attempts to read the state back.
 const RELOAD_PAUSE: Duration = Duration::from_millis(500);
-
-/// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// The arena refuses; nothing has changed.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The store is lost; whether the command happened is unknown until it is back.
-    #[error("the store is not available")]
-    StoreLost,
-    /// Too many commands are waiting; nothing has changed.
-    #[error("too many commands are waiting")]
-    Busy,
-    /// The server is stopping; nothing has changed.
-    #[error("the server is stopping")]
-    Stopping,
-}
-
-/// An accepted bet, as the bettor gets it back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedBet {
-    /// The bet's number.
-    pub bet: i64,
-    /// The duel.
-    pub duel: DuelId,
-    /// On whom.
-    pub side: Side,
-    /// The stake.
-    pub cents: Cents,
-    /// What is left to spend.
-    pub balance: Cents,
-    /// When it was accepted.
-    pub at: Millis,
-    /// Whether this repeats a bet accepted before under the same key.
-    pub repeated: bool,
-}
-
-type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
-
-/// Answers one command once its batch is durable (`true`) or lost (`false`).
-type Answer = Box<dyn FnOnce(bool) + Send>;
-
-enum Command {
-    Join { player: PlayerId, name: String, reply: Reply<Player> },
-    Account { player: PlayerId, reply: Reply<Player> },
-    Bet { request: BetRequest, reply: Reply<AcceptedBet> },
-    EnterMaintenance { reason: String, timeout: Millis, reply: Reply<Millis> },
-    ExitMaintenance { reply: Reply<Millis> },
-}
-
-/// How everybody else talks to the director.
-#[derive(Clone)]
-pub struct Handle {
-    commands: mpsc::Sender<Command>,
-    view: watch::Receiver<Arc<View>>,
-}
-
-impl Handle {
-    /// The newest view.
-    pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.borrow())
-    }
-
-    /// A receiver of every newer view.
-    pub fn views(&self) -> watch::Receiver<Arc<View>> {
-        self.view.clone()
-    }
-
-    /// Adds a player with the starting balance.
-    ///
-    /// # Errors
-    /// See [`CommandError`].
-    pub async fn join(&self, player: PlayerId, name: String) -> Result<Player, CommandError> {
-        self.ask(|reply| Command::Join { player, name, reply }).await
-    }
-
-    /// Looks a player up.
-    ///
-    /// # Errors
-    /// See [`CommandError`].
-    pub async fn account(&self, player: PlayerId) -> Result<Player, CommandError> {
-        self.ask(|reply| Command::Account { player, reply }).await
-    }
-
-    /// Places a bet; it is durable when this returns.
-    ///
-    /// # Errors
-    /// See [`CommandError`].
-    pub async fn bet(&self, request: BetRequest) -> Result<AcceptedBet, CommandError> {
-        self.ask(|reply| Command::Bet { request, reply }).await
-    }
-
-    /// Enters maintenance and returns when it was entered; the wait for safety is the caller's.
-    ///
-    /// # Errors
-    /// See [`CommandError`].
-    pub async fn enter_maintenance(&self, reason: String, timeout: Millis) -> Result<Millis, CommandError> {
-        self.ask(|reply| Command::EnterMaintenance { reason, timeout, reply }).await
-    }
-
-    /// Leaves maintenance and returns how many milliseconds it lasted.
-    ///
-    /// # Errors
-    /// See [`CommandError`].
-    pub async fn exit_maintenance(&self) -> Result<Millis, CommandError> {
-        self.ask(|reply| Command::ExitMaintenance { reply }).await
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.try_send(command(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CommandError::Busy,
-            mpsc::error::TrySendError::Closed(_) => CommandError::Stopping,
-        })?;
-        answer.await.unwrap_or(Err(CommandError::Stopping))
-    }
-}
 
 /// What the director is told at start.
 pub struct Plan {
@@ -283,6 +171,8 @@ impl Director {
         if changed {
             let records: Arc<[Record]> = records.into();
             if !self.commit(Arc::clone(&records)).await {
+                let settled = |record: &&Record| matches!(record, Record::MarketSettled { .. });
+                self.metrics.payouts_failed.inc_by(records.iter().filter(settled).count() as u64);
                 self.vitals.set_store_lost(true, self.clock.now());
                 answers.into_iter().for_each(|answer| answer(false));
                 return;
@@ -398,86 +288,4 @@ fn maintenance_at_start(state: &State, plan: &Plan, now: Millis) -> Vec<Record> 
         }
     }
     records
-}
-
-/// Decides one command: applies and collects its records, and gives back how to answer it.
-fn decide(
-    state: &mut State,
-    records: &mut Vec<Record>,
-    command: Command,
-    grant: Cents,
-    now: Millis,
-) -> Answer {
-    let mut happen = |state: &mut State, record: Record| {
-        state.apply(&record);
-        records.push(record);
-    };
-    match command {
-        Command::Join { player, name, reply } => {
-            let joined = state.join(player.clone(), name, grant, now).map(|record| happen(state, record));
-            let found =
-                joined.and_then(|()| state.players.get(&player).cloned().ok_or(Refusal::UnknownPlayer));
-            answer(reply, found)
-        }
-        Command::Account { player, reply } => {
-            answer(reply, state.players.get(&player).cloned().ok_or(Refusal::UnknownPlayer))
-        }
-        Command::Bet { request, reply } => answer(reply, bet(state, &mut happen, &request, now)),
-        Command::EnterMaintenance { reason, timeout, reply } => {
-            let entered = state.enter_maintenance(reason, timeout, now);
-            let entered = entered.map(|all| {
-                all.into_iter().for_each(|record| happen(state, record));
-                // A quiet arena is safe at once: say so in the same commit.
-                if state.is_quiet() {
-                    happen(state, Record::MaintenanceSafe { at: now });
-                }
-                now
-            });
-            answer(reply, entered)
-        }
-        Command::ExitMaintenance { reply } => {
-            let since = state.maintenance.as_ref().map_or(now, |active| active.entered_at);
-            let exited = state.exit_maintenance(now).map(|all| {
-                all.into_iter().for_each(|record| happen(state, record));
-                now - since
-            });
-            answer(reply, exited)
-        }
-    }
-}
-
-fn bet(
-    state: &mut State,
-    happen: &mut impl FnMut(&mut State, Record),
-    request: &BetRequest,
-    now: Millis,
-) -> Result<AcceptedBet, Refusal> {
-    let repeated = state.repeated_bet(request)?.map(|bet| (bet.bet, bet.at));
-    let (bet, at) = match repeated {
-        Some(earlier) => earlier,
-        None => {
-            let record = state.bet(request, now)?;
-            let number = state.next_bet;
-            happen(state, record);
-            (number, now)
-        }
-    };
-    Ok(AcceptedBet {
-        bet,
-        duel: request.duel,
-        side: request.side,
-        cents: request.cents,
-        balance: state.players.get(&request.player).map_or(0, |player| player.balance),
-        at,
-        repeated: repeated.is_some(),
-    })
-}
-
-fn answer<T: Send + 'static>(reply: Reply<T>, outcome: Result<T, Refusal>) -> Answer {
-    Box::new(move |durable| {
-        let outcome =
-            if durable { outcome.map_err(CommandError::from) } else { Err(CommandError::StoreLost) };
-        // The asker may have gone; what was decided stands all the same.
-        drop(reply.send(outcome));
-    })
 }
