@@ -336,3 +336,6 @@ impl Turn<'_> {
         self.fleet.breaker != Position::Normal
     }
 }
+
+#[cfg(test)]
+mod tests;
