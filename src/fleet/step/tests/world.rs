@@ -37,6 +37,7 @@ pub struct Rented {
     machine: MachineId,
     host: HostId,
     price: Money,
+    rented_at: u64,
     /// When it reaches `running`; `None` if it never does.
     ready_at: Option<u64>,
     /// Whose server runs on it.
@@ -79,10 +80,12 @@ pub struct World {
     pub journal: Vec<Entry>,
     pub notices: Vec<Notice>,
     pub boxes: BTreeMap<InstanceId, Rented>,
-    /// Faults happen at this percentage of the occasions.
-    pub trouble: u32,
+    /// Which kinds of faults exist now, as a mask over their names; none when zero.
+    pub faults: u64,
     pub counts: BTreeMap<&'static str, u32>,
     foreign: BTreeSet<InstanceId>,
+    /// Boxes whose destroy was accepted without effect: the provider itself said they were on their way out.
+    undead: BTreeSet<InstanceId>,
     queue: BTreeMap<(u64, u64), Due>,
     next: u64,
     next_id: u64,
@@ -90,13 +93,20 @@ pub struct World {
     sent: BTreeSet<OpId>,
     /// When a list last lied about who exists.
     lied_at: u64,
-    /// Events handed to the present keeper.
-    probing: BTreeMap<NodeName, u64>,
+    /// Nodes whose probes run.
+    probing: BTreeSet<NodeName>,
 }
 
 impl World {
     pub fn new(seed: u64, nodes: usize) -> Self {
-        let policy = policy(nodes);
+        let mut policy = policy(nodes);
+        // Wide enough that healing itself is tried and not only the caps; tight enough that those are met too.
+        policy.rails.node_creates = 6;
+        policy.rails.node_window = Duration::from_secs(2 * 3600);
+        policy.rails.fleet_hourly = 20;
+        policy.rails.fleet_daily = 400;
+        policy.rails.cooldown = Duration::from_secs(300);
+        policy.rails.breaker_spacing = Duration::from_secs(120);
         let now = 1_000_000_000;
         let mut world = Self {
             seed,
@@ -108,16 +118,17 @@ impl World {
             journal: Vec::new(),
             notices: Vec::new(),
             boxes: BTreeMap::new(),
-            trouble: 0,
+            faults: 0,
             counts: BTreeMap::new(),
             foreign: BTreeSet::new(),
+            undead: BTreeSet::new(),
             queue: BTreeMap::new(),
             next: 0,
             next_id: 1000,
             epoch: 0,
             sent: BTreeSet::new(),
             lied_at: 0,
-            probing: BTreeMap::new(),
+            probing: BTreeSet::new(),
         };
         // Somebody else's boxes in the same account are always there.
         for label in [None, Some("another's".to_owned()), Some("vk:other:duel-0:abcdefghijk".to_owned())] {
@@ -138,8 +149,10 @@ impl World {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    fn fault(&mut self, what: &'static str, share: u32) -> bool {
-        let hit = self.rng.u32(0..100) < self.trouble && self.rng.u32(0..100) < share;
+    /// Whether a fault strikes now, where its kind exists: so often in a thousand occasions.
+    fn fault(&mut self, what: &'static str, permille: u32) -> bool {
+        let kind = what.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 64;
+        let hit = self.faults >> kind & 1 == 1 && self.rng.u32(0..1000) < permille;
         if hit {
             self.count(what);
         }
@@ -149,13 +162,14 @@ impl World {
     fn rent(&mut self, label: Option<String>, offer: &Offer) -> InstanceId {
         self.next_id += 1;
         let id = InstanceId(self.next_id);
-        let stuck = self.fault("stuck boot", 20);
+        let stuck = self.fault("stuck boot", 150);
         let ready_at = (!stuck).then(|| self.now + self.rng.u64(20..180) * SECOND);
         let rented = Rented {
             label,
             machine: offer.machine,
             host: offer.host,
             price: offer.price,
+            rented_at: self.now,
             ready_at,
             serves: None,
             state: State::Up,
@@ -171,7 +185,8 @@ impl World {
             if at > until {
                 break;
             }
-            self.now = at;
+            // A crash or a stall lets time pass while others wait their turn.
+            self.now = self.now.max(at);
             let Some(due) = self.queue.remove(&(at, nr)) else { break };
             match due {
                 Due::Tell(epoch, event) if epoch == self.epoch => self.handle(event),
@@ -185,7 +200,7 @@ impl World {
                 Due::Deploy { epoch, node, tenant } => self.deployed(epoch, node, &tenant),
             }
         }
-        self.now = until;
+        self.now = self.now.max(until);
     }
 
     /// One beat: lists and credit as the engine asks for them, and what befalls boxes and keeper.
@@ -208,7 +223,7 @@ impl World {
             };
             self.turn(id, next);
         }
-        if self.fault("crash", 6) {
+        if self.fault("crash", 4) {
             self.crash();
         } else if self.fault("stall", 2) {
             self.now += self.rng.u64(11..300) * SECOND;
@@ -234,7 +249,6 @@ impl World {
         self.now += self.rng.u64(1..40) * SECOND;
         self.fleet = replayed(&self.journal).unwrap();
         self.memory = Memory::starting(Timestamp(self.now), self.policy.rails.warm_up);
-        self.probing.clear();
         self.handle(Event::Booted { version: "1".into() });
     }
 
@@ -244,7 +258,7 @@ impl World {
 
     pub fn handle(&mut self, event: Event) {
         let context = Context { now: Timestamp(self.now), policy: &self.policy, random: self.rng.u64(..) };
-        let shown = format!("{event:?}");
+        let shown = if let Event::Listed(_) = event { "a list".to_owned() } else { format!("{event:?}") };
         let step = match step(&mut self.fleet, &mut self.memory, event, &context) {
             Ok(step) => step,
             Err(IllegalEvent::UnknownOp { .. }) => Step::default(),
@@ -254,10 +268,10 @@ impl World {
         self.journal.extend(step.entries.iter().cloned());
         self.notices.extend(step.notices);
         for (node, at) in step.looks {
-            self.at(at.0 - self.now, Due::Look(self.epoch, node));
+            self.at(at.0.saturating_sub(self.now), Due::Look(self.epoch, node));
         }
         for command in step.commands {
-            if self.fault("killed before a command", 1) {
+            if self.fault("killed before a command", 30) {
                 return self.crash();
             }
             self.perform(command);
@@ -271,11 +285,11 @@ impl World {
             .fleet
             .nodes
             .iter()
-            .filter(|(name, node)| node.state.probed().is_some() && !self.probing.contains_key(*name))
+            .filter(|(name, node)| node.state.probed().is_some() && !self.probing.contains(*name))
             .map(|(name, _)| name.clone())
             .collect();
         for name in probed {
-            self.probing.insert(name.clone(), self.now);
+            self.probing.insert(name.clone());
             let wait = self.rng.u64(0..5 * SECOND);
             self.at(wait, Due::Probe(name));
         }
@@ -307,7 +321,7 @@ impl World {
     fn list(&mut self) {
         let at = Timestamp(self.now);
         let delay = self.rng.u64(50..3 * SECOND);
-        if self.fault("list failed", 30) {
+        if self.fault("list failed", 200) {
             let fault = match self.rng.u32(0..4) {
                 0 => ProviderFault::Auth { detail: "auth_error".into() },
                 1 => ProviderFault::RateLimited { retry_after_ms: Some(u64::MAX) },
@@ -318,11 +332,11 @@ impl World {
         }
         let mut rentals: Vec<Rental> =
             self.boxes.iter().map(|(id, rented)| row(*id, rented, self.now)).collect();
-        if self.fault("empty list", 10) {
+        if self.fault("empty list", 40) {
             rentals.clear();
             self.lied_at = self.now;
         }
-        if self.fault("list lacks a row", 10) && !rentals.is_empty() {
+        if self.fault("list lacks a row", 40) && !rentals.is_empty() {
             let gone = self.rng.usize(0..rentals.len());
             rentals.remove(gone);
             self.lied_at = self.now;
@@ -342,7 +356,7 @@ impl World {
             }
             Command::Search { node } => {
                 let first = self.rng.u64(1..5000);
-                let answer = if self.fault("no offers", 20) {
+                let answer = if self.fault("no offers", 200) {
                     Ok(OffersFound { offers: Vec::new() })
                 } else {
                     Ok(OffersFound { offers: (first..first + 5).map(offer).collect() })
@@ -370,7 +384,7 @@ impl World {
                     Some(State::Hung) => Word::Down("no answer on its own port".into()),
                     Some(State::Cut | State::Dead) | None => Word::Silent("no connection".into()),
                 };
-                if !self.fault("witness never answers", 30) {
+                if !self.fault("witness never answers", 300) {
                     let (instance, asked_at) = (tenant.instance, Timestamp(self.now));
                     self.tell(2 * SECOND, Event::Witnessed { node, instance, asked_at, word });
                 }
@@ -382,25 +396,25 @@ impl World {
     fn create(&mut self, node: NodeName, offer: &Offer, op: &OpId, label: String) {
         assert!(self.sent.insert(op.clone()), "seed {}: op {op} was sent twice", self.seed);
         self.count("creates");
-        let answer = if self.fault("create lost, executed late", 8) {
+        let answer = if self.fault("create lost, executed late", 150) {
             let late = self.rng.u64(1..110) * SECOND;
             self.at(late, Due::LateCreate { label, offer: offer.clone() });
             CreateAnswer::Ambiguous("no answer".into())
-        } else if self.fault("create lost", 8) {
+        } else if self.fault("create lost", 150) {
             CreateAnswer::Ambiguous("no answer".into())
-        } else if self.fault("create answer lost", 8) {
+        } else if self.fault("create answer lost", 150) {
             self.rent(Some(label), offer);
             CreateAnswer::Ambiguous("reset".into())
-        } else if self.fault("create executed twice", 8) {
+        } else if self.fault("create executed twice", 150) {
             self.rent(Some(label.clone()), offer);
             CreateAnswer::Created(self.rent(Some(label), offer))
-        } else if self.fault("create broken", 8) {
+        } else if self.fault("create broken", 150) {
             CreateAnswer::CreatedBroken(self.rent(Some(label), offer), "bid too low".into())
-        } else if self.fault("offer gone", 20) {
+        } else if self.fault("offer gone", 150) {
             CreateAnswer::OfferGone("no_such_ask".into())
-        } else if self.fault("create throttled", 10) {
+        } else if self.fault("create throttled", 150) {
             CreateAnswer::Refused(ProviderFault::RateLimited { retry_after_ms: None })
-        } else if self.fault("create not sent", 10) {
+        } else if self.fault("create not sent", 150) {
             CreateAnswer::NotSent("expired".into())
         } else {
             CreateAnswer::Created(self.rent(Some(label), offer))
@@ -413,20 +427,21 @@ impl World {
         assert!(!self.foreign.contains(&instance), "seed {}: a foreign box was destroyed", self.seed);
         self.count("destroys");
         let unreachable = || DestroyAnswer::Failed(ProviderFault::Unreachable { detail: "reset".into() });
-        let answer = if self.fault("destroy lost", 15) {
+        let answer = if self.fault("destroy lost", 150) {
             unreachable()
-        } else if self.fault("destroy accepted without effect", 15) {
+        } else if self.fault("destroy accepted without effect", 150) {
+            self.undead.insert(instance);
             DestroyAnswer::Acknowledged
         } else {
             self.boxes.remove(&instance);
-            if self.fault("destroy answer lost", 15) { unreachable() } else { DestroyAnswer::Acknowledged }
+            if self.fault("destroy answer lost", 150) { unreachable() } else { DestroyAnswer::Acknowledged }
         };
         self.tell(700, Event::DestroyAnswered { instance, answer });
     }
 
     fn deployed(&mut self, epoch: u32, node: NodeName, tenant: &Tenant) {
-        let broken = self.fault("deploy failed", 10);
-        let unknown = self.fault("deploy outcome unknown", 10);
+        let broken = self.fault("deploy failed", 100);
+        let unknown = self.fault("deploy outcome unknown", 150);
         let Some(rented) = self.boxes.get_mut(&tenant.instance) else { return };
         let result = if broken {
             Err(WorkFault::Box("disk full".into()))
@@ -484,11 +499,27 @@ impl World {
                     assert!(intended, "seed {seed}: a create without its intent");
                     let rented = step.records().any(|r| matches!(r, Record::Intent { op, .. } if *op == label.op));
                     assert!(rented, "seed {seed}: the intent is of another step");
+                    self.judge_create(node);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// No second create while another box of the node is alive and could have been known.
+    fn judge_create(&self, node: &NodeName) {
         self.count_rails();
+        if self.now - self.lied_at < 10 * MINUTE {
+            return;
+        }
+        let twin = self.boxes.iter().find(|(id, rented)| {
+            let owner = ownership(rented.label.as_deref(), &self.policy.fleet);
+            matches!(owner, Ownership::Ours(of, _) if of == *node)
+                && !self.fleet.doomed.contains_key(id)
+                && self.now - rented.rented_at > 3 * MINUTE
+                && !self.undead.contains(id)
+        });
+        assert!(twin.is_none(), "seed {}: {node} is rented for while {twin:?} lives", self.seed);
     }
 
     /// The caps, counted by another hand than the guard's: over intents that may have rented something.
