@@ -339,3 +339,6 @@ impl Turn<'_> {
         self.fleet.breaker != Position::Normal
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! The core on trial: stories with exact outcomes, arbitrary events, and a small world full of faults.
+
+mod chaos;
+mod nonsense;
+mod stories;
+mod story;
+mod world;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::super::{
+    name::NodeName,
+    offer::{Offer, OfferPolicy, tests::offer},
+    policy::{InventoryPolicy, NodeSpec, Policy, Rails, RentalSpec},
+};
+
+/// A fleet of `nodes` nodes with the defaults of the configuration, on addresses of this machine.
+fn policy(nodes: usize) -> Policy {
+    let spec = NodeSpec {
+        rental: RentalSpec { allow_private_addresses: true, ..RentalSpec::default() },
+        ..NodeSpec::default()
+    };
+    with_spec(nodes, spec)
+}
+
+/// The same with another specification.
+fn with_spec(nodes: usize, spec: NodeSpec) -> Policy {
+    let spec = Arc::new(spec);
+    let nodes: BTreeMap<NodeName, Arc<NodeSpec>> =
+        (0..nodes).map(|i| (node(i), Arc::clone(&spec))).collect();
+    Policy {
+        fleet: "test".parse().unwrap(),
+        nodes,
+        rails: Rails::default(),
+        inventory: InventoryPolicy::default(),
+        observe_only: false,
+    }
+}
+
+fn node(i: usize) -> NodeName {
+    format!("duel-{i}").parse().unwrap()
+}
+
+/// Offers that pass [`OfferPolicy::default`], each on its own machine.
+fn offers(ids: std::ops::Range<u64>) -> Vec<Offer> {
+    debug_assert!(OfferPolicy::default().price_cap >= offer(1).price);
+    ids.map(offer).collect()
+}

@@ -1,0 +1,11 @@
+//! The stories, by chapter. Each snapshot was read line by line: it is the requirement, not a recording.
+
+mod caps;
+mod crashes;
+mod evidence;
+mod newcomers;
+mod provider;
+mod renting;
+mod wishes;
+
+use super::{node, policy, story::Story, with_spec};

@@ -1,0 +1,314 @@
+//! From the first failed probe to the decision: witnesses, vetoes, silence, ladders, mass failures, stalls, maintenance.
+
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use super::{
+    super::super::super::{
+        event::{Event, WorkFault},
+        journal::ReleaseRef,
+        memory::SelfCheck,
+        policy::{NodeSpec, Rung},
+        probe::{Failure, Observation, Verdict},
+        provider::Status,
+        state::NodeState,
+        units::Timestamp,
+        watch::Word,
+    },
+    Story, node, policy, with_spec,
+};
+
+#[test]
+fn a_dead_server_is_replaced() {
+    let mut s = Story::serving(3);
+    let old = s.lose(&node(0));
+    s.destroyed(old);
+    s.fill(&node(0));
+    s.pass(120);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_is_left_alone() {
+    let mut s = Story::serving(3);
+    s.fail_thrice(&node(0));
+    s.ok(&node(0));
+    s.fail(&node(0));
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn two_failures_are_no_news() {
+    let mut s = Story::serving(3);
+    s.fail(&node(0));
+    s.fail(&node(0));
+    s.ok(&node(0));
+    s.fail(&node(0));
+    s.fail(&node(0));
+    assert_eq!(s.text, "");
+}
+
+#[test]
+fn a_witness_who_says_up_vetoes_and_is_told_once() {
+    let mut s = Story::serving(3);
+    s.fail_thrice(&node(0));
+    for _ in 0..10 {
+        s.witness(&node(0), Word::Up("its own health check answers".into()));
+        s.pass(15);
+        s.fail(&node(0));
+    }
+    assert_eq!(s.state(0).word(), "suspect");
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn where_no_witness_answers_the_threshold_doubles() {
+    let mut s = Story::serving(3);
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), Word::Silent("connection refused".into()));
+    for _ in 0..16 {
+        assert_eq!(s.state(0).word(), "suspect");
+        s.pass(10);
+        s.fail(&node(0));
+        if s.now % 30_000 == 0 {
+            s.witness(&node(0), Word::Silent("connection refused".into()));
+        }
+    }
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_witness_that_never_answers_does_not_keep_a_dead_server_for_ever() {
+    let mut s = Story::serving(3);
+    s.fail_thrice(&node(0));
+    for _ in 0..30 {
+        s.pass(10);
+        s.fail(&node(0));
+    }
+    assert_eq!(s.state(0).word(), "recovering");
+}
+
+#[test]
+fn the_provider_is_a_witness_after_two_lists() {
+    let mut s = Story::serving(3);
+    let instance = s.instance(&node(0));
+    s.status.insert(instance, Status::Exited);
+    s.pass(60);
+    assert_eq!(s.text, "", "its word alone moves nothing");
+    s.fail_thrice(&node(0));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn absence_alone_is_never_death() {
+    let mut s = Story::serving(3);
+    let instance = s.instance(&node(0));
+    s.absent.insert(instance);
+    for _ in 0..20 {
+        s.pass(20);
+        s.ok(&node(0));
+    }
+    assert_eq!(s.text, "");
+    s.fail_thrice(&node(0));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn the_ladder_is_climbed_rung_by_rung() {
+    let ladder = vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot, Rung::Replace];
+    let mut s = Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let down = || Word::Down("no answer on its own port".into());
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), down());
+    // The restart is done, but does not help.
+    s.pass(5);
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::RestartServer, result: Ok(None) });
+    s.fail_thrice(&node(0));
+    s.pass(300);
+    s.witness(&node(0), down());
+    // The redeploy fails by itself.
+    let fault = WorkFault::Box("disk full".into());
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Err(fault) });
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), down());
+    // The reboot helps.
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Reboot, result: Ok(None) });
+    s.pass(30);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn remedies_over_ssh_are_skipped_where_the_box_does_not_answer() {
+    let ladder = vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot];
+    let mut s = Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let instance = s.instance(&node(0));
+    s.status.insert(instance, Status::Offline);
+    s.pass(60);
+    s.fail_thrice(&node(0));
+    s.pass(400);
+    s.fail_thrice(&node(0));
+    assert_eq!(s.state(0).word(), "held");
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn an_answer_during_the_work_is_the_old_servers() {
+    let ladder = vec![Rung::RestartServer, Rung::Replace];
+    let mut s = Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    s.pass(1);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "remedying");
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::RestartServer, result: Ok(None) });
+    assert_eq!(s.state(0).word(), "remedying");
+    s.pass(1);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving");
+}
+
+#[test]
+fn many_failing_at_once_slow_healing_down_and_all_of_them_hold_it() {
+    let mut s = Story::serving(4);
+    for i in 0..3 {
+        s.fail_thrice(&node(i));
+        s.ok(&node(3));
+    }
+    for i in 0..3 {
+        s.fail(&node(i));
+        s.witness(&node(i), Word::Silent("connection refused".into()));
+    }
+    for _ in 0..3 {
+        s.fail(&node(3));
+    }
+    for i in 0..4 {
+        s.witness(&node(i), Word::Silent("connection refused".into()));
+    }
+    s.pass(600);
+    assert_eq!(s.fleet.doomed.len(), 0, "nothing is destroyed while all of them fail");
+    for i in 0..4 {
+        s.ok(&node(i));
+        s.ok(&node(i));
+    }
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn the_last_node_is_replaced_only_when_canaries_answer() {
+    let mut policy = policy(1);
+    policy.rails.canaries = vec!["https://example.org".into()];
+    let mut s = Story::serving_with(policy);
+    s.lose(&node(0));
+    s.tell(Event::SelfChecked(SelfCheck { at: Timestamp(s.now), answered: 0, asked: 1 }));
+    s.pass(40);
+    s.fail(&node(0));
+    s.tell(Event::SelfChecked(SelfCheck { at: Timestamp(s.now), answered: 1, asked: 1 }));
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn maintenance_suspends_the_count_and_alarms_once() {
+    let mut s = Story::serving(2);
+    s.fail(&node(0));
+    s.fail(&node(0));
+    for _ in 0..15 {
+        s.probed(&node(0), Verdict::Maintenance);
+        s.pass(60);
+    }
+    s.ok(&node(0));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_stall_makes_all_evidence_stale() {
+    let mut s = Story::serving(2);
+    s.fail(&node(0));
+    s.fail(&node(0));
+    let before = s.now;
+    s.now += 30_000;
+    s.tell(Event::Stalled { gap: Duration::from_secs(30) });
+    // A probe that began before the stall ends after it.
+    let observation = Observation {
+        at: Timestamp(before),
+        lateness: Duration::ZERO,
+        took: Duration::from_secs(5),
+        identity: s.op(&node(0)),
+        verdict: Verdict::Failing(Failure::Timeout { limit_ms: 5000 }),
+    };
+    s.tell(Event::Probed { node: node(0), observation });
+    assert_eq!(s.memory.watches[&node(0)].failures, 0);
+    // Within the warm-up nothing begins, whatever is seen.
+    s.lose(&node(0));
+    assert_eq!(s.state(0).word(), "suspect");
+    s.pass(40);
+    s.fail(&node(0));
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    s.pass(40);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_probe_of_the_tenant_before_says_nothing_of_the_present_one() {
+    let mut s = Story::serving(2);
+    let earlier = s.op(&node(0));
+    let old = s.lose(&node(0));
+    s.destroyed(old);
+    s.fill(&node(0));
+    s.start_telling();
+    for _ in 0..5 {
+        let observation = Observation {
+            at: Timestamp(s.now),
+            lateness: Duration::ZERO,
+            took: Duration::from_secs(5),
+            identity: earlier.clone(),
+            verdict: Verdict::Failing(Failure::Timeout { limit_ms: 5000 }),
+        };
+        s.tell(Event::Probed { node: node(0), observation });
+    }
+    assert_eq!(s.text, "");
+    assert_eq!(s.state(0).word(), "serving");
+}
+
+#[test]
+fn a_remedy_that_finds_the_release_at_fault_hands_over_and_a_recovery_takes_back() {
+    let ladder = vec![Rung::Redeploy, Rung::Replace];
+    let mut s = Story::serving_with(with_spec(2, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    let fault = WorkFault::Release("checksum differs".into());
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Err(fault) });
+    s.pass(600);
+    assert!(matches!(s.state(0), NodeState::Held { tenant: Some(_), .. }));
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
+    let mut s = Story::serving(2);
+    let release = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
+    s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Ok(Some(release)) });
+    s.pass(1);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving");
+    s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
+    let fault = WorkFault::Box("disk full".into());
+    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Err(fault) });
+    s.pass(1);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_snapshot!(s.read());
+}

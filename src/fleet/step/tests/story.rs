@@ -1,0 +1,412 @@
+//! How a story is told: events in, and every record, command and notice that followed, as text to be read.
+//!
+//! Time passes in [`Story::pass`]: honest lists every 20 s, looks when they are due, the credit read now and then. What
+//! changes nothing is left out of the text.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
+
+use super::{
+    super::super::{
+        event::{Command, Context, Event, Step, Wish},
+        journal::{Entry, ReleaseRef},
+        memory::Memory,
+        name::{HostId, InstanceId, MachineId, NodeName, OpId},
+        policy::Policy,
+        probe::{Failure, Observation, Verdict},
+        provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, Rental, Status},
+        state::{Fleet, NodeState, Tenant},
+        step::step,
+        units::{Money, Timestamp},
+        watch::Word,
+    },
+    node, offers, policy,
+    world::replayed,
+};
+
+pub struct Story {
+    pub policy: Policy,
+    pub fleet: Fleet,
+    pub memory: Memory,
+    pub now: u64,
+    pub journal: Vec<Entry>,
+    pub text: String,
+    /// What lists show beside the rentals the keeper knows.
+    pub extra: Vec<Rental>,
+    /// What lists leave out.
+    pub absent: BTreeSet<InstanceId>,
+    /// Statuses other than running.
+    pub status: BTreeMap<InstanceId, Status>,
+    pub lists_fail: bool,
+    pub last: Step,
+    began: u64,
+    looks: BTreeSet<(u64, NodeName)>,
+    ops: Vec<String>,
+    next_instance: u64,
+    next_offer: u64,
+}
+
+impl Story {
+    /// A keeper that starts with nothing.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            memory: Memory::starting(Timestamp(1_000_000), policy.rails.warm_up),
+            policy,
+            fleet: Fleet::default(),
+            now: 1_000_000,
+            journal: Vec::new(),
+            text: String::new(),
+            extra: Vec::new(),
+            absent: BTreeSet::new(),
+            status: BTreeMap::new(),
+            lists_fail: false,
+            last: Step::default(),
+            began: 1_000_000,
+            looks: BTreeSet::new(),
+            ops: Vec::new(),
+            next_instance: 100,
+            next_offer: 1,
+        }
+    }
+
+    /// A fleet that has served for an hour; the text begins there.
+    pub fn serving(nodes: usize) -> Self {
+        Self::serving_with(policy(nodes))
+    }
+
+    pub fn serving_with(policy: Policy) -> Self {
+        let mut story = Self::new(policy);
+        story.boot();
+        story.pass(60);
+        let names: Vec<NodeName> = story.policy.nodes.keys().cloned().collect();
+        for name in names {
+            story.fill(&name);
+        }
+        story.pass(3600);
+        for name in story.policy.nodes.keys().cloned().collect::<Vec<_>>() {
+            story.ok(&name);
+        }
+        story.start_telling();
+        story
+    }
+
+    pub fn start_telling(&mut self) {
+        self.text.clear();
+        self.began = self.now;
+    }
+
+    /// From the search on, all goes well.
+    pub fn fill(&mut self, name: &NodeName) {
+        self.searched(name);
+        let instance = self.next_instance();
+        self.answered(name, CreateAnswer::Created(instance));
+        self.pass(20);
+        self.deployed(name);
+        self.pass(1);
+        self.ok(name);
+        self.ok(name);
+    }
+
+    pub fn boot(&mut self) {
+        self.tell(Event::Booted { version: "1".into() });
+        self.tell(Event::CreditRead(Ok(Credit { dollars: Money(50_000_000) })));
+    }
+
+    /// The keeper dies and starts anew with what is on record up to `kept` entries.
+    pub fn restart(&mut self, kept: usize) {
+        self.journal.truncate(kept);
+        self.fleet = replayed(&self.journal).unwrap();
+        self.memory = Memory::starting(Timestamp(self.now), self.policy.rails.warm_up);
+        self.looks.clear();
+        self.boot();
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        let title = title(&event);
+        let context = Context { now: Timestamp(self.now), policy: &self.policy, random: self.now };
+        let step = match step(&mut self.fleet, &mut self.memory, event, &context) {
+            Ok(step) => step,
+            Err(illegal) => {
+                let _ = writeln!(self.text, "{:>5} s  {title}\n    illegal  {illegal}", self.since());
+                return;
+            }
+        };
+        self.show(&title, &step);
+        for (name, at) in &step.looks {
+            self.looks.insert((at.0, name.clone()));
+        }
+        self.journal.extend(step.entries.iter().cloned());
+        self.last = step;
+        let folded = replayed(&self.journal).unwrap();
+        assert_eq!(folded, self.fleet, "the fold is the state");
+    }
+
+    fn since(&self) -> u64 {
+        (self.now - self.began) / 1000
+    }
+
+    fn show(&mut self, title: &str, step: &Step) {
+        if step.entries.is_empty() && step.notices.is_empty() && step.reply.is_none() {
+            let quiet = |command: &Command| matches!(command, Command::List | Command::ReadCredit);
+            if step.commands.iter().all(quiet) {
+                return;
+            }
+        }
+        let mut text = format!("{:>5} s  {title}\n", self.since());
+        for entry in &step.entries {
+            let mut value = serde_json::to_value(&entry.record).unwrap();
+            let fields = value.as_object_mut().unwrap();
+            let kind = fields.remove("kind").unwrap();
+            let _ = write!(text, "    journal  {}", kind.as_str().unwrap());
+            for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+                match value {
+                    serde_json::Value::String(value) => drop(write!(text, " {name}={value:?}")),
+                    value => drop(write!(text, " {name}={value}")),
+                }
+            }
+            text.push('\n');
+        }
+        for command in &step.commands {
+            let _ = writeln!(text, "    do       {}", ordered(command));
+        }
+        for notice in &step.notices {
+            let topic = serde_json::to_value(notice.topic).unwrap();
+            let _ = writeln!(text, "    tell     {:?} {}: {}", notice.severity, topic.as_str().unwrap(), notice.title);
+        }
+        if let Some(reply) = &step.reply {
+            let _ = writeln!(text, "    reply    {reply:?}");
+        }
+        self.text += &text;
+        for entry in &step.entries {
+            if let super::super::super::journal::Record::Intent { op, .. } = &entry.record {
+                self.ops.push(op.to_string());
+            }
+        }
+    }
+
+    /// The text, with op ids and times of day made readable.
+    pub fn read(&self) -> String {
+        let mut text = self.text.clone();
+        for (nr, op) in self.ops.iter().enumerate() {
+            text = text.replace(op.as_str(), &format!("op-{}", nr + 1));
+        }
+        for (at, name) in [("retry_at=", "retry_in_s="), ("deadline=", "deadline_in_s="), ("until=", "until_in_s="), ("first_failure_at=", "first_failure_s=")] {
+            while let Some(found) = text.find(at) {
+                let digits: String = text[found + at.len()..].chars().take_while(char::is_ascii_digit).collect();
+                let seconds = (digits.parse::<i64>().unwrap() - i64::try_from(self.began).unwrap()) / 1000;
+                text.replace_range(found..found + at.len() + digits.len(), &format!("{name}{seconds}"));
+            }
+        }
+        text
+    }
+
+    /// Lets seconds pass.
+    pub fn pass(&mut self, seconds: u64) {
+        let until = self.now + seconds * 1000;
+        loop {
+            let next_list = self.now - self.now % 20_000 + 20_000;
+            let next_look = self.looks.first().map(|(at, _)| (*at).max(self.now));
+            match next_look {
+                Some(at) if at <= next_list && at <= until => {
+                    let Some((_, name)) = self.looks.pop_first() else { break };
+                    self.now = at;
+                    self.tell(Event::Look { node: name });
+                }
+                _ if next_list <= until => {
+                    self.now = next_list;
+                    if self.now % 300_000 == 0 && self.memory.credit.is_some_and(|(_, c)| c.dollars > Money(0)) {
+                        let credit = self.memory.credit.unwrap().1;
+                        self.tell(Event::CreditRead(Ok(credit)));
+                    }
+                    if !self.lists_fail {
+                        self.list();
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.now = until;
+    }
+
+    /// An honest list, begun now.
+    pub fn list(&mut self) {
+        let started_at = Timestamp(self.now);
+        self.tell(Event::Listed(Ok(Inventory { started_at, rentals: self.rows() })));
+    }
+
+    pub fn rows(&self) -> Vec<Rental> {
+        let mut rows: BTreeMap<InstanceId, Rental> = BTreeMap::new();
+        for (name, node) in &self.fleet.nodes {
+            if let Some((attempt, Some(instance))) = node.state.claim() {
+                rows.insert(instance, row(instance, Some(format!("vk:test:{name}:{}", attempt.op))));
+            }
+        }
+        for extra in &self.extra {
+            rows.insert(extra.id, extra.clone());
+        }
+        for (id, status) in &self.status {
+            if let Some(row) = rows.get_mut(id) {
+                row.status = status.clone();
+            }
+        }
+        rows.into_values().filter(|row| !self.absent.contains(&row.id)).collect()
+    }
+
+    pub fn next_instance(&mut self) -> InstanceId {
+        self.next_instance += 1;
+        InstanceId(self.next_instance)
+    }
+
+    pub fn searched(&mut self, name: &NodeName) {
+        let found = OffersFound { offers: offers(self.next_offer..self.next_offer + 3) };
+        self.next_offer += 3;
+        self.tell(Event::Searched { node: name.clone(), answer: Ok(found) });
+    }
+
+    pub fn op(&self, name: &NodeName) -> OpId {
+        self.fleet.nodes[name].state.claim().unwrap().0.op.clone()
+    }
+
+    pub fn tenant(&self, name: &NodeName) -> Tenant {
+        self.fleet.nodes[name].state.probed().unwrap().clone()
+    }
+
+    pub fn instance(&self, name: &NodeName) -> InstanceId {
+        self.fleet.nodes[name].state.claim().unwrap().1.unwrap()
+    }
+
+    pub fn answered(&mut self, name: &NodeName, answer: CreateAnswer) {
+        let op = self.op(name);
+        self.tell(Event::CreateAnswered { node: name.clone(), op, answer });
+    }
+
+    pub fn deployed(&mut self, name: &NodeName) {
+        let instance = self.instance(name);
+        let release = ReleaseRef { digest: "d1".into(), commit: "c1".into() };
+        self.tell(Event::DeployEnded { node: name.clone(), instance, result: Ok(release) });
+    }
+
+    pub fn destroyed(&mut self, instance: InstanceId) {
+        self.tell(Event::DestroyAnswered { instance, answer: DestroyAnswer::Acknowledged });
+    }
+
+    pub fn probed(&mut self, name: &NodeName, verdict: Verdict) {
+        let Some(identity) = self.fleet.nodes[name].state.probed().map(|tenant| tenant.rental.op.clone()) else {
+            return;
+        };
+        let observation = Observation {
+            at: Timestamp(self.now),
+            lateness: Duration::ZERO,
+            took: Duration::from_millis(12),
+            identity,
+            verdict,
+        };
+        self.tell(Event::Probed { node: name.clone(), observation });
+    }
+
+    pub fn ok(&mut self, name: &NodeName) {
+        self.probed(name, Verdict::Healthy);
+    }
+
+    pub fn fail(&mut self, name: &NodeName) {
+        self.probed(name, Verdict::Failing(Failure::Timeout { limit_ms: 5000 }));
+    }
+
+    /// Three failures, ten seconds apart: the default threshold.
+    pub fn fail_thrice(&mut self, name: &NodeName) {
+        for _ in 0..3 {
+            self.fail(name);
+            self.pass(10);
+        }
+    }
+
+    pub fn witness(&mut self, name: &NodeName, word: Word) {
+        let (instance, asked_at) = (self.instance(name), Timestamp(self.now));
+        self.tell(Event::Witnessed { node: name.clone(), instance, asked_at, word });
+    }
+
+    /// Fails, and the box itself says so: the tenant is doomed.
+    pub fn lose(&mut self, name: &NodeName) -> InstanceId {
+        let instance = self.instance(name);
+        self.fail_thrice(name);
+        self.witness(name, Word::Down("no answer on its own port".into()));
+        instance
+    }
+
+    pub fn ask(&mut self, name: &NodeName, wish: Wish) {
+        self.tell(Event::Asked { node: name.clone(), wish, by: "ann".into() });
+    }
+
+    pub fn state(&self, i: usize) -> &NodeState {
+        &self.fleet.nodes[&node(i)].state
+    }
+}
+
+/// A running row with both ports published on an address of its own.
+pub fn row(id: InstanceId, label: Option<String>) -> Rental {
+    Rental {
+        id,
+        label,
+        machine: MachineId(id.0),
+        host: HostId(id.0),
+        status: Status::Running,
+        message: None,
+        price: Money(350_000),
+        gpu: "RTX 4090".into(),
+        public_ip: Some([127, 0, 1, (id.0 % 250) as u8].into()),
+        ports: [(22, 40022), (5555, 45555)].into(),
+        ssh_proxy: None,
+        ends_at: None,
+    }
+}
+
+fn title(event: &Event) -> String {
+    match event {
+        Event::Booted { .. } => "the keeper starts".into(),
+        Event::Stalled { gap } => format!("the keeper stood still for {} s", gap.as_secs()),
+        Event::PolicyChanged => "the configuration changed".into(),
+        Event::Look { node } => format!("look at {node}"),
+        Event::Probed { node, observation } => format!("probe of {node}: {}", observation.verdict),
+        Event::Listed(Ok(list)) => {
+            let ids: Vec<String> = list.rentals.iter().map(|rental| rental.id.to_string()).collect();
+            format!("list: [{}]", ids.join(" "))
+        }
+        Event::Listed(Err(fault)) => format!("list: {fault}"),
+        Event::Searched { node, answer } => match answer {
+            Ok(found) => format!("search for {node}: {} offers", found.offers.len()),
+            Err(fault) => format!("search for {node}: {fault}"),
+        },
+        Event::CreateAnswered { node, answer, .. } => format!("create for {node}: {answer:?}"),
+        Event::DestroyAnswered { instance, answer } => format!("destroy of {instance}: {answer:?}"),
+        Event::DeployEnded { node, result, .. } => match result {
+            Ok(_) => format!("deploy on {node}: done"),
+            Err(fault) => format!("deploy on {node}: {fault:?}"),
+        },
+        Event::RemedyWorked { node, rung, result } => match result {
+            Ok(_) => format!("{} on {node}: done", rung.word()),
+            Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
+        },
+        Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
+        Event::SelfChecked(check) => format!("canaries: {} of {}", check.answered, check.asked),
+        Event::CreditRead(Ok(credit)) => format!("credit: {}", credit.dollars),
+        Event::CreditRead(Err(fault)) => format!("credit: {fault}"),
+        Event::Asked { node, wish, by } => format!("{by} asks: {} {node}", wish.word()),
+    }
+}
+
+fn ordered(command: &Command) -> String {
+    let word = command.word();
+    match command {
+        Command::Search { node } | Command::StopWork { node } => format!("{word} {node}"),
+        Command::Create { node, offer, label } => format!("{word} {node}: offer {} as {label}", offer.id),
+        Command::Destroy { instance } | Command::AttachKey { instance } => format!("{word} {instance}"),
+        Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
+            format!("{word} {node} on {}", tenant.instance)
+        }
+        Command::Remedy { node, tenant, rung, .. } => format!("{word} {node} on {}: {}", tenant.instance, rung.word()),
+        Command::List | Command::ReadCredit | Command::CheckSelf => word.to_owned(),
+    }
+}
