@@ -143,11 +143,19 @@ impl States {
         registry.register("nodes_healthy", "Nodes that serve and are healthy", self.healthy.clone());
         registry.register("nodes_wanted", "Nodes that are configured", self.wanted.clone());
         registry.register("instances_doomed", "Condemned instances not proven gone", self.doomed.clone());
-        registry.register("dollars_per_hour", "Price of everything that may be billed", self.dollars_per_hour.clone());
+        registry.register(
+            "dollars_per_hour",
+            "Price of everything that may be billed",
+            self.dollars_per_hour.clone(),
+        );
         registry.register("credit_dollars", "The account's credit when last read", self.credit.clone());
         let help = "Age of the last complete list of instances";
         registry.register_with_unit("list_age", help, Unit::Seconds, self.list_age.clone());
-        registry.register("key_accepted", "Whether the provider takes the API key", self.key_accepted.clone());
+        registry.register(
+            "key_accepted",
+            "Whether the provider takes the API key",
+            self.key_accepted.clone(),
+        );
         registry.register("breaker", "Mass-failure breaker: 0 normal, 1 slow, 2 hold", self.breaker.clone());
     }
 

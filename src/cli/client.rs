@@ -39,13 +39,23 @@ impl Client {
     }
 
     /// Sends a wish.
-    pub async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<Option<T>, Failure> {
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Option<T>, Failure> {
         self.send(self.http.post(format!("http://keeper{path}")).json(body)).await
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<Option<T>, Failure> {
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Option<T>, Failure> {
         let unreachable = |fault: reqwest::Error| {
-            Failure::new(exit::UNREACHABLE, format!("the keeper does not answer: {}", exit::chain(&fault.without_url())))
+            Failure::new(
+                exit::UNREACHABLE,
+                format!("the keeper does not answer: {}", exit::chain(&fault.without_url())),
+            )
         };
         let answer = request.send().await.map_err(unreachable)?;
         match answer.status() {
@@ -54,7 +64,8 @@ impl Client {
             status => {
                 let text = answer.text().await.unwrap_or_default();
                 let detail = serde_json::from_str::<serde_json::Value>(&text).ok();
-                let detail = detail.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or(&text);
+                let detail =
+                    detail.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or(&text);
                 Err(Failure::new(exit::UNREACHABLE, format!("the keeper answers {status}: {detail}")))
             }
         }

@@ -30,7 +30,8 @@ pub(super) async fn offers(common: &Common, node: Option<NodeName>, json: bool) 
     let vast = provider(&config, clock)?;
     let found = vast.survey(&spec.offers, spec.rental.disk_gb).await.map_err(provider_failure)?;
     let fleet = known(&config).await;
-    let previous = fleet.nodes.get(&name).and_then(|node| node.state.tenant()).map(|tenant| tenant.rental.price);
+    let previous =
+        fleet.nodes.get(&name).and_then(|node| node.state.tenant()).map(|tenant| tenant.rental.price);
     let excluded = exclusions(&fleet, &config.policy, clock.now());
     let selection = select(&found.offers, &spec.offers, &excluded, previous, spec.rental.disk_gb);
     if json {
@@ -42,7 +43,13 @@ pub(super) async fn offers(common: &Common, node: Option<NodeName>, json: bool) 
         let mut rows: Vec<[String; 5]> = Vec::new();
         for (rank, offer) in selection.ranked.iter().enumerate() {
             let word = if rank == 0 { "would be taken".to_owned() } else { format!("choice {}", rank + 1) };
-            rows.push([offer.id.to_string(), offer.machine.to_string(), format!("{}/h", offer.price), word, offer.to_string()]);
+            rows.push([
+                offer.id.to_string(),
+                offer.machine.to_string(),
+                format!("{}/h", offer.price),
+                word,
+                offer.to_string(),
+            ]);
         }
         for (offer, why) in &selection.rejected {
             rows.push([
@@ -76,7 +83,8 @@ fn provider(config: &Config, clock: Clock) -> Result<Vast, Failure> {
 }
 
 fn provider_failure(fault: ProviderFault) -> Failure {
-    Failure::new(exit::UNREACHABLE, fault.to_string()).hint("check `VAST_API_KEY` and the network, then try again")
+    Failure::new(exit::UNREACHABLE, fault.to_string())
+        .hint("check `VAST_API_KEY` and the network, then try again")
 }
 
 /// What the journal knows, so that blamed machines and the price step count; a first look has no journal.

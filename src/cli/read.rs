@@ -62,14 +62,18 @@ impl Past {
                 let of = node.map_or_else(String::new, |node| format!("&node={node}"));
                 Ok(client.get(&format!("/api/v1/incidents?limit={limit}{of}")).await?.unwrap_or_default())
             }
-            Self::Journal(history) => daemon::incidents(Some(history), limit, node).await.ok_or_else(unreadable),
+            Self::Journal(history) => {
+                daemon::incidents(Some(history), limit, node).await.ok_or_else(unreadable)
+            }
         }
     }
 
     async fn incident(&self, id: u64) -> Result<Option<IncidentView>, Failure> {
         match self {
             Self::Daemon(client) => client.get(&format!("/api/v1/incidents/{id}")).await,
-            Self::Journal(history) => daemon::incident(Some(history), IncidentId(id)).await.ok_or_else(unreadable),
+            Self::Journal(history) => {
+                daemon::incident(Some(history), IncidentId(id)).await.ok_or_else(unreadable)
+            }
         }
     }
 
@@ -77,9 +81,14 @@ impl Past {
         match self {
             Self::Daemon(client) => {
                 let of = node.map_or_else(String::new, |node| format!("&node={node}"));
-                Ok(client.get(&format!("/api/v1/events?limit=1000&after={after}{of}")).await?.unwrap_or_default())
+                Ok(client
+                    .get(&format!("/api/v1/events?limit=1000&after={after}{of}"))
+                    .await?
+                    .unwrap_or_default())
             }
-            Self::Journal(history) => daemon::events(Some(history), after, 1000, node).await.ok_or_else(unreadable),
+            Self::Journal(history) => {
+                daemon::events(Some(history), after, 1000, node).await.ok_or_else(unreadable)
+            }
         }
     }
 }
@@ -110,7 +119,8 @@ pub(super) async fn incidents(
     };
     let incident = past.incident(id).await?;
     let incident = incident.ok_or_else(|| {
-        Failure::new(exit::USAGE, format!("there is no incident {id}")).hint("`vast-keeper incidents` lists them")
+        Failure::new(exit::USAGE, format!("there is no incident {id}"))
+            .hint("`vast-keeper incidents` lists them")
     })?;
     if json {
         print::json(&incident);

@@ -67,7 +67,8 @@ pub(super) fn check(common: &Common) -> Result<u8, Failure> {
 
 pub(super) fn show_config(common: &Common, json: bool) -> Result<u8, Failure> {
     let (config, _) = load(common, Need::Talk)?;
-    let rows = config.explain().iter().map(|row| (row.key.clone(), row.value.clone(), row.source.to_string()));
+    let rows =
+        config.explain().iter().map(|row| (row.key.clone(), row.value.clone(), row.source.to_string()));
     if json {
         let rows: Vec<_> = rows
             .map(|(key, value, source)| serde_json::json!({ "key": key, "value": value, "source": source }))
@@ -90,7 +91,8 @@ pub(super) async fn daemon(common: &Common, observe_only: bool) -> Result<u8, Fa
     let redactor = telemetry::Redactor::default();
     redactor.learn(&config.secrets);
     let form = telemetry::Form::of_stderr(config.log.json, &sources.environment);
-    telemetry::begin(&config.log.level, form, &redactor).map_err(|fault| Failure::new(exit::USAGE, chain(&fault)))?;
+    telemetry::begin(&config.log.level, form, &redactor)
+        .map_err(|fault| Failure::new(exit::USAGE, chain(&fault)))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -108,12 +110,16 @@ pub(super) fn start_failure(fault: StartError) -> Failure {
         }
         StartError::Store { .. } | StartError::Journal { .. } => Failure::new(exit::BUG, text)
             .hint("nothing was changed; keep a copy of the state directory before mending it"),
-        StartError::Serve { .. } => Failure::new(exit::USAGE, text).hint("set another address with `--set http=…`"),
+        StartError::Serve { .. } => {
+            Failure::new(exit::USAGE, text).hint("set another address with `--set http=…`")
+        }
         StartError::Setting { .. }
         | StartError::Provider(_)
         | StartError::Remote(_)
         | StartError::Probe(_)
         | StartError::Http(_)
-        | StartError::Schedule(_) => Failure::new(exit::USAGE, text).hint("`vast-keeper check` lists every fault"),
+        | StartError::Schedule(_) => {
+            Failure::new(exit::USAGE, text).hint("`vast-keeper check` lists every fault")
+        }
     }
 }

@@ -34,9 +34,10 @@ pub(super) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) 
 /// A time of day in the machine's zone.
 pub(super) fn clock_time(at: Timestamp) -> String {
     let instant = i64::try_from(at.0).ok().and_then(|ms| Instant::from_millisecond(ms).ok());
-    instant.map_or_else(|| at.0.to_string(), |instant| {
-        instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-    })
+    instant.map_or_else(
+        || at.0.to_string(),
+        |instant| instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
 }
 
 fn tone(word: &str) -> Colour {
@@ -88,14 +89,16 @@ pub(super) fn fleet(view: &FleetView) {
 
 fn row(node: &NodeView, now: Timestamp) -> [String; 7] {
     let health = &node.health;
-    let state = node.stage.as_ref().map_or_else(|| node.state.clone(), |stage| format!("{} {stage}", node.state));
+    let state =
+        node.stage.as_ref().map_or_else(|| node.state.clone(), |stage| format!("{} {stage}", node.state));
     let mut verdict = health.verdict.clone();
     if health.failures > 0 {
         verdict = format!("{verdict} {}/{}", health.failures, health.threshold);
     } else if let Some(took) = health.took_ms {
         verdict = format!("{verdict} {took} ms");
     }
-    let recent: String = health.history.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
+    let recent: String =
+        health.history.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
     [
         node.node.to_string(),
         state,
@@ -128,10 +131,9 @@ pub(super) fn incidents(incidents: &[IncidentView]) {
     let rows: Vec<[String; 5]> = incidents
         .iter()
         .map(|incident| {
-            let lasted = incident.closed_at.map_or_else(
-                || "open".to_owned(),
-                |closed| span(closed.since(incident.first_failure_at)),
-            );
+            let lasted = incident
+                .closed_at
+                .map_or_else(|| "open".to_owned(), |closed| span(closed.since(incident.first_failure_at)));
             [
                 incident.id.to_string(),
                 clock_time(incident.first_failure_at),
@@ -173,5 +175,10 @@ pub(super) fn milestones(incident: &IncidentView) {
 /// One journaled fact.
 pub(super) fn line(line: &Line) {
     let node = line.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
-    data(&format!("{} {} {node}{}", paint(&line.seq.to_string(), Colour::Soft), clock_time(line.at), line.text));
+    data(&format!(
+        "{} {} {node}{}",
+        paint(&line.seq.to_string(), Colour::Soft),
+        clock_time(line.at),
+        line.text
+    ));
 }

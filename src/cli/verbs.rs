@@ -171,7 +171,10 @@ fn known<'a>(view: &'a FleetView, name: &NodeName) -> Result<&'a NodeView, Failu
 fn what(node: &NodeView) -> String {
     match (node.instance, &node.offer, node.dollars_per_hour) {
         (Some(id), Some(offer), Some(price)) => {
-            format!("instance {id} of `{}` ({offer}, {price}/h, {}, {})", node.node, node.state, node.health.verdict)
+            format!(
+                "instance {id} of `{}` ({offer}, {price}/h, {}, {})",
+                node.node, node.state, node.health.verdict
+            )
         }
         _ => format!("nothing (`{}` is {})", node.node, node.state),
     }

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::StartError;
 use crate::{
-    alerts::{self, Channel, Sink, SigningKeys, check_url},
+    alerts::{self, Channel, SigningKeys, Sink, check_url},
     clock::Clock,
     config::{Artifact, Config, SinkConfig, SinkKind},
     deploy::ArtifactSource,

@@ -154,7 +154,8 @@ impl Daemon {
         let (engine, handle) = Engine::new(parts);
         let stop = CancellationToken::new();
         let serving = CancellationToken::new();
-        let page = if options.bare { None } else { serve_all(config, &handle, &follow, metrics, &serving).await? };
+        let page =
+            if options.bare { None } else { serve_all(config, &handle, &follow, metrics, &serving).await? };
         if !options.bare {
             schedule::start(&config.schedule, &handle, &stop).await.map_err(StartError::Schedule)?;
         }
@@ -190,7 +191,8 @@ async fn open(config: &Config) -> Result<(Option<Store>, Fleet, Option<StorageFa
         let folder = folder.clone();
         tokio::task::spawn_blocking(move || Store::open(&folder)).await
     };
-    let opened = opened.map_err(|fault| StartError::Setting { what: format!("opening the journal failed: {fault}") })?;
+    let opened = opened
+        .map_err(|fault| StartError::Setting { what: format!("opening the journal failed: {fault}") })?;
     match opened {
         Ok((store, loaded)) => {
             let fleet = crate::engine::fold(loaded);
@@ -240,10 +242,10 @@ async fn serve_all(
     http::serve_unix(site.clone(), socket, stop.clone()).map_err(taken(socket.display().to_string()))?;
     match config.http {
         Some(listen) => {
-            let bound = http::serve_tcp(site, listen, stop.clone()).await.map_err(taken(listen.to_string()))?;
+            let bound =
+                http::serve_tcp(site, listen, stop.clone()).await.map_err(taken(listen.to_string()))?;
             Ok(Some(bound))
         }
         None => Ok(None),
     }
 }
-

@@ -11,7 +11,11 @@ use crate::{
     engine::{Handle, Kick},
 };
 
-pub(super) async fn start(schedule: &Schedule, engine: &Handle, stop: &CancellationToken) -> Result<(), String> {
+pub(super) async fn start(
+    schedule: &Schedule,
+    engine: &Handle,
+    stop: &CancellationToken,
+) -> Result<(), String> {
     let wanted = [
         (&schedule.inventory_sweep, Kick::InventorySweep),
         (&schedule.orphan_check, Kick::OrphanCheck),

@@ -54,7 +54,9 @@ pub async fn serve(
                 return Ok(());
             }
             Wake::Ended => {
-                return Err(StartError::Setting { what: "the engine ended by itself, which is a defect".into() });
+                return Err(StartError::Setting {
+                    what: "the engine ended by itself, which is a defect".into(),
+                });
             }
         }
     }

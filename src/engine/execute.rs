@@ -2,11 +2,7 @@
 //!
 //! Every drastic command is checked against its expiry right before the send; nothing here decides anything.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tokio::{
@@ -200,7 +196,8 @@ impl Executor {
             let answer = if clock.now() > not_after {
                 CreateAnswer::NotSent("the command expired before it was sent".into())
             } else {
-                let request = CreateRequest { offer: offer.id, label: &label, rental: &spec.rental, not_after };
+                let request =
+                    CreateRequest { offer: offer.id, label: &label, rental: &spec.rental, not_after };
                 edges.vast.create(request).await
             };
             tracing::info!(%node, %op, offer = %offer.id, ?answer, "create answered");
@@ -265,7 +262,14 @@ impl Executor {
         BoxAddress { instance: tenant.instance, endpoints, user: self.edges.access.user.clone() }
     }
 
-    fn deploy(&mut self, node: NodeName, tenant: Tenant, deadline: Timestamp, memory: &Memory, policy: &Policy) {
+    fn deploy(
+        &mut self,
+        node: NodeName,
+        tenant: Tenant,
+        deadline: Timestamp,
+        memory: &Memory,
+        policy: &Policy,
+    ) {
         let Some(spec) = policy.nodes.get(&node).cloned() else { return };
         let job = Job { node: node.clone(), tenant, spec, deadline };
         let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.deploys));
@@ -278,7 +282,10 @@ impl Executor {
         self.work.insert(node, work);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the command's own fields and the two states it is carried out in")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the command's own fields and the two states it is carried out in"
+    )]
     fn remedy(
         &mut self,
         node: NodeName,
@@ -334,7 +341,12 @@ struct Job {
 }
 
 impl Job {
-    async fn deploy(&self, edges: &Edges, address: BoxAddress, clock: Clock) -> Result<ReleaseRef, WorkFault> {
+    async fn deploy(
+        &self,
+        edges: &Edges,
+        address: BoxAddress,
+        clock: Clock,
+    ) -> Result<ReleaseRef, WorkFault> {
         let artifact = edges.releases.wanted().await.map_err(fault)?;
         let access = &edges.access;
         let op = self.tenant.rental.op.clone();

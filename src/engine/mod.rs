@@ -285,9 +285,14 @@ impl Engine {
         let Step { entries, commands, notices, looks, reply } = step;
         for entry in &entries {
             self.metrics.recorded(&entry.record);
-            tracing::info!(kind = entry.record.kind(), node = entry.record.node().map(NodeName::as_str), "journaled");
+            tracing::info!(
+                kind = entry.record.kind(),
+                node = entry.record.node().map(NodeName::as_str),
+                "journaled"
+            );
         }
-        let touched: Vec<NodeName> = entries.iter().filter_map(|entry| entry.record.node().cloned()).collect();
+        let touched: Vec<NodeName> =
+            entries.iter().filter_map(|entry| entry.record.node().cloned()).collect();
         if (!entries.is_empty() || !notices.is_empty())
             && let Err(fault) = self.storage.commit(&self.fleet, entries, notices).await
         {

@@ -6,7 +6,6 @@ use tokio::sync::Mutex;
 
 use crate::deploy::{Artifact, ArtifactSource, DeployFault};
 
-
 /// Prepares the wanted release on first use and keeps it.
 #[derive(Debug)]
 pub struct Releases {

@@ -33,7 +33,9 @@ impl fmt::Display for StorageFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(why) => f.write_str(why),
-            Self::Defect(why) => write!(f, "a record does not fit the state, which is a defect of the keeper: {why}"),
+            Self::Defect(why) => {
+                write!(f, "a record does not fit the state, which is a defect of the keeper: {why}")
+            }
         }
     }
 }
@@ -68,7 +70,8 @@ impl Storage {
     ) -> Self {
         let (reopened, _) = tokio::sync::watch::channel(store.clone());
         let state = store.map_or(State::Failed { next_try: Timestamp(0) }, State::Open);
-        let mut storage = Self { folder, state, sinks, http, clock, seed, outbox: None, since_snapshot: 0, reopened };
+        let mut storage =
+            Self { folder, state, sinks, http, clock, seed, outbox: None, since_snapshot: 0, reopened };
         storage.start_outbox().await;
         storage
     }
@@ -83,7 +86,9 @@ impl Storage {
         let sinks = self.sinks.clone();
         match Outbox::start(store, sinks, &self.http, self.clock, policy, self.seed).await {
             Ok(outbox) => self.outbox = Some(outbox),
-            Err(fault) => tracing::error!(fault = %chain(&fault), "the outbox does not start: notices are only stored"),
+            Err(fault) => {
+                tracing::error!(fault = %chain(&fault), "the outbox does not start: notices are only stored")
+            }
         }
     }
 
@@ -113,7 +118,8 @@ impl Storage {
             return Err(StorageFault::Store("the store is closed".into()));
         };
         self.since_snapshot += entries.len();
-        let snapshot = (self.since_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_string(fleet)).transpose();
+        let snapshot =
+            (self.since_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_string(fleet)).transpose();
         let snapshot = snapshot.map_err(|fault| StorageFault::Defect(fault.to_string()))?;
         if snapshot.is_some() {
             self.since_snapshot = 0;
@@ -126,7 +132,8 @@ impl Storage {
 
     /// Gives the handle up and tells the sinks directly: the outbox is in the same broken store.
     pub async fn fail(&mut self, fault: StorageFault, notice: Notice) {
-        if let State::Open(store) = std::mem::replace(&mut self.state, State::Failed { next_try: notice.at }) {
+        if let State::Open(store) = std::mem::replace(&mut self.state, State::Failed { next_try: notice.at })
+        {
             self.reopened.send_replace(None);
             store.close().await;
         }
@@ -156,8 +163,10 @@ impl Storage {
         let folder = self.folder.clone();
         // Opening reads and checks files: not on the engine's thread.
         let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await.ok()?;
-        let (store, loaded) = opened.inspect_err(|fault| tracing::warn!(fault = %chain(fault), "still no store")).ok()?;
-        let fleet = fold(loaded).inspect_err(|fault| tracing::error!(%fault, "the journal does not fold")).ok()?;
+        let (store, loaded) =
+            opened.inspect_err(|fault| tracing::warn!(fault = %chain(fault), "still no store")).ok()?;
+        let fleet =
+            fold(loaded).inspect_err(|fault| tracing::error!(%fault, "the journal does not fold")).ok()?;
         // A store that opens may still refuse to write.
         if let Err(fault) = store.commit(Batch::default()).await {
             tracing::warn!(fault = %chain(&fault), "the store opens but cannot be written");

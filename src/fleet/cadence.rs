@@ -76,12 +76,13 @@ impl Cadence {
     }
 }
 
-/// How long a newly watched node waits for its first probe when `others` are watched already. The first of a fleet does
-/// not wait; the later ones are spread evenly at random, the same way for the same seed.
+/// How long a newly watched node waits for its first probe while `waiting` others wait for theirs. A newcomer to a running
+/// fleet, and the first of a starting one, do not wait; those behind it are spread evenly at random, the same way for the
+/// same seed.
 #[must_use]
-pub fn first_wait(policy: &HealthPolicy, seed: u64, node: &NodeName, others: usize) -> Duration {
-    let others = u32::try_from(others).unwrap_or(u32::MAX);
-    let window = policy.interval.min(SPREAD_PER_NODE.saturating_mul(others));
+pub fn first_wait(policy: &HealthPolicy, seed: u64, node: &NodeName, waiting: usize) -> Duration {
+    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+    let window = policy.interval.min(SPREAD_PER_NODE.saturating_mul(waiting));
     // FNV-1a, then the generator's own mixing: stable across versions of Rust, unlike the standard hasher.
     let hash = node.as_str().bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

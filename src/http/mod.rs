@@ -93,7 +93,8 @@ pub async fn serve_tcp(site: Site, listen: SocketAddr, stop: CancellationToken) 
     let listener = TcpListener::bind(listen).await?;
     let bound = listener.local_addr()?;
     tokio::spawn(async move {
-        let served = axum::serve(listener, routes::public(site)).with_graceful_shutdown(stop.cancelled_owned());
+        let served =
+            axum::serve(listener, routes::public(site)).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(fault) = served.await {
             tracing::error!(%fault, "the page ended");
         }
@@ -123,7 +124,8 @@ pub fn serve_unix(site: Site, path: &Path, stop: CancellationToken) -> io::Resul
     std::fs::rename(&hidden, path)?;
     let path = path.to_owned();
     tokio::spawn(async move {
-        let served = axum::serve(listener, routes::control(site)).with_graceful_shutdown(stop.cancelled_owned());
+        let served =
+            axum::serve(listener, routes::control(site)).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(fault) = served.await {
             tracing::error!(%fault, "the control socket ended");
         }

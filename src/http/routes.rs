@@ -61,7 +61,8 @@ async fn put<T>(
 
 async fn index(State(site): State<Site>) -> Result<Response, Response> {
     let view = put(&site, Question::View).await?;
-    let incidents = put(&site, |reply| Question::Incidents { limit: 10, node: None, reply }).await.unwrap_or_default();
+    let incidents =
+        put(&site, |reply| Question::Incidents { limit: 10, node: None, reply }).await.unwrap_or_default();
     Ok(axum::response::Html(page::render(&view, &incidents).into_string()).into_response())
 }
 

@@ -21,8 +21,8 @@
 //!
 //! Deliberately absent: TLS (boxes publish plain ports at bare addresses), redirects, proxies, name lookups and
 //! decompression. With all that gone, what is left of HTTP is one request and one answer, so that no client library is
-//! used: the usual ones hold 16 KB and more of buffers for each open question, 5,000 of which may hang at once, and do
-//! not bound an answer's head. The benchmark `benches/probe.rs` shows the difference.
+//! used: the usual ones hold 16 KB and more of buffers for each open question, 5,000 of which may hang at once, and take
+//! a head of hundreds of kilobytes. The benchmark `benches/probe.rs` shows the difference in memory.
 
 mod ask;
 mod files;
@@ -34,7 +34,10 @@ mod tests;
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -44,7 +47,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::node::{Order, Round};
+use self::node::{Order, Place, Round};
 use crate::{
     clock::Clock,
     fleet::{
@@ -94,6 +97,8 @@ pub struct Prober {
     seed: u64,
     out: mpsc::Sender<ProbeReport>,
     nodes: Mutex<HashMap<NodeName, Watch>>,
+    /// Nodes that wait for their first probe.
+    waiting: Arc<AtomicUsize>,
     /// Nodes whose probes may all be in flight at once without running out of file descriptors.
     capacity: usize,
     thread: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
@@ -133,7 +138,8 @@ impl Prober {
         };
         let thread = thread::Builder::new().name("probe".into()).spawn(run).map_err(failed("thread"))?;
         let nodes = Mutex::new(HashMap::new());
-        Ok(Self { runtime: handle, clock, seed, out, nodes, capacity, thread: Some((stop, thread)) })
+        let waiting = Arc::default();
+        Ok(Self { runtime: handle, clock, seed, out, nodes, waiting, capacity, thread: Some((stop, thread)) })
     }
 
     /// Watches a node, or watches it as now told. A changed address or identity starts over at once, a probe in flight
@@ -156,7 +162,7 @@ impl Prober {
             return Ok(());
         }
         let node = watched.target.node.clone();
-        let wait = first_wait(watched.policy(), self.seed, &node, nodes.len());
+        let wait = first_wait(watched.policy(), self.seed, &node, self.waiting.load(Relaxed));
         if nodes.len() == self.capacity {
             tracing::warn!(
                 capacity = self.capacity,
@@ -165,7 +171,14 @@ impl Prober {
         }
         let (order, orders) = watch::channel(Arc::new(Order { watched }));
         let now = Arc::new(Notify::new());
-        let round = Round { clock: self.clock, orders, now: Arc::clone(&now), out: self.out.clone() };
+        let place = Place::take(&self.waiting);
+        let round = Round {
+            clock: self.clock,
+            orders,
+            now: Arc::clone(&now),
+            out: self.out.clone(),
+            place: Some(place),
+        };
         let task = self.runtime.spawn(round.run(wait));
         nodes.insert(node, Watch { order, now, task });
         Ok(())

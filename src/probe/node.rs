@@ -1,6 +1,12 @@
 //! One node's task: wait for its own timer, ask, judge, report, and again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -48,6 +54,25 @@ pub(super) struct Round {
     /// Rung when a probe is wanted at once.
     pub(super) now: Arc<Notify>,
     pub(super) out: mpsc::Sender<ProbeReport>,
+    /// Held until the first probe.
+    pub(super) place: Option<Place>,
+}
+
+/// A place among the nodes that wait for their first probe; dropping it leaves.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    pub(super) fn take(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Relaxed);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 enum Wake {
@@ -82,6 +107,7 @@ impl Round {
                 Wake::Told => continue,
                 Wake::Dismissed => return,
             }
+            self.place = None;
             let at = self.clock.now();
             let lateness = due.elapsed();
             let outcome = tokio::select! {

@@ -1,5 +1,6 @@
 //! The prober against real sockets on 127.0.0.1.
 
+mod answers;
 mod server;
 
 use std::{net::SocketAddr, sync::atomic::Ordering::SeqCst, time::Duration};
@@ -83,104 +84,6 @@ async fn a_server_that_is_well_is_reported_so_on_its_schedule() {
 }
 
 #[tokio::test]
-async fn every_bad_answer_is_a_failure_with_its_reason() {
-    let unreachable = |detail: &str| Verdict::Failing(Failure::Unreachable { detail: detail.into() });
-    let malformed = |detail: &str| Verdict::Failing(Failure::Malformed { detail: detail.into() });
-    let condition = |detail: &str| Verdict::Failing(Failure::Condition { detail: detail.into() });
-    let head = |line: &str| format!("HTTP/1.1 {line}\r\n\r\n").into_bytes();
-    let too_large = malformed("body larger than 256 KiB");
-    let long_head = malformed("head larger than 16 KiB");
-    for (story, act, expected) in [
-        (
-            "closes after the request",
-            Act::AnswerThenClose(vec![]),
-            unreachable("connection closed without an answer"),
-        ),
-        ("speaks SSH", Act::AnswerThenClose(b"SSH-2.0-OpenSSH\r\n".into()), malformed("not HTTP/1.x")),
-        (
-            "cut short",
-            Act::AnswerThenClose(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"inst".into()),
-            malformed("cut short"),
-        ),
-        ("announces too much", Act::Answer(head("200 OK\r\ncontent-length: 99999999999")), too_large.clone()),
-        (
-            "never stops",
-            Act::Flood(
-                head("200 OK\r\ntransfer-encoding: chunked"),
-                format!("1000\r\n{}\r\n", "x".repeat(4096)).into(),
-            ),
-            too_large.clone(),
-        ),
-        (
-            "never stops without a length",
-            Act::Flood(head("200 OK\r\nconnection: close"), vec![b'x'; 8192]),
-            too_large,
-        ),
-        (
-            "endless head",
-            Act::Flood(b"HTTP/1.1 200 OK\r\n".into(), b"x-y: zzzzzzzzzzzzzzzz\r\n".repeat(9)),
-            long_head.clone(),
-        ),
-        ("endless header", Act::Flood(b"HTTP/1.1 200 OK\r\nx: ".into(), vec![b'x'; 4096]), long_head),
-        (
-            "redirects",
-            Act::Answer(head("302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0")),
-            condition("[STATUS] (302) == 200"),
-        ),
-        (
-            "error page",
-            Act::Answer(head("503 Busy\r\ncontent-length: 0")),
-            condition("[STATUS] (503) == 200"),
-        ),
-        (
-            "compressed, which nobody asked for",
-            Act::Answer(
-                head("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4")
-                    .into_iter()
-                    .chain(*b"\x1f\x8b\x08\0")
-                    .collect(),
-            ),
-            Verdict::Failing(Failure::Impostor { got: None }),
-        ),
-        (
-            "somebody else",
-            Act::Answer(ok(r#"{"instance":"other"}"#)),
-            Verdict::Failing(Failure::Impostor { got: Some("other".into()) }),
-        ),
-        ("maintenance", Act::Answer(ok(r#"{"instance":"op","maintenance":true}"#)), Verdict::Maintenance),
-        ("large but allowed", Act::Answer(ok(&format!("{}{WELL}", " ".repeat(200_000)))), Verdict::Healthy),
-        ("sends a continue first", Act::Answer([head("100 Continue"), ok(WELL)].concat()), Verdict::Healthy),
-    ] {
-        assert_eq!(verdict_of(act, policy()).await, expected, "{story}");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_closed_at_once_is_unreachable() {
-    // Whether it looks like an end or like a reset depends on which of the two packets is first.
-    let verdict = verdict_of(Act::Close, policy()).await;
-    assert!(matches!(verdict, Verdict::Failing(Failure::Unreachable { .. })), "{verdict:?}");
-}
-
-#[tokio::test]
-async fn a_port_nobody_listens_on_is_unreachable() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let (prober, mut reports) = prober(8);
-    prober.watch(watched("n", address, policy())).unwrap();
-    let expected = Verdict::Failing(Failure::Unreachable { detail: "connection refused".into() });
-    assert_eq!(next(&mut reports).await.observation.verdict, expected);
-}
-
-#[tokio::test]
-async fn the_timeout_covers_the_whole_answer() {
-    let policy = HealthPolicy { timeout: Duration::from_millis(150), ..policy() };
-    let expected = Verdict::Failing(Failure::Timeout { limit_ms: 150 });
-    for act in [Act::Hang, Act::Dribble(ok(WELL))] {
-        assert_eq!(verdict_of(act, policy.clone()).await, expected);
-    }
-}
-
-#[tokio::test]
 async fn hung_nodes_delay_nobody() {
     let (hung, well) = (serve(Act::Hang).await, serve(Act::Answer(ok(WELL))).await);
     let (prober, mut reports) = prober(64);
@@ -236,6 +139,26 @@ async fn one_hung_server_is_detected_in_the_promised_time() {
 async fn two_hundred_hung_servers_are_detected_in_the_promised_time() {
     detection_of(50).await;
     detection_of(200).await;
+}
+
+#[tokio::test]
+async fn a_newcomer_to_a_running_fleet_is_asked_at_once() {
+    let server = serve(Act::Answer(ok(WELL))).await;
+    let (prober, mut reports) = prober(64);
+    for i in 0..40 {
+        prober.watch(watched(&format!("n-{i}"), server.address, policy())).unwrap();
+    }
+    let mut heard = HashMap::new();
+    while heard.len() < 40 {
+        heard.insert(next(&mut reports).await.node, ());
+    }
+    let rare = HealthPolicy { interval: Duration::from_secs(3600), ..policy() };
+    // One that would wait long if the fleet were starting.
+    let would_wait = |name: &String| first_wait(&rare, 7, &name.parse().unwrap(), 40) > PATIENCE;
+    let newcomer = (0..).map(|i| format!("newcomer-{i}")).find(would_wait).unwrap();
+    prober.watch(watched(&newcomer, server.address, rare)).unwrap();
+    let asked = timeout(PATIENCE, next_of(&mut reports, &newcomer));
+    assert_eq!(asked.await.expect("it does not wait its turn").verdict, Verdict::Healthy);
 }
 
 #[tokio::test]

@@ -30,7 +30,9 @@ impl Audit {
 
 /// Audits the record of an account in which only this fleet rents.
 pub(super) fn audit(ledger: &Ledger, nodes: &[String]) -> Audit {
-    let node = |rental: &Rental| rental.label.as_deref().and_then(|label| label.split(':').nth(2)).map(str::to_owned);
+    let node = |rental: &Rental| {
+        rental.label.as_deref().and_then(|label| label.split(':').nth(2)).map(str::to_owned)
+    };
     let mut accounted = BTreeSet::new();
     let leaked = ledger.live().filter(|rental| match node(rental) {
         // The first living instance of a wanted node is its own; every other is a leak.

@@ -83,9 +83,13 @@ fn prepare(kind: FaultChoice, stage: &Stage) -> Result<Option<FaultId>, Failure>
         FaultChoice::OfferGone => Fault::once(FaultKind::OfferGone { status: GoneStatus::Gone }),
         FaultChoice::LostCreateReply => Fault::lost_create_reply(ApiBreak::Reset),
         FaultChoice::ApiOutage => Fault::lasting(FaultKind::ApiOutage { how: ApiBreak::Html502 }),
-        FaultChoice::KillServer | FaultChoice::Freeze | FaultChoice::KillInstance | FaultChoice::All => return Ok(None),
+        FaultChoice::KillServer | FaultChoice::Freeze | FaultChoice::KillInstance | FaultChoice::All => {
+            return Ok(None);
+        }
     };
-    let refused = |fault: vast_sim::FaultError| Failure::new(exit::BUG, format!("the fault is refused: {}", chain(&fault)));
+    let refused = |fault: vast_sim::FaultError| {
+        Failure::new(exit::BUG, format!("the fault is refused: {}", chain(&fault)))
+    };
     stage.sim().inject(fault).map(Some).map_err(refused)
 }
 
@@ -103,7 +107,8 @@ async fn heal(
         let history = stage.history();
         let newest = daemon::incidents(history.as_ref(), 1, Some(node)).await.unwrap_or_default();
         // The incident's own first failure lies after the fault; an earlier one is not this story.
-        let ours = newest.into_iter().find(|incident| incident.opened_at >= at && incident.closed_at.is_some());
+        let ours =
+            newest.into_iter().find(|incident| incident.opened_at >= at && incident.closed_at.is_some());
         if let Some(incident) = ours {
             let whole = daemon::incident(history.as_ref(), incident.id).await.flatten();
             narrator.look(stage).await?;

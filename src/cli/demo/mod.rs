@@ -123,7 +123,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
 }
 
 /// Fills the fleet, breaks it, watches it heal. Without `--once` it goes on until it is interrupted.
-async fn play(args: &DemoArgs, stage: &Stage, narrator: &mut Narrator) -> Result<Option<Vec<Healed>>, Failure> {
+async fn play(
+    args: &DemoArgs,
+    stage: &Stage,
+    narrator: &mut Narrator,
+) -> Result<Option<Vec<Healed>>, Failure> {
     narrator.say(&format!("renting {} boxes and deploying the bundled server to each over ssh", args.nodes));
     narrator.until_all_serve(stage, FILL_PATIENCE).await?;
     if let Some(page) = stage.page() {

@@ -48,7 +48,8 @@ impl Narrator {
 
     /// Tells what the journal and the sinks have new, and shows the fleet.
     pub async fn look(&mut self, stage: &Stage) -> Result<FleetView, Failure> {
-        let lines = daemon::events(stage.history().as_ref(), self.seen, FACTS, None).await.unwrap_or_default();
+        let lines =
+            daemon::events(stage.history().as_ref(), self.seen, FACTS, None).await.unwrap_or_default();
         for line in lines {
             self.seen = line.seq;
             let node = line.node.map_or_else(String::new, |node| format!("{node}: "));
@@ -94,8 +95,13 @@ impl Narrator {
         self.until(stage, patience, "all nodes serving", |view| view.healthy == view.wanted).await
     }
 
-    pub async fn until_nothing_is_doomed(&mut self, stage: &Stage, patience: Duration) -> Result<(), Failure> {
-        self.until(stage, patience, "proof that the destroyed are gone", |view| view.doomed.is_empty()).await?;
+    pub async fn until_nothing_is_doomed(
+        &mut self,
+        stage: &Stage,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        self.until(stage, patience, "proof that the destroyed are gone", |view| view.doomed.is_empty())
+            .await?;
         Ok(())
     }
 

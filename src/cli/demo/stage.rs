@@ -49,11 +49,13 @@ impl Stage {
             require(program, &format!("install it, e.g. `apt-get install {package}`"))?;
         }
         log(args)?;
-        let scratch = TempDir::with_prefix("vk-demo-").map_err(|fault| broken("make a scratch folder", &fault))?;
+        let scratch =
+            TempDir::with_prefix("vk-demo-").map_err(|fault| broken("make a scratch folder", &fault))?;
         let key = make_key(scratch.path()).await?;
         let server = build_server(narrator).await?;
         let stop = CancellationToken::new();
-        let receiver = Receiver::start(stop.clone()).await.map_err(|fault| broken("start the receiver", &fault))?;
+        let receiver =
+            Receiver::start(stop.clone()).await.map_err(|fault| broken("start the receiver", &fault))?;
         narrator.say("starting the provider simulator");
         let sim = Sim::start(SimConfig {
             api_key: API_KEY.into(),
@@ -62,7 +64,11 @@ impl Stage {
             ..SimConfig::default()
         });
         let sim = sim.await.map_err(|fault| broken("start the simulator", &fault))?;
-        narrator.say(&format!("the simulated provider answers at {}, its control panel at {}", sim.url(), sim.panel_url()));
+        narrator.say(&format!(
+            "the simulated provider answers at {}, its control panel at {}",
+            sim.url(),
+            sim.panel_url()
+        ));
         let sources = sources(args, scratch.path(), &key, &server, &sim, &receiver)?;
         let config = config::load(&sources).map_err(|faults| Failure::new(exit::BUG, faults.to_string()))?;
         let options = Options { clock: Clock::new(), seed: args.seed, bare: false };
@@ -112,7 +118,8 @@ fn require(program: &str, hint: &str) -> Result<(), Failure> {
     if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         return Ok(());
     }
-    Err(Failure::new(exit::UNREACHABLE, format!("the demo needs `{program}`, which is not installed")).hint(hint))
+    Err(Failure::new(exit::UNREACHABLE, format!("the demo needs `{program}`, which is not installed"))
+        .hint(hint))
 }
 
 /// The demo narrates by itself; the daemon's own log is only shown when asked for.
@@ -143,7 +150,9 @@ async fn make_key(scratch: &Path) -> Result<PathBuf, Failure> {
 /// The bundled server, from the workspace this program was built from or is run in.
 async fn build_server(narrator: &mut Narrator) -> Result<PathBuf, Failure> {
     let here = [PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from(".")];
-    let Some(workspace) = here.into_iter().find(|folder| folder.join("crates/duel-server/Cargo.toml").is_file()) else {
+    let Some(workspace) =
+        here.into_iter().find(|folder| folder.join("crates/duel-server/Cargo.toml").is_file())
+    else {
         let failure = Failure::new(exit::USAGE, "the sources of the bundled server are not here");
         return Err(failure.hint("run the demo in a clone of the repository"));
     };
@@ -155,7 +164,8 @@ async fn build_server(narrator: &mut Narrator) -> Result<PathBuf, Failure> {
         profile: "release".into(),
         portable: false,
     };
-    let built = Artifact::prepare(&source).await.map_err(|fault| broken("build the bundled server", &fault))?;
+    let built =
+        Artifact::prepare(&source).await.map_err(|fault| broken("build the bundled server", &fault))?;
     Ok(built.path)
 }
 
