@@ -79,3 +79,71 @@ pub(super) fn began(output: &str) -> Result<u64, String> {
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| "the box did not tell when it started the server".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::{super::stage::eventually, *};
+
+    /// The supervisor alone, without a box, with shorter times than the real ones.
+    struct Supervised(tempfile::TempDir);
+
+    impl Supervised {
+        fn new(server: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for name in ["run", "log", "env", "data", "releases/r"] {
+                fs::create_dir_all(folder.path().join(name)).unwrap();
+            }
+            let text = SUPERVISOR
+                .replace("\nlog_bytes_max=8388608\n", "\nlog_bytes_max=20000\n")
+                .replace("\nrotate_every=10\n", "\nrotate_every=0.1\n");
+            assert!(text.contains("=20000\n") && text.contains("=0.1\n"), "the constants were renamed");
+            fs::write(folder.path().join("supervise"), text).unwrap();
+            fs::write(folder.path().join("env/server.env"), "PORT=1\n").unwrap();
+            let program = folder.path().join("releases/r/server");
+            fs::write(&program, server).unwrap();
+            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            std::os::unix::fs::symlink("releases/r", folder.path().join("current")).unwrap();
+            Self(folder)
+        }
+
+        fn verb(&self, verb: &str) {
+            let status = Command::new("sh").arg(self.0.path().join("supervise")).arg(verb).status().unwrap();
+            assert!(status.success(), "{verb}");
+        }
+
+        fn read(&self, path: &str) -> String {
+            fs::read_to_string(self.0.path().join(path)).unwrap_or_default()
+        }
+    }
+
+    impl Drop for Supervised {
+        fn drop(&mut self) {
+            self.verb("stop");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_has_grown_is_moved_aside_and_the_server_goes_on() {
+        let supervised =
+            Supervised::new("#!/bin/sh\nn=0\nwhile sleep 0.01; do n=$((n + 1)); seq 100000 100100; done\n");
+        supervised.verb("start");
+        let size = |path: &str| fs::metadata(supervised.0.path().join(path)).map_or(0, |meta| meta.len());
+        eventually("the log is moved aside", || size("log/server.log.1") > 20_000).await;
+        eventually("the log was cut", || size("log/server.log") < size("log/server.log.1")).await;
+        let before = size("log/server.log");
+        eventually("the server goes on writing", || size("log/server.log") != before).await;
+        assert_eq!(supervised.read("run/exits"), "", "it was never restarted");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_keeps_ending_is_started_less_and_less_often() {
+        let supervised = Supervised::new("#!/bin/sh\nexit 7\n");
+        supervised.verb("start");
+        eventually("it ended three times", || supervised.read("run/exits").starts_with("3 7 ")).await;
+        let told = supervised.read("log/supervisor.log");
+        let delays: Vec<&str> = told.lines().filter_map(|line| line.split("again in ").nth(1)).collect();
+        assert_eq!(delays[..2], ["1 s", "2 s"], "{told}");
+    }
+}
