@@ -136,6 +136,11 @@ async fn a_rented_box_gets_its_server_and_keeps_it_through_a_reboot() {
     let reboot = format!("/api/v0/instances/reboot/{}/", rented.instance);
     assert_eq!(call(&rented.sim, "PUT", &reboot, json!({})).await["success"], true);
     rented.started_at(|at| at > second).await;
+
+    // With its supervisor it stays dead.
+    rented.act(FaultKind::KillServer { whole_session: true }).await;
+    let down = rented.witness().await;
+    assert!(matches!(down, Witnessed::ServerDown(_)), "{down:?}");
     rented.sim.shutdown().await;
 }
 

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 
 use super::launch::{self, Place, Running};
-use super::process::{Census, send};
+use super::process::{Census, Member, send};
 use super::{Boot, BoxCommand, Deed, Folder};
 use crate::engine::Shared;
 use crate::faults::FaultId;
@@ -199,9 +199,15 @@ impl Actor {
             let servers: Vec<_> = ports.iter().flat_map(|port| census.listeners(*port)).collect();
             let mut doomed = servers.clone();
             if whole_session {
-                let sessions: Vec<i32> = servers.iter().map(|server| server.session).collect();
-                doomed
-                    .extend(census.members().into_iter().filter(|member| sessions.contains(&member.session)));
+                // A supervisor gives its server a session of its own, so that of the server's parent falls too.
+                let members = census.members();
+                let parent_of = |server: &Member| members.iter().find(|member| member.pid == server.parent);
+                let sessions: Vec<i32> = servers
+                    .iter()
+                    .flat_map(|server| [Some(server.session), parent_of(server).map(|parent| parent.session)])
+                    .flatten()
+                    .collect();
+                doomed.extend(members.iter().filter(|member| sessions.contains(&member.session)));
                 doomed.sort_unstable_by_key(|member| member.pid);
                 doomed.dedup();
             }

@@ -88,7 +88,7 @@ impl Boot {
 /// Something done to a running box from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// Kill what listens on the app ports; with `whole_session` its session too.
+    /// Kill what listens on the app ports; with `whole_session` its session too, and that of its parent.
     KillServer { whole_session: bool },
     /// Stop every process and silence the network.
     Freeze,

@@ -36,12 +36,12 @@ pub(crate) struct Census {
 pub(crate) struct Member {
     pub(crate) pid: i32,
     pub(crate) session: i32,
+    pub(crate) parent: i32,
     started: u64,
 }
 
 struct Stat {
     member: Member,
-    parent: i32,
     has_terminal: bool,
     is_zombie: bool,
 }
@@ -57,7 +57,7 @@ impl Census {
             let joined: Vec<i32> = stats
                 .iter()
                 .filter(|stat| !inside.contains(&stat.member.pid))
-                .filter(|stat| inside.contains(&stat.parent) || inside.contains(&stat.member.session))
+                .filter(|stat| inside.contains(&stat.member.parent) || inside.contains(&stat.member.session))
                 .map(|stat| stat.member.pid)
                 .collect();
             if joined.is_empty() {
@@ -145,9 +145,9 @@ fn read_stat(pid: i32) -> Option<Stat> {
         member: Member {
             pid,
             session: i32::try_from(field(3)?).ok()?,
+            parent: i32::try_from(field(1)?).ok()?,
             started: fields.get(19)?.parse().ok()?,
         },
-        parent: i32::try_from(field(1)?).ok()?,
         has_terminal: field(4)? != 0,
         is_zombie: matches!(fields.first(), Some(&("Z" | "X"))),
     })

@@ -175,7 +175,7 @@ pub enum FaultKind {
     },
     /// SIGKILL to the server: the process listening on the app port. One firing: one deed.
     KillServer {
-        /// Also kill every process of the listener's session: the supervisor that would restart it.
+        /// Also kill every process of the listener's session and of its parent's: the supervisor that would restart it.
         #[serde(default)]
         whole_session: bool,
     },
