@@ -139,7 +139,9 @@ pub fn words(record: &Record) -> String {
         },
         Record::RemedyStarted { rung, permit, .. } => format!("remedy `{}` begins ({permit})", rung.word()),
         Record::RemedyEnded { rung, helped: true, .. } => format!("remedy `{}` helped", rung.word()),
-        Record::RemedyEnded { rung, detail, .. } => format!("remedy `{}` did not help: {detail}", rung.word()),
+        Record::RemedyEnded { rung, detail, .. } => {
+            format!("remedy `{}` did not help: {detail}", rung.word())
+        }
         Record::RecoveryStarted { cause: Cause::Wanted, permit, .. } => format!("to be filled ({permit})"),
         Record::RecoveryStarted { permit, .. } => format!("to be replaced ({permit})"),
         Record::Doomed { instance, reason, .. } => on(instance, &format!("condemned: {}", doom_text(reason))),
@@ -154,7 +156,9 @@ pub fn words(record: &Record) -> String {
         Record::Created { instance, .. } => on(instance, "rented"),
         Record::CreateFailed { detail, .. } => format!("nothing was rented: {detail}"),
         Record::CreateAbandoned { .. } => "the ambiguous create rented nothing, say complete lists".into(),
-        Record::InstanceUp { instance, address, .. } => on(instance, &format!("is up, its server will be at {address}")),
+        Record::InstanceUp { instance, address, .. } => {
+            on(instance, &format!("is up, its server will be at {address}"))
+        }
         Record::AddressChanged { instance, address, .. } => on(instance, &format!("moved to {address}")),
         Record::Deployed { release, .. } => {
             let digest: String = release.digest.chars().take(12).collect();
@@ -167,7 +171,9 @@ pub fn words(record: &Record) -> String {
         Record::Paused { by, .. } => format!("paused by {by}"),
         Record::Resumed { by, .. } => format!("resumed by {by}"),
         Record::Retired { .. } => "no longer configured".into(),
-        Record::MachineBlamed { machine, detail, .. } => format!("machine {machine} is not rented for a while: {detail}"),
+        Record::MachineBlamed { machine, detail, .. } => {
+            format!("machine {machine} is not rented for a while: {detail}")
+        }
         Record::KeyAccepted { accepted: true } => "the provider takes the api key again".into(),
         Record::KeyAccepted { accepted: false } => "the provider refuses the api key".into(),
         Record::BreakerMoved { to } => format!("the mass-failure breaker moved to `{}`", to.word()),
