@@ -44,7 +44,7 @@ impl Position {
 /// What the breaker is set by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Nodes with a tenant.
+    /// Nodes with a tenant that was probed since the keeper's start or its last stall.
     pub filled: u32,
     /// Tenants whose last probe was healthy or in maintenance.
     pub healthy: u32,
@@ -73,10 +73,11 @@ pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, no
     let mut census = Census::default();
     for (name, node) in &fleet.nodes {
         let (Some(_), Some(spec)) = (tenant_in_play(&node.state), policy.nodes.get(name)) else { continue };
+        // A tenant not probed since the keeper's start or a stall says nothing either way.
+        let Some(watch) = memory.watches.get(name).filter(|watch| watch.last.is_some()) else { continue };
         census.filled += 1;
-        let Some(watch) = memory.watches.get(name) else { continue };
         if watch.failures == 0 {
-            census.healthy += u32::from(watch.last.is_some());
+            census.healthy += 1;
             continue;
         }
         let fresh = policy.rails.witness_fresh;

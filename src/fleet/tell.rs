@@ -89,15 +89,18 @@ pub(super) fn opened(
         Cause::Manual { .. } => "the instance is destroyed and another one rented".to_owned(),
         _ => format!("a second witness is asked; then {}", ladder.unwrap_or_default().join(", then ")),
     };
-    let title = match cause {
-        Cause::Manual { by } => format!("{node} is being reprovisioned by {by}"),
-        _ => format!("{node} is failing: {}", cause_text(cause)),
+    let (severity, title) = match cause {
+        // Whoever asked for it need not be paged.
+        Cause::Manual { by } => (Severity::Info, format!("{node} is being reprovisioned by {by}")),
+        Cause::Wanted | Cause::Failing { .. } | Cause::Vanished => {
+            (Severity::Critical, format!("{node} is failing: {}", cause_text(cause)))
+        }
     };
     Notice {
         node: Some(node.clone()),
         incident: Some(incident),
         facts: told,
-        ..notice(at, Severity::Critical, Topic::IncidentOpened, title, &next)
+        ..notice(at, severity, Topic::IncidentOpened, title, &next)
     }
 }
 
@@ -113,7 +116,7 @@ pub(super) fn closed(
         Outcome::ByItself => "healthy again by itself",
         Outcome::Remedied => "healthy again after a remedy",
         Outcome::Replaced => "replaced and healthy",
-        Outcome::Ended => "ended by hand",
+        Outcome::Ended => "no longer wanted",
     };
     let lasted = at.since(incident.first_failure_at);
     let mut told = facts([

@@ -3,7 +3,11 @@
 //! `KEEPER_CHAOS_SEEDS=1000` runs more worlds than a test run has time for; a failure names its seed.
 
 use super::{
-    super::super::{event::{Event, Wish}, notice::Topic, state::NodeState},
+    super::super::{
+        event::{Event, Wish},
+        notice::Topic,
+        state::NodeState,
+    },
     world::{State, World, replayed},
 };
 

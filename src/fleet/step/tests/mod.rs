@@ -26,8 +26,7 @@ fn policy(nodes: usize) -> Policy {
 /// The same with another specification.
 fn with_spec(nodes: usize, spec: NodeSpec) -> Policy {
     let spec = Arc::new(spec);
-    let nodes: BTreeMap<NodeName, Arc<NodeSpec>> =
-        (0..nodes).map(|i| (node(i), Arc::clone(&spec))).collect();
+    let nodes: BTreeMap<NodeName, Arc<NodeSpec>> = (0..nodes).map(|i| (node(i), Arc::clone(&spec))).collect();
     Policy {
         fleet: "test".parse().unwrap(),
         nodes,

@@ -5,15 +5,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::super::{
-        event::{Command, Context, Event, IllegalEvent, WorkFault, Wish},
+        event::{Command, Context, Event, IllegalEvent, Wish, WorkFault},
         guard::Guard,
         journal::{Entry, Record, ReleaseRef},
         memory::{Memory, SelfCheck},
-        name::{InstanceId, MachineId, HostId, NodeName, OpId},
+        name::{HostId, InstanceId, MachineId, NodeName, OpId},
         offer::tests::offer,
         policy::{NodeSpec, Policy, RentalSpec, Rung},
         probe::{Failure, Observation, Verdict},
-        provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status},
+        provider::{
+            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
+        },
         state::Fleet,
         step::step,
         units::{Money, Timestamp},
@@ -73,7 +75,9 @@ impl Nonsense {
                 }
                 Command::Destroy { instance } => {
                     let condemned = doomed.contains(instance)
-                        || step.records().any(|r| matches!(r, Record::Doomed { instance: i, .. } if i == instance));
+                        || step
+                            .records()
+                            .any(|r| matches!(r, Record::Doomed { instance: i, .. } if i == instance));
                     assert!(condemned, "{instance} is destroyed but not condemned");
                 }
                 _ => {}
@@ -81,7 +85,10 @@ impl Nonsense {
         }
         for (name, node) in &self.fleet.nodes {
             if let Some((_, Some(claimed))) = node.state.claim() {
-                assert!(!self.fleet.doomed.contains_key(&claimed), "{name} claims doomed {claimed} after {event:?}");
+                assert!(
+                    !self.fleet.doomed.contains_key(&claimed),
+                    "{name} claims doomed {claimed} after {event:?}"
+                );
             }
         }
         self.journal.extend(step.entries);
@@ -145,7 +152,9 @@ impl Nonsense {
                 1 => Some("another's".into()),
                 2 => Some("vk:test:broken".into()),
                 3 => Some(format!("vk:test:{}:{}", node(0), OpId::from_bits(id))),
-                4 | 5 if !self.labels.is_empty() => Some(self.labels[self.rng.usize(0..self.labels.len())].clone()),
+                4 | 5 if !self.labels.is_empty() => {
+                    Some(self.labels[self.rng.usize(0..self.labels.len())].clone())
+                }
                 _ => claimed,
             };
             let status = match self.rng.u32(0..10) {
@@ -211,7 +220,8 @@ impl Nonsense {
             10 => {
                 let first = self.rng.u64(1..1000);
                 let offers = (first..first + self.rng.u64(0..4)).map(offer).collect();
-                let answer = if self.rng.u32(0..5) == 0 { Err(self.fault()) } else { Ok(OffersFound { offers }) };
+                let answer =
+                    if self.rng.u32(0..5) == 0 { Err(self.fault()) } else { Ok(OffersFound { offers }) };
                 Event::Searched { node, answer }
             }
             11 | 12 => {
@@ -229,9 +239,11 @@ impl Nonsense {
             }
             13 => {
                 let known: Vec<InstanceId> = self.fleet.doomed.keys().copied().collect();
-                let instance = if known.is_empty() { self.instance() } else { known[self.rng.usize(0..known.len())] };
+                let instance =
+                    if known.is_empty() { self.instance() } else { known[self.rng.usize(0..known.len())] };
                 let fault = self.fault();
-                let answer = if self.rng.bool() { DestroyAnswer::Acknowledged } else { DestroyAnswer::Failed(fault) };
+                let answer =
+                    if self.rng.bool() { DestroyAnswer::Acknowledged } else { DestroyAnswer::Failed(fault) };
                 Event::DestroyAnswered { instance, answer }
             }
             14 => {
@@ -255,13 +267,28 @@ impl Nonsense {
                 };
                 Event::Witnessed { node, instance, asked_at: Timestamp(self.now), word }
             }
-            17 => Event::SelfChecked(SelfCheck { at: Timestamp(self.now), answered: self.rng.u32(0..3), asked: 2 }),
+            17 => Event::SelfChecked(SelfCheck {
+                at: Timestamp(self.now),
+                answered: self.rng.u32(0..3),
+                asked: 2,
+            }),
             18 => {
                 let dollars = Money(self.rng.i64(0..50_000_000));
-                Event::CreditRead(if self.rng.u32(0..5) == 0 { Err(self.fault()) } else { Ok(Credit { dollars }) })
+                Event::CreditRead(if self.rng.u32(0..5) == 0 {
+                    Err(self.fault())
+                } else {
+                    Ok(Credit { dollars })
+                })
             }
             _ => {
-                let wishes = [Wish::Reprovision, Wish::Destroy, Wish::Redeploy, Wish::Pause, Wish::Resume, Wish::Resume];
+                let wishes = [
+                    Wish::Reprovision,
+                    Wish::Destroy,
+                    Wish::Redeploy,
+                    Wish::Pause,
+                    Wish::Resume,
+                    Wish::Resume,
+                ];
                 let wish = wishes[self.rng.usize(0..wishes.len())];
                 Event::Asked { node, wish, by: "somebody".into() }
             }
@@ -271,7 +298,8 @@ impl Nonsense {
 
 #[test]
 fn any_events_whatever_leave_a_state_that_folds_from_every_prefix() {
-    let seeds = std::env::var("KEEPER_CHAOS_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_u64);
+    let seeds =
+        std::env::var("KEEPER_CHAOS_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_u64);
     let mut kinds = BTreeSet::new();
     for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| {
@@ -304,7 +332,10 @@ fn any_events_whatever_leave_a_state_that_folds_from_every_prefix() {
             let context = Context { now: Timestamp(entry.at.0 + 1), policy, random: seed };
             step(&mut fleet, &mut memory, Event::Booted { version: "2".into() }, &context).unwrap();
             let guard = Guard { fleet: &fleet, memory: &memory, policy, now: context.now };
-            assert!(guard.create(&node(0), None).is_err(), "seed {seed}: nothing is rented before lists are read");
+            assert!(
+                guard.create(&node(0), None).is_err(),
+                "seed {seed}: nothing is rented before lists are read"
+            );
         }
     }
     for kind in ["adopted", "held", "gone", "remedy-started", "create-abandoned", "retired"] {

@@ -150,7 +150,12 @@ impl Story {
 
     fn show(&mut self, title: &str, step: &Step) {
         if step.entries.is_empty() && step.notices.is_empty() && step.reply.is_none() {
-            let quiet = |command: &Command| matches!(command, Command::List | Command::ReadCredit);
+            let quiet = |command: &Command| {
+                matches!(
+                    command,
+                    Command::List | Command::ReadCredit | Command::CheckSelf | Command::AskWitness { .. }
+                )
+            };
             if step.commands.iter().all(quiet) {
                 return;
             }
@@ -174,7 +179,13 @@ impl Story {
         }
         for notice in &step.notices {
             let topic = serde_json::to_value(notice.topic).unwrap();
-            let _ = writeln!(text, "    tell     {:?} {}: {}", notice.severity, topic.as_str().unwrap(), notice.title);
+            let _ = writeln!(
+                text,
+                "    tell     {:?} {}: {}",
+                notice.severity,
+                topic.as_str().unwrap(),
+                notice.title
+            );
         }
         if let Some(reply) = &step.reply {
             let _ = writeln!(text, "    reply    {reply:?}");
@@ -193,9 +204,15 @@ impl Story {
         for (nr, op) in self.ops.iter().enumerate() {
             text = text.replace(op.as_str(), &format!("op-{}", nr + 1));
         }
-        for (at, name) in [("retry_at=", "retry_in_s="), ("deadline=", "deadline_in_s="), ("until=", "until_in_s="), ("first_failure_at=", "first_failure_s=")] {
+        for (at, name) in [
+            ("retry_at=", "retry_in_s="),
+            ("deadline=", "deadline_in_s="),
+            ("until=", "until_in_s="),
+            ("first_failure_at=", "first_failure_s="),
+        ] {
             while let Some(found) = text.find(at) {
-                let digits: String = text[found + at.len()..].chars().take_while(char::is_ascii_digit).collect();
+                let digits: String =
+                    text[found + at.len()..].chars().take_while(char::is_ascii_digit).collect();
                 let seconds = (digits.parse::<i64>().unwrap() - i64::try_from(self.began).unwrap()) / 1000;
                 text.replace_range(found..found + at.len() + digits.len(), &format!("{name}{seconds}"));
             }
@@ -210,14 +227,16 @@ impl Story {
             let next_list = self.now - self.now % 20_000 + 20_000;
             let next_look = self.looks.first().map(|(at, _)| (*at).max(self.now));
             match next_look {
-                Some(at) if at <= next_list && at <= until => {
+                Some(at) if at < next_list && at <= until => {
                     let Some((_, name)) = self.looks.pop_first() else { break };
                     self.now = at;
                     self.tell(Event::Look { node: name });
                 }
                 _ if next_list <= until => {
                     self.now = next_list;
-                    if self.now % 300_000 == 0 && self.memory.credit.is_some_and(|(_, c)| c.dollars > Money(0)) {
+                    if self.now % 300_000 == 0
+                        && self.memory.credit.is_some_and(|(_, c)| c.dollars > Money(0))
+                    {
                         let credit = self.memory.credit.unwrap().1;
                         self.tell(Event::CreditRead(Ok(credit)));
                     }
@@ -294,7 +313,8 @@ impl Story {
     }
 
     pub fn probed(&mut self, name: &NodeName, verdict: Verdict) {
-        let Some(identity) = self.fleet.nodes[name].state.probed().map(|tenant| tenant.rental.op.clone()) else {
+        let Some(identity) = self.fleet.nodes[name].state.probed().map(|tenant| tenant.rental.op.clone())
+        else {
             return;
         };
         let observation = Observation {
@@ -406,7 +426,9 @@ fn ordered(command: &Command) -> String {
         Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
             format!("{word} {node} on {}", tenant.instance)
         }
-        Command::Remedy { node, tenant, rung, .. } => format!("{word} {node} on {}: {}", tenant.instance, rung.word()),
+        Command::Remedy { node, tenant, rung, .. } => {
+            format!("{word} {node} on {}: {}", tenant.instance, rung.word())
+        }
         Command::List | Command::ReadCredit | Command::CheckSelf => word.to_owned(),
     }
 }

@@ -6,24 +6,27 @@ use std::{
     time::Duration,
 };
 
-use super::{super::super::{
-    apply::Misfit,
-    event::{Command, Context, Event, IllegalEvent, Step, WorkFault},
-    journal::{DoomReason, Entry, Record, ReleaseRef},
-    memory::{Memory, SelfCheck},
-    name::{HostId, InstanceId, MachineId, NodeName, OpId, Ownership, ownership},
-    notice::Notice,
-    offer::{Offer, tests::offer},
-    policy::Policy,
-    probe::{Failure, Observation, Verdict},
-    provider::{
-        CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
+use super::{
+    super::super::{
+        apply::Misfit,
+        event::{Command, Context, Event, IllegalEvent, Step, WorkFault},
+        journal::{DoomReason, Entry, Record, ReleaseRef},
+        memory::{Memory, SelfCheck},
+        name::{HostId, InstanceId, MachineId, NodeName, OpId, Ownership, ownership},
+        notice::Notice,
+        offer::{Offer, tests::offer},
+        policy::Policy,
+        probe::{Failure, Observation, Verdict},
+        provider::{
+            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
+        },
+        state::{Fleet, Tenant},
+        step::step,
+        units::{Money, Timestamp},
+        watch::Word,
     },
-    state::{Fleet, Tenant},
-    step::step,
-    units::{Money, Timestamp},
-    watch::Word,
-}, policy};
+    policy,
+};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -65,8 +68,15 @@ enum Due {
     Probe(NodeName),
     Beat,
     /// A create that the provider executes late.
-    LateCreate { label: String, offer: Offer },
-    Deploy { epoch: u32, node: NodeName, tenant: Tenant },
+    LateCreate {
+        label: String,
+        offer: Offer,
+    },
+    Deploy {
+        epoch: u32,
+        node: NodeName,
+        tenant: Tenant,
+    },
 }
 
 /// The whole of it.
@@ -300,13 +310,11 @@ impl World {
             self.probing.remove(name);
             return;
         };
-        let answers = |rented: &Rented| rented.state == State::Up && rented.serves.as_ref() == Some(&tenant.rental.op);
+        let answers =
+            |rented: &Rented| rented.state == State::Up && rented.serves.as_ref() == Some(&tenant.rental.op);
         let well = self.boxes.get(&tenant.instance).is_some_and(answers);
-        let verdict = if well {
-            Verdict::Healthy
-        } else {
-            Verdict::Failing(Failure::Timeout { limit_ms: 5000 })
-        };
+        let verdict =
+            if well { Verdict::Healthy } else { Verdict::Failing(Failure::Timeout { limit_ms: 5000 }) };
         let observation = Observation {
             at: Timestamp(self.now),
             lateness: Duration::ZERO,
@@ -463,7 +471,10 @@ impl World {
         for (name, node) in &fleet.nodes {
             if let Some((_, Some(instance))) = node.state.claim() {
                 assert!(claimed.insert(instance), "seed {seed}: {instance} fills two nodes");
-                assert!(!fleet.doomed.contains_key(&instance), "seed {seed}: {name} claims doomed {instance}");
+                assert!(
+                    !fleet.doomed.contains_key(&instance),
+                    "seed {seed}: {name} claims doomed {instance}"
+                );
             }
         }
         let mut lies = 0;
@@ -488,16 +499,21 @@ impl World {
             "seed {seed}: gone is not true, and no list lied"
         );
         for command in &step.commands {
-            assert!(!(policy.observe_only && command.is_drastic()), "seed {seed}: {command:?} while observing");
+            assert!(
+                !(policy.observe_only && command.is_drastic()),
+                "seed {seed}: {command:?} while observing"
+            );
             match command {
                 Command::Destroy { instance } => {
                     assert!(fleet.doomed.contains_key(instance), "seed {seed}: {instance} is not doomed");
                 }
                 Command::Create { node, label, .. } => {
                     let open = fleet.nodes.get(node).and_then(|node| node.state.claim());
-                    let intended = open.is_some_and(|(attempt, claimed)| attempt.op == label.op && claimed.is_none());
+                    let intended =
+                        open.is_some_and(|(attempt, claimed)| attempt.op == label.op && claimed.is_none());
                     assert!(intended, "seed {seed}: a create without its intent");
-                    let rented = step.records().any(|r| matches!(r, Record::Intent { op, .. } if *op == label.op));
+                    let rented =
+                        step.records().any(|r| matches!(r, Record::Intent { op, .. } if *op == label.op));
                     assert!(rented, "seed {seed}: the intent is of another step");
                     self.judge_create(node);
                 }

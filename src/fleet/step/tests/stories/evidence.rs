@@ -69,7 +69,7 @@ fn where_no_witness_answers_the_threshold_doubles() {
     let mut s = Story::serving(3);
     s.fail_thrice(&node(0));
     s.witness(&node(0), Word::Silent("connection refused".into()));
-    for _ in 0..16 {
+    for _ in 0..15 {
         assert_eq!(s.state(0).word(), "suspect");
         s.pass(10);
         s.fail(&node(0));
@@ -119,7 +119,8 @@ fn absence_alone_is_never_death() {
 #[test]
 fn the_ladder_is_climbed_rung_by_rung() {
     let ladder = vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot, Rung::Replace];
-    let mut s = Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let mut s =
+        Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
     let down = || Word::Down("no answer on its own port".into());
     s.fail_thrice(&node(0));
     s.witness(&node(0), down());
@@ -145,7 +146,8 @@ fn the_ladder_is_climbed_rung_by_rung() {
 #[test]
 fn remedies_over_ssh_are_skipped_where_the_box_does_not_answer() {
     let ladder = vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot];
-    let mut s = Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let mut s =
+        Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
     let instance = s.instance(&node(0));
     s.status.insert(instance, Status::Offline);
     s.pass(60);
@@ -159,7 +161,8 @@ fn remedies_over_ssh_are_skipped_where_the_box_does_not_answer() {
 #[test]
 fn an_answer_during_the_work_is_the_old_servers() {
     let ladder = vec![Rung::RestartServer, Rung::Replace];
-    let mut s = Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let mut s =
+        Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
     s.fail_thrice(&node(0));
     s.witness(&node(0), Word::Down("no answer on its own port".into()));
     s.pass(1);
@@ -280,7 +283,8 @@ fn a_probe_of_the_tenant_before_says_nothing_of_the_present_one() {
 #[test]
 fn a_remedy_that_finds_the_release_at_fault_hands_over_and_a_recovery_takes_back() {
     let ladder = vec![Rung::Redeploy, Rung::Replace];
-    let mut s = Story::serving_with(with_spec(2, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let mut s =
+        Story::serving_with(with_spec(2, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
     s.fail_thrice(&node(0));
     s.witness(&node(0), Word::Down("no answer on its own port".into()));
     let fault = WorkFault::Release("checksum differs".into());

@@ -1,1 +1,178 @@
-//! x
+//! From rental to service: deadlines, dead newcomers, deploys that fail, attempts used up.
+
+use insta::assert_snapshot;
+
+use super::{
+    super::super::super::{
+        event::{Event, WorkFault},
+        probe::{Failure, Verdict},
+        provider::{CreateAnswer, Status},
+        state::NodeState,
+    },
+    Story, node, policy,
+};
+
+#[test]
+fn a_fresh_fleet_is_filled_after_two_lists() {
+    let mut s = Story::new(policy(2));
+    s.boot();
+    s.pass(60);
+    s.fill(&node(0));
+    assert_snapshot!(s.read());
+}
+
+/// A fleet of one with its first rental under way.
+fn rented() -> Story {
+    let mut s = Story::new(policy(1));
+    s.boot();
+    s.pass(60);
+    s.searched(&node(0));
+    let instance = s.next_instance();
+    s.status.insert(instance, Status::Starting);
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    s.start_telling();
+    s
+}
+
+#[test]
+fn a_boot_that_takes_too_long_costs_the_box_and_blames_the_machine() {
+    let mut s = rented();
+    s.pass(1150);
+    assert_eq!(s.text, "");
+    s.pass(60);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_keeper_that_was_away_looks_before_it_judges_a_boot() {
+    let mut s = rented();
+    let kept = s.journal.len();
+    s.now += 3_600_000;
+    s.status.clear();
+    s.restart(kept);
+    s.pass(20);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_newcomer_that_lists_call_dead_or_broken_is_given_up_early() {
+    let mut s = rented();
+    let instance = s.instance(&node(0));
+    s.status.insert(instance, Status::Exited);
+    s.pass(40);
+    let first = s.read();
+    let mut s = rented();
+    let instance = s.instance(&node(0));
+    s.status.insert(instance, Status::Broken);
+    s.pass(20);
+    assert_snapshot!(first + &s.read());
+}
+
+#[test]
+fn a_newcomer_may_be_missing_for_a_while_but_not_for_long() {
+    let mut s = rented();
+    let instance = s.instance(&node(0));
+    s.absent.insert(instance);
+    s.pass(100);
+    assert_eq!(s.text, "");
+    s.pass(60);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn an_address_in_a_private_network_is_never_used() {
+    let mut s = rented();
+    let mut spec = s.policy.nodes[&node(0)].as_ref().clone();
+    spec.rental.allow_private_addresses = false;
+    s.policy.nodes.insert(node(0), std::sync::Arc::new(spec));
+    s.status.clear();
+    s.pass(1230);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_deploy_of_unknown_outcome_is_run_again_and_a_failed_one_costs_the_box() {
+    let mut s = rented();
+    s.status.clear();
+    s.pass(20);
+    let instance = s.instance(&node(0));
+    for fault in [WorkFault::Unknown("cut off".into()), WorkFault::Box("disk full".into())] {
+        s.tell(Event::DeployEnded { node: node(0), instance, result: Err(fault) });
+        s.pass(12);
+    }
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_deploy_that_never_ends_is_ended() {
+    let mut s = rented();
+    s.status.clear();
+    s.pass(920);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn probation_ends_in_service_or_not_at_all() {
+    let mut s = rented();
+    s.status.clear();
+    s.pass(20);
+    s.deployed(&node(0));
+    for _ in 0..30 {
+        s.pass(10);
+        s.probed(&node(0), Verdict::Failing(Failure::Impostor { got: Some("another".into()) }));
+    }
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_release_at_fault_burns_no_second_box() {
+    for (fault, word) in [
+        (WorkFault::Release("checksum differs".into()), "release-at-fault"),
+        (WorkFault::HostKeyChanged("SHA256:x".into()), "host-key-changed"),
+    ] {
+        let mut s = rented();
+        s.status.clear();
+        s.pass(20);
+        let instance = s.instance(&node(0));
+        s.tell(Event::DeployEnded { node: node(0), instance, result: Err(fault) });
+        assert!(s.fleet.doomed.contains_key(&instance), "the newcomer is condemned");
+        assert!(s.text.contains("tell     Critical held"), "{}", s.text);
+        assert!(s.text.contains(word), "{}", s.text);
+        s.pass(3600);
+        assert!(!s.text.contains("do       create"), "{}", s.text);
+    }
+}
+
+#[test]
+fn attempts_wait_longer_each_time_and_are_used_up_in_the_end() {
+    let mut policy = policy(1);
+    policy.rails.attempts = 3;
+    policy.rails.node_creates = 10;
+    let mut s = Story::new(policy);
+    s.boot();
+    s.pass(60);
+    for _ in 0..3 {
+        s.searched(&node(0));
+        let instance = s.next_instance();
+        s.answered(&node(0), CreateAnswer::Created(instance));
+        s.pass(20);
+        let fault = WorkFault::Box("disk full".into());
+        s.tell(Event::DeployEnded { node: node(0), instance, result: Err(fault) });
+        s.destroyed(instance);
+        s.pass(300);
+    }
+    assert!(matches!(s.state(0), NodeState::Held { .. }));
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_changed_address_is_followed() {
+    let mut s = Story::serving(1);
+    let instance = s.instance(&node(0));
+    let mut moved = s.rows().remove(0);
+    moved.ports.insert(5555, 46666);
+    s.extra.push(moved);
+    s.pass(20);
+    assert_eq!(s.tenant(&node(0)).instance, instance);
+    assert_snapshot!(s.read());
+}
