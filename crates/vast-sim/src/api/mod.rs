@@ -14,6 +14,8 @@ mod outputs;
 mod reply;
 mod route;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::collections::HashMap;
@@ -30,6 +32,8 @@ use crate::faults::{ApiBreak, FaultId, FaultKind};
 use crate::record::{CallRecord, fingerprint};
 use crate::world::State;
 use admit::{admitted, invalid_key};
+#[cfg(test)]
+pub(crate) use asks::parse_launch;
 use reply::Reply;
 use route::{Endpoint, Routed, route};
 pub(crate) use transport::{Peer, SimListener};

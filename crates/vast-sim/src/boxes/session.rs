@@ -65,12 +65,11 @@ pub(crate) fn spawn(
 /// gets SIGPIPE.
 pub(crate) async fn run(channel: Channel<Msg>, mut child: Child, handle: Handle, closed: CancellationToken) {
     let id = channel.id();
-    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (reader, writer) = channel.split();
     // A closed channel ends the copies like a closed connection does.
     let gone = closed.child_token();
-    let listening = tokio::spawn(listen(reader, stdin, group, gone.clone()));
+    let listening = tokio::spawn(listen(reader, stdin, gone.clone()));
     let (mut out, mut err) = (writer.make_writer(), writer.make_writer_ext(Some(1)));
     tokio::select! {
         () = gone.cancelled() => {}
@@ -105,13 +104,8 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, to: &mut (impl AsyncWrite + 
     }
 }
 
-/// Takes what the client sends: input, its end, signals, the channel's end.
-async fn listen(
-    mut reader: ChannelReadHalf,
-    stdin: Option<ChildStdin>,
-    group: Option<Pid>,
-    gone: CancellationToken,
-) {
+/// Takes what the client sends: input, its end, the channel's end.
+async fn listen(mut reader: ChannelReadHalf, stdin: Option<ChildStdin>, gone: CancellationToken) {
     let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
     let mut input = Some(sender);
     let feeding = feed(stdin, receiver);
@@ -127,11 +121,6 @@ async fn listen(
                     }
                 }
                 Some(ChannelMsg::Eof) => input = None,
-                Some(ChannelMsg::Signal { signal }) => {
-                    if let (Some(group), Some(signal)) = (group, signal_of(&signal)) {
-                        let _ = kill_process_group(group, signal);
-                    }
-                }
                 Some(ChannelMsg::Close) | None => {
                     gone.cancel();
                     return;
@@ -152,6 +141,19 @@ async fn feed(stdin: Option<ChildStdin>, mut receiver: mpsc::Receiver<impl AsRef
             return;
         }
     }
+}
+
+/// Sends a signal to the command's process group.
+pub(crate) fn forward_signal(group: Pid, signal: &Sig) {
+    if let Some(signal) = signal_of(signal) {
+        // An error means that the command has ended.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// The process group of a started command.
+pub(crate) fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()))
 }
 
 /// The signals of RFC 4254 §6.10.

@@ -14,7 +14,8 @@ use russh::keys::{HashAlg, PrivateKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
-use russh::{Channel, ChannelId, MethodKind, MethodSet};
+use russh::{Channel, ChannelId, MethodKind, MethodSet, Sig};
+use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -76,6 +77,7 @@ impl SshHost {
             refused: None,
             channels: HashMap::new(),
             environments: HashMap::new(),
+            groups: HashMap::new(),
             tasks: self.tasks.clone(),
             closed: closed.clone(),
             _closes: closed.drop_guard(),
@@ -113,6 +115,8 @@ struct Connection {
     /// Channels that were opened and have no command yet.
     channels: HashMap<ChannelId, Channel<Msg>>,
     environments: HashMap<ChannelId, Vec<(String, String)>>,
+    /// Process groups of the running commands. Signals go straight there: behind unread input they would wait.
+    groups: HashMap<ChannelId, Pid>,
     tasks: TaskTracker,
     closed: CancellationToken,
     _closes: DropGuard,
@@ -142,6 +146,7 @@ impl Connection {
         match session::spawn(&self.shell, &command, &environment) {
             Ok(child) => {
                 session.channel_success(id)?;
+                self.groups.extend(session::group_of(&child).map(|group| (id, group)));
                 let talk = session::run(channel, child, session.handle(), self.closed.clone());
                 self.tasks.spawn(talk);
                 Ok(())
@@ -250,6 +255,23 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.start(id, session::Command::Shell(data.to_vec()), session)
+    }
+
+    async fn signal(
+        &mut self,
+        id: ChannelId,
+        signal: Sig,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if let Some(group) = self.groups.get(&id) {
+            session::forward_signal(*group, &signal);
+        }
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
+        self.groups.remove(&id);
+        Ok(())
     }
 
     async fn subsystem_request(

@@ -9,6 +9,8 @@ pub(crate) mod chaos;
 pub(crate) mod instance;
 pub(crate) mod lifecycle;
 pub(crate) mod rentals;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
