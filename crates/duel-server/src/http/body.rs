@@ -69,17 +69,25 @@ fn is_json_or_unsaid(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/json")
 }
 
-/// Parses bytes as JSON, saying what is wrong and where.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::malformed(format!("the body is not valid: {error}")))
+/// Parses a JSON object; nothing at all is read as `{}`. Says what is wrong and where.
+///
+/// Other kinds of JSON are refused first: deserialising would also take an array, member by member.
+///
+/// # Errors
+/// A sentence for the client.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let object = match bytes.trim_ascii_start() {
+        [] => b"{}",
+        [b'{', ..] => bytes,
+        _ => return Err(String::from("the body is not a JSON object")),
+    };
+    serde_json::from_slice(object).map_err(|error| format!("the body is not valid: {error}"))
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        Ok(Self(parse(&json_bytes(request).await?)?))
+        parse(&json_bytes(request).await?).map(Self).map_err(Problem::malformed)
     }
 }

@@ -44,10 +44,7 @@ impl EnterRequest {
     /// # Errors
     /// A sentence that names the member and what it must be.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let blank = bytes.iter().all(u8::is_ascii_whitespace);
-        let body = if blank { b"{}" } else { bytes };
-        let body: EnterBody =
-            serde_json::from_slice(body).map_err(|error| format!("Invalid body: {error}"))?;
+        let body: EnterBody = body::parse(bytes)?;
         let reason = body.reason.unwrap_or_else(|| DEFAULT_REASON.to_owned());
         if reason.chars().count() > MAX_REASON_CHARS || reason.contains('\0') {
             return Err(format!("reason must be at most {MAX_REASON_CHARS} characters, without NUL"));

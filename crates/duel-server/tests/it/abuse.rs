@@ -36,6 +36,7 @@ async fn bets_that_cannot_be_are_problems_and_cost_nothing() {
         (json!({ "duelId": duel + 1, "side": "a", "amountCents": 5 }), 409),
         (json!({ "duelId": i64::MIN, "side": "a", "amountCents": 5 }), 409),
         (json!([]), 400),
+        (json!([duel, "a", 5]), 400),
         (json!(null), 400),
     ];
     for (body, expected) in bodies {

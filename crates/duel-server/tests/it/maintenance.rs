@@ -174,6 +174,7 @@ async fn nonsense_is_a_400_and_changes_nothing() {
         r#"{"reason":5}"#,
         r#"{"reason":"#,
         "[]",
+        "[null, null]",
         "null",
         "\u{1F980}",
     ] {
