@@ -1,16 +1,21 @@
 //! The notices of the core, each complete in itself: what, why, the evidence, what it costs, what happens next.
 
+mod provider;
+
 use std::time::Duration;
 
+pub(super) use provider::{
+    breaker, implausible, key_refused, key_taken, outage, outage_over, relabelled, stalled, stray,
+    stray_doomed, undying, unwanted,
+};
+
 use super::{
-    breaker::{Census, Position},
     guard::Rail,
     journal::{Cause, HeldReason, Outcome},
-    name::{IncidentId, InstanceId, NodeName},
+    name::{IncidentId, NodeName},
     notice::{Notice, Severity, Topic},
     policy::Policy,
-    provider::{ProviderFault, Rental},
-    state::{Doomed, Fleet, Incident, Tenant},
+    state::{Fleet, Incident, Tenant},
     units::{Money, Timestamp},
 };
 
@@ -258,182 +263,4 @@ pub(super) fn maintenance(at: Timestamp, node: &NodeName, lasted: Duration) -> N
             "its failures are not counted meanwhile; end the maintenance if it is forgotten",
         )
     }
-}
-
-/// The provider refuses our key.
-pub(super) fn key_refused(at: Timestamp, detail: &str) -> Notice {
-    Notice {
-        facts: facts([("the provider says", detail.into())]),
-        ..notice(
-            at,
-            Severity::Critical,
-            Topic::Provider,
-            "the provider refuses the api key: no box is judged or touched".into(),
-            "check `VAST_API_KEY` and its rights, then reload; probing goes on meanwhile",
-        )
-    }
-}
-
-/// The provider takes our key again.
-pub(super) fn key_taken(at: Timestamp) -> Notice {
-    notice(
-        at,
-        Severity::Info,
-        Topic::Provider,
-        "the provider takes the api key again".into(),
-        "nothing to do",
-    )
-}
-
-/// The provider cannot be asked.
-pub(super) fn outage(at: Timestamp, fault: &ProviderFault) -> Notice {
-    Notice {
-        facts: facts([("why", fault.to_string())]),
-        ..notice(
-            at,
-            Severity::Critical,
-            Topic::Provider,
-            "the provider's list of instances cannot be read: nothing is rented or destroyed on guesswork"
-                .into(),
-            "probing goes on; healing goes on when a complete list comes",
-        )
-    }
-}
-
-/// The provider can be asked again.
-pub(super) fn outage_over(at: Timestamp) -> Notice {
-    let title = "the provider's list of instances can be read again".into();
-    notice(at, Severity::Info, Topic::Provider, title, "nothing to do")
-}
-
-/// A list lacks too much to be believed.
-pub(super) fn implausible(at: Timestamp, vanished: usize) -> Notice {
-    notice(
-        at,
-        Severity::Critical,
-        Topic::Provider,
-        format!("{vanished} instances vanished from the provider's list at once: not believed yet"),
-        "it is believed when the same set stays missing; if they are gone for good, the probes say so too",
-    )
-}
-
-/// Something with our fleet's label that the journal does not know.
-pub(super) fn stray(at: Timestamp, row: &Rental) -> Notice {
-    Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
-        ..notice(
-            at,
-            Severity::Critical,
-            Topic::Stray,
-            format!("instance {} bears this fleet's label, but the journal does not know it", row.id),
-            "it is left alone, and its node is not rented for; destroy it at the provider if it is not wanted",
-        )
-    }
-}
-
-/// An instance of ours bears another's label, or none.
-pub(super) fn relabelled(at: Timestamp, row: &Rental) -> Notice {
-    Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
-        ..notice(
-            at,
-            Severity::Warning,
-            Topic::Stray,
-            format!("instance {} is ours, but its label was changed", row.id),
-            "it is still watched; while it bears another's label it is not destroyed",
-        )
-    }
-}
-
-/// A condemned instance lives on.
-pub(super) fn undying(at: Timestamp, instance: InstanceId, doomed: &Doomed, lasted: Duration) -> Notice {
-    let destroy = if doomed.acknowledged_at.is_some() { "accepted" } else { "not accepted" };
-    Notice {
-        node: doomed.node.clone(),
-        facts: facts([("cost", per_hour(doomed.price)), ("destroy", destroy.into())]),
-        ..notice(
-            at,
-            Severity::Critical,
-            Topic::Stray,
-            format!("instance {instance} is still there {} after it was condemned", span(lasted)),
-            "the keeper goes on destroying it; look at the provider's console",
-        )
-    }
-}
-
-/// A late or second rental of ours is being destroyed.
-pub(super) fn stray_doomed(at: Timestamp, node: &NodeName, instance: InstanceId, price: Money) -> Notice {
-    Notice {
-        node: Some(node.clone()),
-        facts: facts([("instance", instance.to_string()), ("cost", per_hour(price))]),
-        ..notice(
-            at,
-            Severity::Warning,
-            Topic::Stray,
-            format!("instance {instance} was rented late or twice for {node}: it is being destroyed"),
-            "nothing to do",
-        )
-    }
-}
-
-/// A node left the configuration while it is filled.
-pub(super) fn unwanted(at: Timestamp, node: &NodeName, instance: Option<InstanceId>, price: Money) -> Notice {
-    let instance = instance.map_or_else(|| "on its way".into(), |id| id.to_string());
-    Notice {
-        node: Some(node.clone()),
-        facts: facts([("instance", instance), ("cost", per_hour(price))]),
-        ..notice(
-            at,
-            Severity::Warning,
-            Topic::Keeper,
-            format!("{node} is no longer configured, but still rented"),
-            &format!("it is neither watched nor destroyed; `vast-keeper destroy {node}` ends it"),
-        )
-    }
-}
-
-/// The breaker moved.
-pub(super) fn breaker(at: Timestamp, to: Position, census: Census) -> Notice {
-    let (severity, what) = match to {
-        Position::Normal => (Severity::Info, "healing goes on at the normal pace"),
-        Position::Slow => {
-            (Severity::Critical, "many nodes fail at once: healing is slowed down to one at a time")
-        }
-        Position::Hold => {
-            (Severity::Critical, "no node is healthy: nothing is destroyed, the fault may be ours")
-        }
-    };
-    Notice {
-        facts: facts([
-            ("healthy", format!("{} of {}", census.healthy, census.filled)),
-            ("failing without a witness", census.unconfirmed.to_string()),
-            ("confirmed dead", census.confirmed.to_string()),
-        ]),
-        ..notice(
-            at,
-            severity,
-            Topic::Breaker,
-            what.into(),
-            "look for a common cause: our network, the release, the provider",
-        )
-    }
-}
-
-/// The keeper's loop stood still.
-pub(super) fn stalled(at: Timestamp, gap: Duration) -> Notice {
-    notice(
-        at,
-        Severity::Warning,
-        Topic::Keeper,
-        format!("the keeper stood still for {}: all counts start over", span(gap)),
-        "if it was no suspend, look at the load of its machine",
-    )
 }

@@ -51,14 +51,8 @@ impl Turn<'_> {
         if self.context.policy.observe_only {
             return;
         }
-        if let Some(row) = self.memory.row(instance)
-            && row.label.as_deref().is_some_and(|label| !label.is_empty())
-            && !matches!(ownership(row.label.as_deref(), &self.context.policy.fleet), Ownership::Ours(..))
-        {
-            let notice = tell::relabelled(now, row);
-            if !std::mem::replace(&mut self.memory.chases.entry(instance).or_default().told, true) {
-                self.tell(notice);
-            }
+        if self.bears_anothers_label(instance) {
+            self.tell_once(instance, tell::relabelled);
             return;
         }
         let chase = self.memory.chases.entry(instance).or_default();
@@ -67,6 +61,15 @@ impl Turn<'_> {
         }
         chase.next_at = now.after(DESTROY_EVERY);
         self.order(Command::Destroy { instance });
+    }
+
+    /// Whether somebody gave an instance another label than ours; one that lost its label is still known by its id.
+    pub(super) fn bears_anothers_label(&self, instance: InstanceId) -> bool {
+        let label = self.memory.row(instance).and_then(|row| row.label.as_deref());
+        label.is_some_and(|label| {
+            let owner = ownership(Some(label), &self.context.policy.fleet);
+            !label.is_empty() && !matches!(owner, Ownership::Ours(..))
+        })
     }
 
     pub(super) fn destroy_answered(

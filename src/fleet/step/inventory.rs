@@ -188,7 +188,7 @@ impl Turn<'_> {
     }
 
     /// Something odd about a row: told once, never touched.
-    fn tell_once(&mut self, id: InstanceId, notice: fn(Timestamp, &Rental) -> Notice) {
+    pub(super) fn tell_once(&mut self, id: InstanceId, notice: fn(Timestamp, &Rental) -> Notice) {
         let now = self.now();
         if let Some(notice) = self.memory.row(id).map(|row| notice(now, row))
             && self.memory.strays_told.insert(id)

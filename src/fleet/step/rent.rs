@@ -382,7 +382,7 @@ impl Turn<'_> {
                 self.order(Command::ReadCredit);
                 Ok(())
             }
-            ProviderFault::Refused { .. } => self.refused_for_good(name, op, detail),
+            ProviderFault::Refused { detail: words } => self.refused_for_good(name, op, words),
             // The client reports these as ambiguous; should one come, doubt is the safe reading.
             ProviderFault::Unreachable { .. } | ProviderFault::Malformed { .. } => {
                 self.unresolved(name, op, detail)

@@ -164,6 +164,12 @@ impl Turn<'_> {
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
         };
+        if rung == Rung::Replace && self.bears_anothers_label(tenant.instance) {
+            let why =
+                format!("instance {} bears another's label: it is not ours to destroy", tenant.instance);
+            self.block_for(name, Rail::Outstanding, why, None);
+            return Ok(());
+        }
         if rung == Rung::Replace
             && let Some(until) = self.cooling_until(name)
         {

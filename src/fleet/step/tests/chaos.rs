@@ -32,6 +32,9 @@ fn whatever_fails_nothing_forbidden_happens_and_all_is_well_once_it_stops() {
         assert_eq!(replayed(&world.journal).unwrap(), world.fleet, "seed {seed}: the fold is not the state");
         calm(&mut world);
         assert_well(&world);
+        for entry in &world.journal {
+            *counts.entry(entry.record.kind()).or_insert(0_u32) += 1;
+        }
         for (what, count) in world.counts {
             *counts.entry(what).or_insert(0_u32) += count;
         }
@@ -43,6 +46,7 @@ fn whatever_fails_nothing_forbidden_happens_and_all_is_well_once_it_stops() {
         "hang",
         "death",
         "cut",
+        "mass cut",
         "stuck boot",
         "empty list",
         "list lacks a row",
@@ -55,6 +59,10 @@ fn whatever_fails_nothing_forbidden_happens_and_all_is_well_once_it_stops() {
         "deploy outcome unknown",
         "witness never answers",
         "killed before a command",
+        "create-abandoned",
+        "breaker-moved",
+        "incident-closed",
+        "held",
     ] {
         assert!(counts.contains_key(what), "`{what}` never happened: {counts:?}");
     }

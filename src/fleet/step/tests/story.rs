@@ -3,15 +3,19 @@
 //! Time passes in [`Story::pass`]: honest lists every 20 s, looks when they are due, the credit read now and then. What
 //! changes nothing is left out of the text.
 
+mod show;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
+    fmt::Write as _,
     time::Duration,
 };
 
+use show::title;
+
 use super::{
     super::super::{
-        event::{Command, Context, Event, Step, Wish},
+        event::{Context, Event, Step, Wish},
         journal::{Entry, ReleaseRef},
         memory::Memory,
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
@@ -142,82 +146,6 @@ impl Story {
         self.last = step;
         let folded = replayed(&self.journal).unwrap();
         assert_eq!(folded, self.fleet, "the fold is the state");
-    }
-
-    fn since(&self) -> u64 {
-        (self.now - self.began) / 1000
-    }
-
-    fn show(&mut self, title: &str, step: &Step) {
-        if step.entries.is_empty() && step.notices.is_empty() && step.reply.is_none() {
-            let quiet = |command: &Command| {
-                matches!(
-                    command,
-                    Command::List | Command::ReadCredit | Command::CheckSelf | Command::AskWitness { .. }
-                )
-            };
-            if step.commands.iter().all(quiet) {
-                return;
-            }
-        }
-        let mut text = format!("{:>5} s  {title}\n", self.since());
-        for entry in &step.entries {
-            let mut value = serde_json::to_value(&entry.record).unwrap();
-            let fields = value.as_object_mut().unwrap();
-            let kind = fields.remove("kind").unwrap();
-            let _ = write!(text, "    journal  {}", kind.as_str().unwrap());
-            for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-                match value {
-                    serde_json::Value::String(value) => drop(write!(text, " {name}={value:?}")),
-                    value => drop(write!(text, " {name}={value}")),
-                }
-            }
-            text.push('\n');
-        }
-        for command in &step.commands {
-            let _ = writeln!(text, "    do       {}", ordered(command));
-        }
-        for notice in &step.notices {
-            let topic = serde_json::to_value(notice.topic).unwrap();
-            let _ = writeln!(
-                text,
-                "    tell     {:?} {}: {}",
-                notice.severity,
-                topic.as_str().unwrap(),
-                notice.title
-            );
-        }
-        if let Some(reply) = &step.reply {
-            let _ = writeln!(text, "    reply    {reply:?}");
-        }
-        self.text += &text;
-        for entry in &step.entries {
-            if let super::super::super::journal::Record::Intent { op, .. } = &entry.record {
-                self.ops.push(op.to_string());
-            }
-        }
-    }
-
-    /// The text, with op ids and times of day made readable.
-    pub fn read(&self) -> String {
-        let mut text = self.text.clone();
-        for (nr, op) in self.ops.iter().enumerate() {
-            text = text.replace(op.as_str(), &format!("op-{}", nr + 1));
-        }
-        for (at, name) in [
-            ("retry_at=", "retry_in_s="),
-            ("deadline=", "deadline_in_s="),
-            ("until=", "until_in_s="),
-            ("first_failure_at=", "first_failure_s="),
-        ] {
-            while let Some(found) = text.find(at) {
-                let digits: String =
-                    text[found + at.len()..].chars().take_while(char::is_ascii_digit).collect();
-                let seconds = (digits.parse::<i64>().unwrap() - i64::try_from(self.began).unwrap()) / 1000;
-                text.replace_range(found..found + at.len() + digits.len(), &format!("{name}{seconds}"));
-            }
-        }
-        text
     }
 
     /// Lets seconds pass.
@@ -380,55 +308,5 @@ pub fn row(id: InstanceId, label: Option<String>) -> Rental {
         ports: [(22, 40022), (5555, 45555)].into(),
         ssh_proxy: None,
         ends_at: None,
-    }
-}
-
-fn title(event: &Event) -> String {
-    match event {
-        Event::Booted { .. } => "the keeper starts".into(),
-        Event::Stalled { gap } => format!("the keeper stood still for {} s", gap.as_secs()),
-        Event::PolicyChanged => "the configuration changed".into(),
-        Event::Look { node } => format!("look at {node}"),
-        Event::Probed { node, observation } => format!("probe of {node}: {}", observation.verdict),
-        Event::Listed(Ok(list)) => {
-            let ids: Vec<String> = list.rentals.iter().map(|rental| rental.id.to_string()).collect();
-            format!("list: [{}]", ids.join(" "))
-        }
-        Event::Listed(Err(fault)) => format!("list: {fault}"),
-        Event::Searched { node, answer } => match answer {
-            Ok(found) => format!("search for {node}: {} offers", found.offers.len()),
-            Err(fault) => format!("search for {node}: {fault}"),
-        },
-        Event::CreateAnswered { node, answer, .. } => format!("create for {node}: {answer:?}"),
-        Event::DestroyAnswered { instance, answer } => format!("destroy of {instance}: {answer:?}"),
-        Event::DeployEnded { node, result, .. } => match result {
-            Ok(_) => format!("deploy on {node}: done"),
-            Err(fault) => format!("deploy on {node}: {fault:?}"),
-        },
-        Event::RemedyWorked { node, rung, result } => match result {
-            Ok(_) => format!("{} on {node}: done", rung.word()),
-            Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
-        },
-        Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
-        Event::SelfChecked(check) => format!("canaries: {} of {}", check.answered, check.asked),
-        Event::CreditRead(Ok(credit)) => format!("credit: {}", credit.dollars),
-        Event::CreditRead(Err(fault)) => format!("credit: {fault}"),
-        Event::Asked { node, wish, by } => format!("{by} asks: {} {node}", wish.word()),
-    }
-}
-
-fn ordered(command: &Command) -> String {
-    let word = command.word();
-    match command {
-        Command::Search { node } | Command::StopWork { node } => format!("{word} {node}"),
-        Command::Create { node, offer, label } => format!("{word} {node}: offer {} as {label}", offer.id),
-        Command::Destroy { instance } | Command::AttachKey { instance } => format!("{word} {instance}"),
-        Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
-            format!("{word} {node} on {}", tenant.instance)
-        }
-        Command::Remedy { node, tenant, rung, .. } => {
-            format!("{word} {node} on {}: {}", tenant.instance, rung.word())
-        }
-        Command::List | Command::ReadCredit | Command::CheckSelf => word.to_owned(),
     }
 }

@@ -1,6 +1,9 @@
 //! A small world: a provider with real boxes behind it, probes that see the truth, and a keeper that can be killed at any
 //! point. Every fault leaves the truth known, so that what the keeper believes can be judged by it.
 
+mod judge;
+mod provider;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -9,21 +12,18 @@ use std::{
 use super::{
     super::super::{
         apply::Misfit,
-        event::{Command, Context, Event, IllegalEvent, Step, WorkFault},
-        journal::{DoomReason, Entry, Record, ReleaseRef},
-        memory::{Memory, SelfCheck},
-        name::{HostId, InstanceId, MachineId, NodeName, OpId, Ownership, ownership},
+        event::{Context, Event, IllegalEvent, Step},
+        journal::Entry,
+        memory::Memory,
+        name::{HostId, InstanceId, MachineId, NodeName, OpId},
         notice::Notice,
         offer::{Offer, tests::offer},
         policy::Policy,
         probe::{Failure, Observation, Verdict},
-        provider::{
-            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
-        },
+        provider::Credit,
         state::{Fleet, Tenant},
         step::step,
         units::{Money, Timestamp},
-        watch::Word,
     },
     policy,
 };
@@ -233,6 +233,12 @@ impl World {
             };
             self.turn(id, next);
         }
+        if self.fault("mass cut", 1) {
+            let ids: Vec<InstanceId> = self.boxes.keys().copied().collect();
+            for id in ids {
+                self.turn(id, State::Cut);
+            }
+        }
         if self.fault("crash", 4) {
             self.crash();
         } else if self.fault("stall", 2) {
@@ -325,255 +331,6 @@ impl World {
         self.at(if well { MINUTE } else { 10 * SECOND }, Due::Probe(name.clone()));
         self.handle(Event::Probed { node: name.clone(), observation });
     }
-
-    fn list(&mut self) {
-        let at = Timestamp(self.now);
-        let delay = self.rng.u64(50..3 * SECOND);
-        if self.fault("list failed", 200) {
-            let fault = match self.rng.u32(0..4) {
-                0 => ProviderFault::Auth { detail: "auth_error".into() },
-                1 => ProviderFault::RateLimited { retry_after_ms: Some(u64::MAX) },
-                2 => ProviderFault::Malformed { detail: "short".into() },
-                _ => ProviderFault::Unreachable { detail: "reset".into() },
-            };
-            return self.tell(delay, Event::Listed(Err(fault)));
-        }
-        let mut rentals: Vec<Rental> =
-            self.boxes.iter().map(|(id, rented)| row(*id, rented, self.now)).collect();
-        if self.fault("empty list", 40) {
-            rentals.clear();
-            self.lied_at = self.now;
-        }
-        if self.fault("list lacks a row", 40) && !rentals.is_empty() {
-            let gone = self.rng.usize(0..rentals.len());
-            rentals.remove(gone);
-            self.lied_at = self.now;
-        }
-        self.tell(delay, Event::Listed(Ok(Inventory { started_at: at, rentals })));
-    }
-
-    fn perform(&mut self, command: Command) {
-        match command {
-            Command::List => self.list(),
-            Command::ReadCredit => {
-                self.tell(300, Event::CreditRead(Ok(Credit { dollars: Money(100_000_000) })));
-            }
-            Command::CheckSelf => {
-                let check = SelfCheck { at: Timestamp(self.now), answered: 2, asked: 2 };
-                self.tell(300, Event::SelfChecked(check));
-            }
-            Command::Search { node } => {
-                let first = self.rng.u64(1..5000);
-                let answer = if self.fault("no offers", 200) {
-                    Ok(OffersFound { offers: Vec::new() })
-                } else {
-                    Ok(OffersFound { offers: (first..first + 5).map(offer).collect() })
-                };
-                self.tell(500, Event::Searched { node, answer });
-            }
-            Command::Create { node, offer, label } => self.create(node, &offer, &label.op, label.to_string()),
-            Command::Destroy { instance } => self.destroy(instance),
-            Command::Deploy { node, tenant, .. } => {
-                let wait = self.rng.u64(10..120) * SECOND;
-                self.at(wait, Due::Deploy { epoch: self.epoch, node, tenant });
-            }
-            Command::Remedy { node, tenant, rung, .. } => {
-                if self.boxes.get(&tenant.instance).is_some_and(|rented| rented.state == State::Hung)
-                    && self.rng.bool()
-                {
-                    self.turn(tenant.instance, State::Up);
-                }
-                self.tell(10 * SECOND, Event::RemedyWorked { node, rung, result: Ok(None) });
-            }
-            Command::AskWitness { node, tenant } => {
-                let state = self.boxes.get(&tenant.instance).map(|rented| rented.state);
-                let word = match state {
-                    Some(State::Up) => Word::Up("its own health check answers".into()),
-                    Some(State::Hung) => Word::Down("no answer on its own port".into()),
-                    Some(State::Cut | State::Dead) | None => Word::Silent("no connection".into()),
-                };
-                if !self.fault("witness never answers", 300) {
-                    let (instance, asked_at) = (tenant.instance, Timestamp(self.now));
-                    self.tell(2 * SECOND, Event::Witnessed { node, instance, asked_at, word });
-                }
-            }
-            Command::AttachKey { .. } | Command::StopWork { .. } => {}
-        }
-    }
-
-    fn create(&mut self, node: NodeName, offer: &Offer, op: &OpId, label: String) {
-        assert!(self.sent.insert(op.clone()), "seed {}: op {op} was sent twice", self.seed);
-        self.count("creates");
-        let answer = if self.fault("create lost, executed late", 150) {
-            let late = self.rng.u64(1..110) * SECOND;
-            self.at(late, Due::LateCreate { label, offer: offer.clone() });
-            CreateAnswer::Ambiguous("no answer".into())
-        } else if self.fault("create lost", 150) {
-            CreateAnswer::Ambiguous("no answer".into())
-        } else if self.fault("create answer lost", 150) {
-            self.rent(Some(label), offer);
-            CreateAnswer::Ambiguous("reset".into())
-        } else if self.fault("create executed twice", 150) {
-            self.rent(Some(label.clone()), offer);
-            CreateAnswer::Created(self.rent(Some(label), offer))
-        } else if self.fault("create broken", 150) {
-            CreateAnswer::CreatedBroken(self.rent(Some(label), offer), "bid too low".into())
-        } else if self.fault("offer gone", 150) {
-            CreateAnswer::OfferGone("no_such_ask".into())
-        } else if self.fault("create throttled", 150) {
-            CreateAnswer::Refused(ProviderFault::RateLimited { retry_after_ms: None })
-        } else if self.fault("create not sent", 150) {
-            CreateAnswer::NotSent("expired".into())
-        } else {
-            CreateAnswer::Created(self.rent(Some(label), offer))
-        };
-        let delay = self.rng.u64(100..20 * SECOND);
-        self.tell(delay, Event::CreateAnswered { node, op: op.clone(), answer });
-    }
-
-    fn destroy(&mut self, instance: InstanceId) {
-        assert!(!self.foreign.contains(&instance), "seed {}: a foreign box was destroyed", self.seed);
-        self.count("destroys");
-        let unreachable = || DestroyAnswer::Failed(ProviderFault::Unreachable { detail: "reset".into() });
-        let answer = if self.fault("destroy lost", 150) {
-            unreachable()
-        } else if self.fault("destroy accepted without effect", 150) {
-            self.undead.insert(instance);
-            DestroyAnswer::Acknowledged
-        } else {
-            self.boxes.remove(&instance);
-            if self.fault("destroy answer lost", 150) { unreachable() } else { DestroyAnswer::Acknowledged }
-        };
-        self.tell(700, Event::DestroyAnswered { instance, answer });
-    }
-
-    fn deployed(&mut self, epoch: u32, node: NodeName, tenant: &Tenant) {
-        let broken = self.fault("deploy failed", 100);
-        let unknown = self.fault("deploy outcome unknown", 150);
-        let Some(rented) = self.boxes.get_mut(&tenant.instance) else { return };
-        let result = if broken {
-            Err(WorkFault::Box("disk full".into()))
-        } else if matches!(rented.state, State::Cut | State::Dead) {
-            Err(WorkFault::Box("no connection".into()))
-        } else {
-            rented.serves = Some(tenant.rental.op.clone());
-            let release = ReleaseRef { digest: "d".into(), commit: "c".into() };
-            if unknown { Err(WorkFault::Unknown("cut off".into())) } else { Ok(release) }
-        };
-        self.at(0, Due::Tell(epoch, Event::DeployEnded { node, instance: tenant.instance, result }));
-    }
-
-    /// What must hold of every step, judged by the truth.
-    fn judge(&mut self, step: &Step) {
-        let seed = self.seed;
-        let (fleet, policy) = (&self.fleet, &self.policy);
-        let mut claimed = BTreeSet::new();
-        for (name, node) in &fleet.nodes {
-            if let Some((_, Some(instance))) = node.state.claim() {
-                assert!(claimed.insert(instance), "seed {seed}: {instance} fills two nodes");
-                assert!(
-                    !fleet.doomed.contains_key(&instance),
-                    "seed {seed}: {name} claims doomed {instance}"
-                );
-            }
-        }
-        let mut lies = 0;
-        for entry in &step.entries {
-            match &entry.record {
-                Record::Doomed { instance, reason: DoomReason::Replaced { evidence }, .. } => {
-                    let well = self.boxes.get(instance).and_then(|rented| {
-                        let serving = rented.serves.is_some() && rented.ready_at.is_some();
-                        rented.well_since.filter(|_| serving)
-                    });
-                    assert!(
-                        well.is_none_or(|since| self.now - since < WELL_FOR),
-                        "seed {seed}: {instance} was well, yet replaced: {evidence}"
-                    );
-                }
-                Record::Gone { instance } if self.boxes.contains_key(instance) => lies += 1,
-                _ => {}
-            }
-        }
-        assert!(
-            lies == 0 || self.now - self.lied_at < 3 * MINUTE,
-            "seed {seed}: gone is not true, and no list lied"
-        );
-        for command in &step.commands {
-            assert!(
-                !(policy.observe_only && command.is_drastic()),
-                "seed {seed}: {command:?} while observing"
-            );
-            match command {
-                Command::Destroy { instance } => {
-                    assert!(fleet.doomed.contains_key(instance), "seed {seed}: {instance} is not doomed");
-                }
-                Command::Create { node, label, .. } => {
-                    let open = fleet.nodes.get(node).and_then(|node| node.state.claim());
-                    let intended =
-                        open.is_some_and(|(attempt, claimed)| attempt.op == label.op && claimed.is_none());
-                    assert!(intended, "seed {seed}: a create without its intent");
-                    let rented =
-                        step.records().any(|r| matches!(r, Record::Intent { op, .. } if *op == label.op));
-                    assert!(rented, "seed {seed}: the intent is of another step");
-                    self.judge_create(node);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// No second create while another box of the node is alive and could have been known.
-    fn judge_create(&self, node: &NodeName) {
-        self.count_rails();
-        if self.now - self.lied_at < 10 * MINUTE {
-            return;
-        }
-        let twin = self.boxes.iter().find(|(id, rented)| {
-            let owner = ownership(rented.label.as_deref(), &self.policy.fleet);
-            matches!(owner, Ownership::Ours(of, _) if of == *node)
-                && !self.fleet.doomed.contains_key(id)
-                && self.now - rented.rented_at > 3 * MINUTE
-                && !self.undead.contains(id)
-        });
-        assert!(twin.is_none(), "seed {}: {node} is rented for while {twin:?} lives", self.seed);
-    }
-
-    /// The caps, counted by another hand than the guard's: over intents that may have rented something.
-    fn count_rails(&self) {
-        let failed: BTreeSet<&OpId> = self
-            .journal
-            .iter()
-            .filter_map(|entry| match &entry.record {
-                Record::CreateFailed { op, .. } => Some(op),
-                _ => None,
-            })
-            .collect();
-        let window = u64::try_from(self.policy.rails.node_window.as_millis()).unwrap();
-        let mut per_node: BTreeMap<&NodeName, u32> = BTreeMap::new();
-        for entry in self.journal.iter().rev().take_while(|entry| entry.at.0 + window > self.now) {
-            if let Record::Intent { node, op, .. } = &entry.record
-                && !failed.contains(op)
-            {
-                *per_node.entry(node).or_default() += 1;
-            }
-        }
-        let most = self.policy.rails.node_creates;
-        assert!(per_node.values().all(|count| *count <= most), "seed {}: {per_node:?}", self.seed);
-    }
-
-    /// Boxes of ours that no node claims.
-    pub fn unclaimed(&self) -> Vec<InstanceId> {
-        let claims = self.fleet.nodes.values().filter_map(|node| node.state.claim()?.1);
-        let claimed: BTreeSet<InstanceId> = claims.collect();
-        let ours = |rented: &Rented| {
-            matches!(ownership(rented.label.as_deref(), &self.policy.fleet), Ownership::Ours(..))
-        };
-        self.boxes
-            .iter()
-            .filter(|(id, rented)| ours(rented) && !claimed.contains(id))
-            .map(|(id, _)| *id)
-            .collect()
-    }
 }
 
 /// The state that a journal holds, read back as the store would: through its text.
@@ -584,28 +341,4 @@ pub fn replayed(journal: &[Entry]) -> Result<Fleet, Misfit> {
         fleet.apply(&serde_json::from_str(&text).unwrap())?;
     }
     Ok(fleet)
-}
-
-fn row(id: InstanceId, rented: &Rented, now: u64) -> Rental {
-    let running = rented.ready_at.is_some_and(|at| at <= now);
-    let status = match rented.state {
-        State::Dead => Status::Exited,
-        _ if running => Status::Running,
-        _ => Status::Starting,
-    };
-    let ports = if running { BTreeMap::from([(22, 40022), (5555, 45555)]) } else { BTreeMap::new() };
-    Rental {
-        id,
-        label: rented.label.clone(),
-        machine: rented.machine,
-        host: rented.host,
-        status,
-        message: None,
-        price: rented.price,
-        gpu: "RTX 4090".into(),
-        public_ip: running.then(|| std::net::Ipv4Addr::from(0x7f00_0000 + (id.0 as u32 & 0xffff)).into()),
-        ports,
-        ssh_proxy: None,
-        ends_at: None,
-    }
 }

@@ -155,13 +155,19 @@ fn a_destroy_is_repeated_until_the_instance_is_proven_gone() {
 }
 
 #[test]
-fn what_bears_anothers_label_is_not_destroyed_even_when_condemned() {
+fn what_bears_anothers_label_is_left_alone() {
     let mut s = Story::serving(2);
     let instance = s.instance(&node(0));
     s.extra.push(row(instance, Some("keep: bob looks at it".into())));
     s.pass(30);
     s.lose(&node(0));
-    s.pass(100);
-    assert!(!s.text.contains("do       destroy"));
+    s.pass(30);
+    assert_eq!(s.state(0).word(), "suspect");
+    assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail.word(), "outstanding");
+    // Given back, it is ours to replace again.
+    s.extra.clear();
+    s.fail(&node(0));
+    s.pass(20);
+    assert_eq!(s.state(0).word(), "recovering");
     assert_snapshot!(s.read());
 }

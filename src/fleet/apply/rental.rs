@@ -1,0 +1,164 @@
+//! The fold of one attempt to rent: from its intent to the newcomer's adoption, or to its failure.
+
+use std::time::Duration;
+
+use super::{Misfit, misfit, stage_misfit, tenant_mut};
+use crate::fleet::{
+    journal::{Entry, Record},
+    name::{InstanceId, NodeName, OpId},
+    state::{ActionKind, Attempt, Fleet, NodeState, Op, Recovery, Stage, Tenant},
+    units::Timestamp,
+};
+
+/// How long the label of an attempt is watched for a late rental; the provider executes a lost create within minutes.
+const OPS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Fleet {
+    pub(super) fn apply_create(&mut self, entry: &Entry) -> Result<(), Misfit> {
+        let at = entry.at;
+        match &entry.record {
+            Record::Intent { node: name, op, offer, machine, host, price, offer_text, .. } => {
+                let attempt = Attempt {
+                    op: op.clone(),
+                    offer: *offer,
+                    machine: *machine,
+                    host: *host,
+                    price: *price,
+                    text: offer_text.clone(),
+                };
+                let replacement = self.nodes.get(name).is_some_and(|node| node.adopted_at.is_some());
+                let recovery = self.recovery_mut("intent", name)?;
+                if recovery.stage.claim().is_some() {
+                    return Err(stage_misfit("intent", name, recovery));
+                }
+                recovery.stage = Stage::Intent { attempt, at };
+                self.ops.retain(|_, old| at.since(old.at) < OPS_KEPT);
+                self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: None });
+                self.count(at, name, ActionKind::Create { op: op.clone(), replacement, price: *price });
+            }
+            Record::CreateUnresolved { node, op, .. } => {
+                let attempt = self.open_attempt("create-unresolved", node, op)?;
+                self.recovery_mut("create-unresolved", node)?.stage =
+                    Stage::Unresolved { attempt, since: at };
+            }
+            Record::Created { node, op, instance } => {
+                let attempt = self.open_attempt("created", node, op)?;
+                if self.doomed.contains_key(instance) {
+                    return Err(Misfit {
+                        kind: "created",
+                        subject: format!("instance {instance}"),
+                        state: "doomed",
+                    });
+                }
+                let stage = Stage::Booting { attempt, instance: *instance, since: at };
+                self.recovery_mut("created", node)?.stage = stage;
+                if let Some(op) = self.ops.get_mut(op) {
+                    op.instance = Some(*instance);
+                }
+            }
+            Record::CreateFailed { node, op, retry_at, .. } => {
+                self.open_attempt("create-failed", node, op)?;
+                let stage = Stage::Started { since: at, not_before: *retry_at };
+                self.recovery_mut("create-failed", node)?.stage = stage;
+                self.forget_create(op);
+            }
+            Record::CreateAbandoned { node, op } => {
+                self.open_attempt("create-abandoned", node, op)?;
+                let stage = Stage::Started { since: at, not_before: at };
+                self.recovery_mut("create-abandoned", node)?.stage = stage;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A create that certainly rented nothing does not count against the rails.
+    fn forget_create(&mut self, failed: &OpId) {
+        self.actions.retain(|action| !matches!(&action.what, ActionKind::Create { op, .. } if op == failed));
+    }
+
+    fn recovery_mut(&mut self, kind: &'static str, name: &NodeName) -> Result<&mut Recovery, Misfit> {
+        match self.nodes.get_mut(name).map(|node| &mut node.state) {
+            Some(NodeState::Recovering(recovery)) => Ok(recovery),
+            Some(other) => Err(misfit(kind, name, other)),
+            None => Err(misfit(kind, name, &NodeState::Vacant)),
+        }
+    }
+
+    /// The attempt whose outcome is still open, checked to be `op`.
+    fn open_attempt(&mut self, kind: &'static str, name: &NodeName, op: &OpId) -> Result<Attempt, Misfit> {
+        let recovery = self.recovery_mut(kind, name)?;
+        match &recovery.stage {
+            Stage::Intent { attempt, .. } | Stage::Unresolved { attempt, .. } if attempt.op == *op => {
+                Ok(attempt.clone())
+            }
+            other => Err(Misfit { kind, subject: format!("node `{name}`"), state: other.word() }),
+        }
+    }
+
+    pub(super) fn apply_newcomer(&mut self, entry: &Entry) -> Result<(), Misfit> {
+        let at = entry.at;
+        match &entry.record {
+            Record::InstanceUp { node: name, instance, address } => {
+                let recovery = self.recovery_mut("instance-up", name)?;
+                let Stage::Booting { attempt, instance: booting, .. } = &recovery.stage else {
+                    return Err(stage_misfit("instance-up", name, recovery));
+                };
+                if booting != instance {
+                    return Err(stage_misfit("instance-up", name, recovery));
+                }
+                let tenant = Tenant { rental: attempt.clone(), instance: *instance, address: *address };
+                recovery.stage = Stage::Deploying { tenant, since: at };
+            }
+            Record::AddressChanged { node, instance, address } => {
+                if let Some(tenant) = tenant_mut(&mut self.node_mut(node).state)
+                    && tenant.instance == *instance
+                {
+                    tenant.address = *address;
+                }
+            }
+            Record::Deployed { node: name, instance, release } => {
+                let node = self.node_mut(name);
+                node.release = Some(release.clone());
+                if let NodeState::Recovering(recovery) = &mut node.state
+                    && let Stage::Deploying { tenant, .. } = &recovery.stage
+                    && tenant.instance == *instance
+                {
+                    recovery.stage = Stage::Probation { tenant: tenant.clone(), since: at };
+                }
+            }
+            Record::AttemptFailed { node, retry_at, .. } => {
+                let claimed = self.recovery_mut("attempt-failed", node)?.stage.claim();
+                let claimed = claimed.and_then(|(_, instance)| instance);
+                let condemned = claimed.is_some_and(|instance| self.doomed.contains_key(&instance));
+                let recovery = self.recovery_mut("attempt-failed", node)?;
+                if !condemned {
+                    return Err(stage_misfit("attempt-failed", node, recovery));
+                }
+                recovery.attempts = recovery.attempts.saturating_add(1);
+                recovery.seeking_since = at;
+                recovery.stage = Stage::Started { since: at, not_before: *retry_at };
+            }
+            Record::Adopted { node: name, instance } => self.adopt(at, name, *instance)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, at: Timestamp, name: &NodeName, instance: InstanceId) -> Result<(), Misfit> {
+        let doomed = self.doomed.contains_key(&instance);
+        let recovery = self.recovery_mut("adopted", name)?;
+        let Stage::Probation { tenant, .. } = &recovery.stage else {
+            return Err(stage_misfit("adopted", name, recovery));
+        };
+        if tenant.instance != instance || doomed {
+            return Err(stage_misfit("adopted", name, recovery));
+        }
+        let tenant = tenant.clone();
+        let node = self.node_mut(name);
+        node.was_replaced = node.adopted_at.is_some();
+        node.adopted_at = Some(at);
+        node.state = NodeState::Serving(tenant);
+        Ok(())
+    }
+}
