@@ -170,9 +170,14 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Whether this run works on another node alone.
+    fn is_left_alone(&self, name: &NodeName) -> bool {
+        self.context.policy.only.as_ref().is_some_and(|only| only != name)
+    }
+
     /// Decides from the state alone what is due at a node now.
     fn pursue(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        if self.context.policy.only.as_ref().is_some_and(|only| only != name) {
+        if self.is_left_alone(name) {
             return Ok(());
         }
         let Some(spec) = self.spec(name) else {
@@ -267,7 +272,8 @@ impl Turn<'_> {
         // A drastic command in observe-only mode would be a rail overlooked; none is ever passed on.
         let twice = matches!(command, Command::List | Command::ReadCredit | Command::CheckSelf)
             && self.step.commands.contains(&command);
-        if !(self.context.policy.observe_only && command.is_drastic()) && !twice {
+        let forbidden = self.context.policy.observe_only && command.is_drastic();
+        if !forbidden && !twice {
             self.step.commands.push(command);
         }
     }

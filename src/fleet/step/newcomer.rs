@@ -195,8 +195,8 @@ impl Turn<'_> {
             Some(NodeState::Recovering(recovery)) => recovery.stage.word(),
             _ => return Ok(()),
         };
-        if self.context.policy.observe_only {
-            // Whoever only observes condemns nothing either.
+        if self.context.policy.observe_only || self.is_left_alone(name) {
+            // Whoever only observes, or works on another node, condemns nothing either.
             return Ok(());
         }
         let detail = format!("{stage}: {detail}");

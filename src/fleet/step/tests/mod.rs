@@ -33,6 +33,7 @@ fn with_spec(nodes: usize, spec: NodeSpec) -> Policy {
         rails: Rails::default(),
         inventory: InventoryPolicy::default(),
         observe_only: false,
+        only: None,
     }
 }
 

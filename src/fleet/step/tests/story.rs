@@ -162,7 +162,7 @@ impl Story {
                 }
                 _ if next_list <= until => {
                     self.now = next_list;
-                    if self.now % 300_000 == 0
+                    if self.now.is_multiple_of(300_000)
                         && self.memory.credit.is_some_and(|(_, c)| c.dollars > Money(0))
                     {
                         let credit = self.memory.credit.unwrap().1;

@@ -73,7 +73,7 @@ fn where_no_witness_answers_the_threshold_doubles() {
         assert_eq!(s.state(0).word(), "suspect");
         s.pass(10);
         s.fail(&node(0));
-        if s.now % 30_000 == 0 {
+        if s.now.is_multiple_of(30_000) {
             s.witness(&node(0), Word::Silent("connection refused".into()));
         }
     }
