@@ -153,7 +153,15 @@ impl Endpoint {
         matches!(self, Endpoint::SearchBundles | Endpoint::GpuNames | Endpoint::Output(_))
     }
 
-    /// Published seconds between two calls of one identity (Vast.ai OpenAPI, `x-rate-limit`); 0: none published.
+    /// Published limit of one identity: so many calls in so many seconds (Vast.ai OpenAPI, `x-rate-limit`).
+    pub(crate) fn limit(&self) -> Option<(usize, f64)> {
+        match self {
+            Endpoint::SearchBundles => Some((10, 60.0)),
+            _ => Some((1, self.spacing())).filter(|(_, seconds)| *seconds > 0.0),
+        }
+    }
+
+    /// Published seconds between two calls; 0: none published.
     pub(crate) fn spacing(&self) -> f64 {
         match self {
             Endpoint::Create(_) | Endpoint::CreateBulk => 4.5,
