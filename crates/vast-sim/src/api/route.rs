@@ -41,11 +41,12 @@ pub(crate) enum Endpoint {
     Templates,
     Maintenances,
     PriceIncreases,
+    AnswerPriceIncrease,
     Output(String),
 }
 
 /// Short names of all endpoints, in the order of the enum.
-pub(crate) const NAMES: [&str; 36] = [
+pub(crate) const NAMES: [&str; 37] = [
     "search",
     "search_asks",
     "create",
@@ -81,6 +82,7 @@ pub(crate) const NAMES: [&str; 36] = [
     "templates",
     "maintenances",
     "price_increases",
+    "answer_price_increase",
     "output",
 ];
 
@@ -123,6 +125,7 @@ impl Endpoint {
             Endpoint::Templates => "templates",
             Endpoint::Maintenances => "maintenances",
             Endpoint::PriceIncreases => "price_increases",
+            Endpoint::AnswerPriceIncrease => "answer_price_increase",
             Endpoint::Output(_) => "output",
         }
     }
@@ -251,6 +254,7 @@ fn find_instance(method: &str, rest: &[&str]) -> Option<Endpoint> {
         ("DELETE", []) => Endpoint::DestroyBulk,
         ("GET", ["filters"]) => Endpoint::Filters,
         ("GET", ["pending-price-increases"]) => Endpoint::PriceIncreases,
+        ("PUT", ["accept-price-increase" | "reject-price-increase"]) => Endpoint::AnswerPriceIncrease,
         ("GET", ["balance", it]) => Endpoint::Deposit(id(it)?),
         ("PUT", ["reboot", it]) => Endpoint::Reboot(id(it)?),
         ("PUT", ["recycle", it]) => Endpoint::Recycle(id(it)?),

@@ -91,6 +91,10 @@ impl Actor {
     async fn halt(&mut self) {
         if let Some(running) = self.running.take() {
             running.down.cancel();
+            for gate in running.gates {
+                // Until a gate has ended its port is taken, and a restart takes the same ports.
+                let _ = gate.await;
+            }
         }
         let census = self.census.clone();
         let killed = tokio::task::spawn_blocking(move || census.kill_all()).await;
