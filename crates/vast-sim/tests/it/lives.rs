@@ -195,3 +195,17 @@ async fn dropping_the_simulator_leaves_no_process_and_no_folder() {
     assert!(!lives(pid));
     assert!(!home.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_simulators_never_share_a_state_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keeping = SimConfig { state_dir: Some(folder.path().to_owned()), ..config() };
+    let stale = folder.path().join("boxes/20000001/root");
+    std::fs::create_dir_all(&stale).expect("made");
+    let bench = Bench::with(keeping.clone()).await;
+    assert!(!stale.exists(), "an earlier one's boxes are cleared");
+    let second = vast_sim::Sim::start(keeping.clone()).await;
+    assert!(matches!(second, Err(vast_sim::SimError::StateInUse(_))), "{second:?}");
+    bench.sim.shutdown().await;
+    assert!(vast_sim::Sim::start(keeping).await.is_ok(), "free again");
+}
