@@ -1,6 +1,5 @@
 //! The simulator as a value: start it, ask it, break it, stop it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
