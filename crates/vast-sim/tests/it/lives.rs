@@ -39,6 +39,8 @@ async fn a_new_instance_passes_through_the_stages_and_its_row_is_complete() {
     assert!(row["ports"]["5555/tcp"][0]["HostPort"].is_string());
     assert_eq!(row["ports"]["5555/tcp"].as_array().map(Vec::len), Some(2), "v4 and v6");
     assert!(row["start_date"].is_number());
+    assert!(!row.as_object().expect("a row").contains_key("volume_info"), "the list alone has it");
+    assert_eq!(bench.rows().await[0]["volume_info"], json!([]));
     assert_eq!(row["extra_env"], json!([["-p 5555:5555", "1"], ["APP", "duel"]]));
     assert_eq!((row["label"].as_str(), row["intended_status"].as_str()), (Some("vk:a"), Some("running")));
 }
