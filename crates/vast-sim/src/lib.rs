@@ -24,6 +24,7 @@ mod boxes;
 mod clock;
 mod config;
 mod engine;
+mod error;
 mod faults;
 mod info;
 mod market;
@@ -31,13 +32,15 @@ mod panel;
 mod query;
 mod record;
 mod sim;
+mod state_folder;
 mod world;
 
 pub use config::{LifecycleConfig, MarketConfig, SimConfig};
+pub use error::SimError;
 pub use faults::{
     ActiveFault, ApiBreak, Fault, FaultError, FaultId, FaultKind, GoneStatus, KindDoc, RateLimitBody,
     TrafficBreak, catalogue,
 };
 pub use info::BoxInfo;
 pub use record::{CallRecord, Ledger, Rental, RentalEnd, Truth, TruthEvent};
-pub use sim::{Action, ActionError, Sim, SimError};
+pub use sim::{Action, ActionError, Sim};

@@ -1,8 +1,6 @@
 //! The simulator as a value: start it, ask it, break it, stop it.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,14 +12,16 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, SimListener};
 use crate::boxes::process::Census;
-use crate::boxes::{Addresses, BoxCommand, Deed};
+use crate::boxes::{Addresses, BoxCommand, Deed, Guardian};
 use crate::clock::Clock;
 use crate::config::SimConfig;
 use crate::engine::{self, Shared};
+use crate::error::SimError;
 use crate::faults::{ActiveFault, Fault, FaultError, FaultId, FaultKind};
 use crate::info::{self, BoxInfo};
 use crate::panel;
 use crate::record::{CallRecord, Ledger};
+use crate::state_folder::StateFolder;
 use crate::world::State;
 
 /// How long a shutdown waits for the boxes to be gone.
@@ -29,26 +29,6 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Counts the simulators of this process, for their names.
 static STARTED: AtomicU64 = AtomicU64::new(0);
-
-/// A start that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SimError {
-    /// A setting makes no sense.
-    #[error("setting `{0}`: {1}")]
-    Setting(&'static str, String),
-    /// The API's address cannot be bound.
-    #[error("listening on {0}")]
-    Listen(SocketAddr, #[source] io::Error),
-    /// No loopback block is free.
-    #[error("claiming a block of loopback addresses")]
-    Addresses(#[source] io::Error),
-    /// The folder of the boxes cannot be made.
-    #[error("preparing the state folder {0}")]
-    State(PathBuf, #[source] io::Error),
-    /// The guardian process cannot be started.
-    #[error("starting the guardian process")]
-    Guardian(#[source] io::Error),
-}
 
 /// Something done to one box at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,8 +62,8 @@ pub struct Sim {
     address: SocketAddr,
     server: JoinHandle<()>,
     engine: JoinHandle<()>,
-    guardian: crate::boxes::Guardian,
-    _temporary: Option<tempfile::TempDir>,
+    guardian: Guardian,
+    folder: StateFolder,
 }
 
 impl Sim {
@@ -93,7 +73,7 @@ impl Sim {
     /// [`SimError`] names the step and its object.
     pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
         check(&config)?;
-        let (root, temporary) = state_folder(config.state_dir.clone())?;
+        let folder = StateFolder::open(config.state_dir.clone())?;
         let addresses = Addresses::claim(config.address_block, config.seed).map_err(SimError::Addresses)?;
         let listener =
             TcpListener::bind(config.listen).await.map_err(|error| SimError::Listen(config.listen, error))?;
@@ -102,13 +82,13 @@ impl Sim {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let sim_id = format!("sim-{}-{number}-{:x}", std::process::id(), clock.wall_ms());
         let guardian =
-            crate::boxes::Guardian::start(&sim_id, &root, temporary.is_some()).map_err(SimError::Guardian)?;
+            Guardian::start(&sim_id, folder.root(), folder.is_temporary()).map_err(SimError::Guardian)?;
         let state = State::new(config, clock.now());
-        let shared = Arc::new(Shared::new(state, clock, addresses, root, sim_id));
+        let shared = Arc::new(Shared::new(state, clock, addresses, folder.root().to_owned(), sim_id));
         let server = tokio::spawn(serve(Arc::clone(&shared), listener));
         let engine = tokio::spawn(engine::run(Arc::clone(&shared)));
         tracing::info!(%address, "simulator started");
-        Ok(Sim { shared, address, server, engine, guardian, _temporary: temporary })
+        Ok(Sim { shared, address, server, engine, guardian, folder })
     }
 
     /// Base URL of the API, without a trailing slash.
@@ -202,11 +182,9 @@ impl Drop for Sim {
         let census = Census { mark: self.shared.sim_id.clone(), folder: self.shared.root.join("boxes") };
         match census.kill_all() {
             Err(survivors) => tracing::error!(?survivors, "processes of boxes survived"),
-            Ok(_) => match std::fs::remove_dir_all(&census.folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::error!(%error, "the boxes' folders were not removed");
-                }
-                _ => self.guardian.dismiss(),
+            Ok(_) => match self.folder.remove_boxes() {
+                Err(error) => tracing::error!(%error, "the boxes' folders were not removed"),
+                Ok(()) => self.guardian.dismiss(),
             },
         }
     }
@@ -226,22 +204,6 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
         return Err(SimError::Setting("auth_error_status", "expected 404 or 401".to_owned()));
     }
     Ok(())
-}
-
-/// The folder, and its owner when it is a temporary one.
-fn state_folder(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDir>), SimError> {
-    match wanted {
-        Some(folder) => {
-            let made = std::fs::create_dir_all(folder.join("boxes")).and_then(|()| folder.canonicalize());
-            made.map(|folder| (folder, None)).map_err(|error| SimError::State(folder, error))
-        }
-        None => {
-            let fault = |error| SimError::State(std::env::temp_dir(), error);
-            let temporary = tempfile::Builder::new().prefix("vast-sim-").tempdir().map_err(fault)?;
-            let root = temporary.path().canonicalize().map_err(fault)?;
-            Ok((root, Some(temporary)))
-        }
-    }
 }
 
 async fn serve(shared: Arc<Shared>, listener: TcpListener) {

@@ -44,26 +44,24 @@ pub(super) fn admitted(
         }
         Principal::Nobody => return Err(invalid_key(state.config.auth_error_status)),
     }
-    if !state.config.rate_limits || endpoint.spacing() == 0.0 {
+    paced(state, incoming, endpoint, now)
+}
+
+/// Enforces the published limits, when the configuration asks for it.
+fn paced(state: &mut State, incoming: &Incoming, endpoint: &Endpoint, now: SimSeconds) -> Result<(), Reply> {
+    let Some((most, seconds)) = endpoint.limit().filter(|_| state.config.rate_limits) else { return Ok(()) };
+    let key = incoming.key.as_deref().map(fingerprint).unwrap_or_default();
+    let identity = (format!("{key}@{}", incoming.client), endpoint.name());
+    let seen = state.last_seen.entry(identity).or_default();
+    seen.retain(|at| now - at < seconds);
+    if seen.len() < most {
+        seen.push_back(now);
         return Ok(());
     }
-    let identity = (
-        format!("{}@{}", incoming.key.as_deref().map(fingerprint).unwrap_or_default(), incoming.client),
-        endpoint.name(),
-    );
-    let early = state.last_seen.get(&identity).is_some_and(|last| now - last < endpoint.spacing());
-    if early {
-        let shapes = [
-            RateLimitBody::Text,
-            RateLimitBody::TextThreshold,
-            RateLimitBody::Detail,
-            RateLimitBody::Envelope,
-        ];
-        let shape = shapes[state.rng.usize(0..shapes.len())];
-        return Err(Reply::too_frequent(shape, endpoint.spacing(), None));
-    }
-    state.last_seen.insert(identity, now);
-    Ok(())
+    let shapes =
+        [RateLimitBody::Text, RateLimitBody::TextThreshold, RateLimitBody::Detail, RateLimitBody::Envelope];
+    let shape = shapes[state.rng.usize(0..shapes.len())];
+    Err(Reply::too_frequent(shape, seconds / most as f64, None))
 }
 
 fn principal(state: &State, incoming: &Incoming) -> Principal {

@@ -329,6 +329,9 @@ fn dispatch(state: &mut State, endpoint: &Endpoint, call: &Call) -> Reply {
         Endpoint::Templates => misc::templates(),
         Endpoint::Maintenances => Reply::ok(json!([])),
         Endpoint::PriceIncreases => Reply::ok(json!({"success": true, "pending_price_increases": []})),
+        Endpoint::AnswerPriceIncrease => {
+            Reply::error(404, "no_pending_price_increase", "No pending price increase found.")
+        }
         // Read outside the lock; see `answer`.
         Endpoint::Output(_) => Reply::Hang,
     }

@@ -41,11 +41,12 @@ pub(crate) enum Endpoint {
     Templates,
     Maintenances,
     PriceIncreases,
+    AnswerPriceIncrease,
     Output(String),
 }
 
 /// Short names of all endpoints, in the order of the enum.
-pub(crate) const NAMES: [&str; 36] = [
+pub(crate) const NAMES: [&str; 37] = [
     "search",
     "search_asks",
     "create",
@@ -81,6 +82,7 @@ pub(crate) const NAMES: [&str; 36] = [
     "templates",
     "maintenances",
     "price_increases",
+    "answer_price_increase",
     "output",
 ];
 
@@ -123,6 +125,7 @@ impl Endpoint {
             Endpoint::Templates => "templates",
             Endpoint::Maintenances => "maintenances",
             Endpoint::PriceIncreases => "price_increases",
+            Endpoint::AnswerPriceIncrease => "answer_price_increase",
             Endpoint::Output(_) => "output",
         }
     }
@@ -153,7 +156,15 @@ impl Endpoint {
         matches!(self, Endpoint::SearchBundles | Endpoint::GpuNames | Endpoint::Output(_))
     }
 
-    /// Published seconds between two calls of one identity (Vast.ai OpenAPI, `x-rate-limit`); 0: none published.
+    /// Published limit of one identity: so many calls in so many seconds (Vast.ai OpenAPI, `x-rate-limit`).
+    pub(crate) fn limit(&self) -> Option<(usize, f64)> {
+        match self {
+            Endpoint::SearchBundles => Some((10, 60.0)),
+            _ => Some((1, self.spacing())).filter(|(_, seconds)| *seconds > 0.0),
+        }
+    }
+
+    /// Published seconds between two calls; 0: none published.
     pub(crate) fn spacing(&self) -> f64 {
         match self {
             Endpoint::Create(_) | Endpoint::CreateBulk => 4.5,
@@ -243,6 +254,7 @@ fn find_instance(method: &str, rest: &[&str]) -> Option<Endpoint> {
         ("DELETE", []) => Endpoint::DestroyBulk,
         ("GET", ["filters"]) => Endpoint::Filters,
         ("GET", ["pending-price-increases"]) => Endpoint::PriceIncreases,
+        ("PUT", ["accept-price-increase" | "reject-price-increase"]) => Endpoint::AnswerPriceIncrease,
         ("GET", ["balance", it]) => Endpoint::Deposit(id(it)?),
         ("PUT", ["reboot", it]) => Endpoint::Reboot(id(it)?),
         ("PUT", ["recycle", it]) => Endpoint::Recycle(id(it)?),

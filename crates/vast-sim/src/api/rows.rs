@@ -47,6 +47,7 @@ fn identity(instance: &Instance, now: SimSeconds) -> Map<String, Value> {
         "template_id": null,
         "template_hash_id": launch.template_hash_id,
         "template_name": null,
+        "volume_info": [],
         "jupyter_token": format!("{:016x}", instance.id.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         "start_date": instance.started_at,
         "end_date": instance.ends_at,

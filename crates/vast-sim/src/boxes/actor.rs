@@ -12,6 +12,9 @@ use crate::engine::Shared;
 use crate::faults::FaultId;
 use crate::record::Truth;
 
+/// Looks for processes that were forked while a freeze went round.
+const MOST_STOP_ROUNDS: u32 = 10;
+
 /// Owns a box from its first command to its destroy.
 pub(crate) struct Actor {
     shared: Arc<Shared>,
@@ -91,6 +94,10 @@ impl Actor {
     async fn halt(&mut self) {
         if let Some(running) = self.running.take() {
             running.down.cancel();
+            for gate in running.gates {
+                // Until a gate has ended its port is taken, and a restart takes the same ports.
+                let _ = gate.await;
+            }
         }
         let census = self.census.clone();
         let killed = tokio::task::spawn_blocking(move || census.kill_all()).await;
@@ -130,12 +137,16 @@ impl Actor {
         let (truth, pids) = match deed {
             Deed::KillServer { whole_session } => {
                 let pids = self.kill_server(&running.app_ports.clone(), *whole_session).await;
-                (if pids.is_empty() { None } else { Some(Truth::ServerKilled) }, pids)
+                if let Some(fault) = fault.filter(|_| pids.is_empty()) {
+                    // No server listens yet: the rule waits for one.
+                    self.shared.with(|state, _| state.faults.refund(fault));
+                }
+                ((!pids.is_empty()).then_some(Truth::ServerKilled), pids)
             }
             Deed::Freeze => {
                 self.frozen = true;
                 self.set_line();
-                (Some(Truth::Frozen), self.signal(Signal::STOP).await)
+                (Some(Truth::Frozen), self.stop_all().await)
             }
             Deed::Thaw => {
                 let was_frozen = std::mem::take(&mut self.frozen);
@@ -191,6 +202,19 @@ impl Actor {
     async fn signal(&self, signal: Signal) -> Vec<i32> {
         let census = self.census.clone();
         tokio::task::spawn_blocking(move || census.signal(signal)).await.unwrap_or_default()
+    }
+
+    /// Stops every process; what was forked meanwhile is found by looking again.
+    async fn stop_all(&self) -> Vec<i32> {
+        let mut stopped = self.signal(Signal::STOP).await;
+        for _ in 0..MOST_STOP_ROUNDS {
+            let again = self.signal(Signal::STOP).await;
+            if again.len() <= stopped.len() {
+                break;
+            }
+            stopped = again;
+        }
+        stopped
     }
 
     async fn kill_server(&self, ports: &[u16], whole_session: bool) -> Vec<i32> {

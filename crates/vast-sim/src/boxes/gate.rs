@@ -54,20 +54,19 @@ pub(crate) struct Gate {
     pub(crate) instance: u64,
     /// The container port.
     pub(crate) port: u16,
-    pub(crate) listener: TcpListener,
     pub(crate) upstream: Upstream,
     pub(crate) line: Line,
     pub(crate) tasks: TaskTracker,
 }
 
 impl Gate {
-    /// Accepts until the box goes down.
-    pub(crate) async fn run(self) {
+    /// Accepts until the box goes down; the port is free again when this returns.
+    pub(crate) async fn run(self, listener: TcpListener) {
         let gate = Arc::new(self);
         loop {
             let accepted = tokio::select! {
                 () = gate.line.down.cancelled() => return,
-                accepted = gate.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((client, _)) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::process::Child;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Line, Upstream};
@@ -57,6 +58,7 @@ impl Place {
 /// What exists only while the box is up.
 pub(crate) struct Running {
     pub(crate) down: CancellationToken,
+    pub(crate) gates: Vec<JoinHandle<()>>,
     pub(crate) silence: watch::Sender<bool>,
     pub(crate) ssh_cuts: watch::Sender<u64>,
     pub(crate) ssh: Option<Arc<SshHost>>,
@@ -94,12 +96,13 @@ pub(crate) async fn start(
     let (ssh_cuts, cuts) = watch::channel(0);
     let down = shared.stop.child_token();
     let guard = down.clone().drop_guard();
-    let doorway = Doorway {
+    let mut doorway = Doorway {
         shared,
         instance,
         address,
         kept: kept.as_ref(),
         line: Line { silent, ssh_cuts: cuts, down: down.clone() },
+        gates: Vec::new(),
     };
     let endpoints = doorway.open(boot, ssh.as_ref()).await?;
     let child = run_program(&shell, boot, &endpoints).map_err(LaunchError::Program)?;
@@ -108,7 +111,8 @@ pub(crate) async fn start(
     let fingerprint = ssh.as_ref().map(|ssh| ssh.fingerprint()).unwrap_or_default();
     let app_ports =
         boot.ports.iter().filter(|(_, protocol)| *protocol == "tcp").map(|(port, _)| *port).collect();
-    Ok((Place { endpoints, host_seed, fingerprint }, Running { down, silence, ssh_cuts, ssh, app_ports }))
+    let running = Running { down, gates: doorway.gates, silence, ssh_cuts, ssh, app_ports };
+    Ok((Place { endpoints, host_seed, fingerprint }, running))
 }
 
 /// Opens a box's gates.
@@ -118,10 +122,11 @@ struct Doorway<'a> {
     address: Ipv4Addr,
     kept: Option<&'a Endpoints>,
     line: Line,
+    gates: Vec<JoinHandle<()>>,
 }
 
 impl Doorway<'_> {
-    async fn open(&self, boot: &Boot, ssh: Option<&Arc<SshHost>>) -> Result<Endpoints, LaunchError> {
+    async fn open(&mut self, boot: &Boot, ssh: Option<&Arc<SshHost>>) -> Result<Endpoints, LaunchError> {
         let mut ports = BTreeMap::new();
         let mut proxy = None;
         if let Some(ssh) = ssh {
@@ -152,7 +157,7 @@ impl Doorway<'_> {
 
     /// UDP ports get a TCP gate too: their host port must be reserved, and nothing forwards UDP here.
     async fn gate(
-        &self,
+        &mut self,
         address: Ipv4Addr,
         port: u16,
         wanted: Option<u16>,
@@ -165,12 +170,11 @@ impl Doorway<'_> {
             shared: Arc::clone(self.shared),
             instance: self.instance,
             port,
-            listener,
             upstream,
             line: self.line.clone(),
             tasks: self.shared.tasks.clone(),
         };
-        self.shared.tasks.spawn(gate.run());
+        self.gates.push(self.shared.tasks.spawn(gate.run(listener)));
         Ok(host_port)
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod process;
 mod session;
 mod shell;
 mod ssh;
+mod terminal;
 
 use std::collections::HashMap;
 use std::sync::Arc;

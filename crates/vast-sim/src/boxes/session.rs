@@ -1,5 +1,7 @@
 //! One command on one SSH channel: its input, its outputs, its signals, its end.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
@@ -7,11 +9,12 @@ use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, Sig};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{Child, Command as Process};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::shell::Shell;
+use super::terminal::Terminal;
 
 /// Input messages waiting for a command that does not read; the channel's window bounds what is behind them.
 const INPUT_QUEUE: usize = 64;
@@ -27,13 +30,50 @@ pub(crate) enum Command {
     Program(&'static str),
 }
 
-/// Starts the command with piped streams.
+/// A command that runs, with its streams.
+pub(crate) struct Started {
+    child: Child,
+    input: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    output: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// Absent on a terminal, where both outputs are one.
+    errors: Option<Box<dyn AsyncRead + Send + Unpin>>,
+}
+
+impl Started {
+    /// The command's process group.
+    pub(crate) fn group(&self) -> Option<Pid> {
+        self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()))
+    }
+}
+
+/// Starts the command with pipes, or on the terminal that was asked for.
 pub(crate) fn spawn(
     shell: &Shell,
     command: &Command,
     environment: &[(String, String)],
-) -> std::io::Result<Child> {
-    use std::os::unix::ffi::OsStrExt;
+    terminal: Option<Terminal>,
+) -> std::io::Result<Started> {
+    let mut process = process(shell, command, environment);
+    if let Some(terminal) = terminal {
+        let (input, output) = terminal.streams()?;
+        let child = terminal.put_on(&process)?.spawn()?;
+        return Ok(Started {
+            child,
+            input: Some(Box::new(input)),
+            output: Some(Box::new(output)),
+            errors: None,
+        });
+    }
+    let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    Ok(Started {
+        input: child.stdin.take().map(|stream| Box::new(stream) as _),
+        output: child.stdout.take().map(|stream| Box::new(stream) as _),
+        errors: child.stderr.take().map(|stream| Box::new(stream) as _),
+        child,
+    })
+}
+
+fn process(shell: &Shell, command: &Command, environment: &[(String, String)]) -> Process {
     let mut process = match command {
         Command::Login => {
             let mut process = shell.command(Shell::program());
@@ -42,38 +82,34 @@ pub(crate) fn spawn(
         }
         Command::Shell(line) => {
             let mut process = shell.command(Shell::program());
-            process.arg("-c").arg(std::ffi::OsStr::from_bytes(line));
+            process.arg("-c").arg(OsStr::from_bytes(line));
             process
         }
         Command::Program(path) => shell.command(path),
     };
-    let host = shell.host;
     process
         .envs(shell.folder.session_environment())
         .envs(environment.iter().map(|(name, value)| (name, value)))
-        .env("SSH_CONNECTION", format!("127.0.0.1 40000 {host} 22"))
-        .env(super::process::MARK, &shell.mark)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    process.spawn()
+        .env("SSH_CONNECTION", format!("127.0.0.1 40000 {} 22", shell.host))
+        .env(super::process::MARK, &shell.mark);
+    process
 }
 
 /// Runs the conversation until the command has ended and all its output is sent.
 ///
 /// When the connection goes away the command is *not* killed, as with sshd: its pipes close, and a later write
 /// gets SIGPIPE.
-pub(crate) async fn run(channel: Channel<Msg>, mut child: Child, handle: Handle, closed: CancellationToken) {
+pub(crate) async fn run(channel: Channel<Msg>, started: Started, handle: Handle, closed: CancellationToken) {
     let id = channel.id();
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let Started { mut child, input, output, errors } = started;
     let (reader, writer) = channel.split();
     // A closed channel ends the copies like a closed connection does.
     let gone = closed.child_token();
-    let listening = tokio::spawn(listen(reader, stdin, gone.clone()));
+    let listening = tokio::spawn(listen(reader, input, gone.clone()));
     let (mut out, mut err) = (writer.make_writer(), writer.make_writer_ext(Some(1)));
     tokio::select! {
         () = gone.cancelled() => {}
-        () = async { tokio::join!(copy(stdout, &mut out), copy(stderr, &mut err)); } => {}
+        () = async { tokio::join!(copy(output, &mut out), copy(errors, &mut err)); } => {}
     }
     drop((out, err));
     let status = child.wait().await;
@@ -105,7 +141,11 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, to: &mut (impl AsyncWrite + 
 }
 
 /// Takes what the client sends: input, its end, the channel's end.
-async fn listen(mut reader: ChannelReadHalf, stdin: Option<ChildStdin>, gone: CancellationToken) {
+async fn listen(
+    mut reader: ChannelReadHalf,
+    stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    gone: CancellationToken,
+) {
     let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
     let mut input = Some(sender);
     let feeding = feed(stdin, receiver);
@@ -134,7 +174,7 @@ async fn listen(mut reader: ChannelReadHalf, stdin: Option<ChildStdin>, gone: Ca
     tokio::join!(feeding, hearing);
 }
 
-async fn feed(stdin: Option<ChildStdin>, mut receiver: mpsc::Receiver<impl AsRef<[u8]>>) {
+async fn feed(stdin: Option<impl AsyncWrite + Unpin>, mut receiver: mpsc::Receiver<impl AsRef<[u8]>>) {
     let Some(mut stdin) = stdin else { return };
     while let Some(data) = receiver.recv().await {
         if stdin.write_all(data.as_ref()).await.is_err() {
@@ -149,11 +189,6 @@ pub(crate) fn forward_signal(group: Pid, signal: &Sig) {
         // An error means that the command has ended.
         let _ = kill_process_group(group, signal);
     }
-}
-
-/// The process group of a started command.
-pub(crate) fn group_of(child: &Child) -> Option<Pid> {
-    child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()))
 }
 
 /// The signals of RFC 4254 §6.10.

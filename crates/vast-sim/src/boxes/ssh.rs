@@ -1,9 +1,9 @@
 //! A box's SSH server: public keys only, user `root`, commands run inside the box.
 //!
 //! Behaves like OpenSSH's sshd in what clients notice: exit codes and exit signals, many channels on one
-//! connection, signals to the running command, the environment of `/etc/environment`, port forwarding to the box,
-//! sftp where the machine has OpenSSH's `sftp-server`. Deliberately absent: pseudo-terminals (a request is refused
-//! and the session goes on without), agent and X11 forwarding.
+//! connection, signals to the running command, terminals, the environment of `/etc/environment`, port forwarding to
+//! the box, sftp where the machine has OpenSSH's `sftp-server`. Deliberately absent: terminal modes, forwarding back
+//! to the client, agent and X11 forwarding.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::session;
 use super::shell::Shell;
+use super::terminal::Terminal;
 use crate::engine::Shared;
 use crate::faults::FaultKind;
 
@@ -78,6 +79,7 @@ impl SshHost {
             channels: HashMap::new(),
             environments: HashMap::new(),
             groups: HashMap::new(),
+            terminals: HashMap::new(),
             tasks: self.tasks.clone(),
             closed: closed.clone(),
             _closes: closed.drop_guard(),
@@ -117,6 +119,7 @@ struct Connection {
     environments: HashMap<ChannelId, Vec<(String, String)>>,
     /// Process groups of the running commands. Signals go straight there: behind unread input they would wait.
     groups: HashMap<ChannelId, Pid>,
+    terminals: HashMap<ChannelId, Terminal>,
     tasks: TaskTracker,
     closed: CancellationToken,
     _closes: DropGuard,
@@ -143,11 +146,12 @@ impl Connection {
             return session.channel_failure(id);
         };
         let environment = self.environments.remove(&id).unwrap_or_default();
-        match session::spawn(&self.shell, &command, &environment) {
-            Ok(child) => {
+        let terminal = self.terminals.get(&id).cloned();
+        match session::spawn(&self.shell, &command, &environment, terminal) {
+            Ok(started) => {
                 session.channel_success(id)?;
-                self.groups.extend(session::group_of(&child).map(|group| (id, group)));
-                let talk = session::run(channel, child, session.handle(), self.closed.clone());
+                self.groups.extend(started.group().map(|group| (id, group)));
+                let talk = session::run(channel, started, session.handle(), self.closed.clone());
                 self.tasks.spawn(talk);
                 Ok(())
             }
@@ -233,15 +237,39 @@ impl Handler for Connection {
     async fn pty_request(
         &mut self,
         id: ChannelId,
-        _term: &str,
-        _columns: u32,
-        _rows: u32,
+        kind: &str,
+        columns: u32,
+        rows: u32,
         _width: u32,
         _height: u32,
         _modes: &[(russh::Pty, u32)],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        session.channel_failure(id)
+        match Terminal::open(kind, columns, rows) {
+            Ok(terminal) => {
+                self.terminals.insert(id, terminal);
+                session.channel_success(id)
+            }
+            Err(error) => {
+                tracing::debug!(instance = self.instance, %error, "no terminal");
+                session.channel_failure(id)
+            }
+        }
+    }
+
+    async fn window_change_request(
+        &mut self,
+        id: ChannelId,
+        columns: u32,
+        rows: u32,
+        _width: u32,
+        _height: u32,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if let Some(Err(error)) = self.terminals.get(&id).map(|terminal| terminal.resize(columns, rows)) {
+            tracing::debug!(instance = self.instance, %error, "terminal not resized");
+        }
+        Ok(())
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
@@ -271,6 +299,7 @@ impl Handler for Connection {
 
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
         self.groups.remove(&id);
+        self.terminals.remove(&id);
         Ok(())
     }
 

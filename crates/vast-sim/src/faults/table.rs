@@ -68,6 +68,13 @@ impl FaultTable {
         self.rules.len() != before
     }
 
+    /// Takes one firing back: it found nothing to break.
+    pub(crate) fn refund(&mut self, id: FaultId) {
+        if let Some(rule) = self.rules.iter_mut().find(|rule| rule.id == id) {
+            rule.fired = rule.fired.saturating_sub(1);
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.rules.clear();
     }

@@ -19,6 +19,19 @@ use crate::record::{RentalEnd, Truth};
 /// Spread of a stage's duration around its configured length.
 const JITTER: f64 = 0.2;
 
+/// What time alone does.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// The phase's time is over.
+    PhaseEnds,
+    /// A lost host comes back.
+    HostBack,
+    /// The contract reaches its end.
+    ContractEnds,
+    /// A stopped instance's row is deleted, some time after its contract's end.
+    Deleted,
+}
+
 /// What ended a boot at its start.
 enum BootFault {
     Stuck,
@@ -31,12 +44,10 @@ impl State {
     pub(crate) fn advance(&mut self, now: SimSeconds) {
         let ids: Vec<u64> = self.instances.keys().copied().collect();
         for id in ids {
-            self.come_back(id, now);
-            while let Some(due) = self.instances.get(&id).and_then(|it| it.due).filter(|due| *due <= now) {
-                self.bill_one(id, due);
-                self.phase_ends(id, due);
+            while let Some((at, turn)) = self.next_turn(id).filter(|(at, _)| *at <= now) {
+                self.bill_one(id, at);
+                self.take(id, turn, at);
             }
-            self.expire(id, now);
         }
         self.instances.retain(|_, it| it.forgotten_at.is_none_or(|end| now < end));
         self.bill(now);
@@ -44,11 +55,33 @@ impl State {
 
     /// The next moment at which [`State::advance`] has something to do.
     pub(crate) fn next_due(&self) -> Option<SimSeconds> {
-        let dues = self.instances.values().flat_map(|it| {
-            let end = (!it.is_destroyed() && it.phase != Phase::Stopped).then_some(it.ends_at);
-            [it.due, it.back_at, end]
-        });
-        dues.flatten().min_by(f64::total_cmp)
+        let turns = self.instances.keys().filter_map(|id| self.next_turn(*id));
+        turns.map(|(at, _)| at).min_by(f64::total_cmp)
+    }
+
+    /// What time alone does to an instance next.
+    fn next_turn(&self, id: u64) -> Option<(SimSeconds, Turn)> {
+        let instance = self.instances.get(&id)?;
+        let end = match instance.phase {
+            Phase::Destroyed => None,
+            Phase::Stopped => Some((instance.ends_at + self.config.lifecycle.expired_kept_s, Turn::Deleted)),
+            _ => Some((instance.ends_at, Turn::ContractEnds)),
+        };
+        let turns = [
+            instance.back_at.map(|at| (at, Turn::HostBack)),
+            instance.due.map(|at| (at, Turn::PhaseEnds)),
+            end,
+        ];
+        turns.into_iter().flatten().min_by(|left, right| left.0.total_cmp(&right.0))
+    }
+
+    fn take(&mut self, id: u64, turn: Turn, at: SimSeconds) {
+        match turn {
+            Turn::HostBack => self.set_host_lost(id, None, None, None),
+            Turn::PhaseEnds => self.phase_ends(id, at),
+            Turn::ContractEnds => self.halt(id, "stopped: contract expired", None),
+            Turn::Deleted => self.end_rental(id, &RentalEnd::Expired, at),
+        }
     }
 
     fn stage(&mut self, seconds: f64) -> f64 {
@@ -87,8 +120,13 @@ impl State {
                 self.say(id, "");
                 self.enter(id, Phase::Restarting, at, times.restart_lag_s);
             }
-            Phase::Stopped => self.end_rental(id, &RentalEnd::Expired, at),
-            Phase::Booting | Phase::Running | Phase::Exited | Phase::Broken | Phase::Destroyed => {
+            // These have no time of their own.
+            Phase::Booting
+            | Phase::Running
+            | Phase::Exited
+            | Phase::Stopped
+            | Phase::Broken
+            | Phase::Destroyed => {
                 self.enter_until(id, phase, None);
             }
         }
@@ -241,15 +279,6 @@ impl State {
         self.enter_until(id, Phase::Queued, after.map(|seconds| now + seconds));
     }
 
-    /// The host of an instance is lost, or comes back.
-    fn come_back(&mut self, id: u64, now: SimSeconds) {
-        if self.instances.get(&id).and_then(|it| it.back_at).is_some_and(|back| back <= now) {
-            // Nothing is billed while the host is lost, so the bill starts again here.
-            self.bill_one(id, now);
-            self.set_host_lost(id, None, None, None);
-        }
-    }
-
     /// Sets or clears the lost host.
     pub(crate) fn set_host_lost(
         &mut self,
@@ -263,16 +292,5 @@ impl State {
         instance.back_at = back_at;
         self.command(id, BoxCommand::Silence(status.is_some()));
         self.note(id, if status.is_some() { Truth::HostLost } else { Truth::HostBack }, fault);
-    }
-
-    fn expire(&mut self, id: u64, now: SimSeconds) {
-        let ended = |it: &super::instance::Instance| {
-            it.ends_at <= now && !matches!(it.phase, Phase::Stopped | Phase::Destroyed)
-        };
-        if self.instances.get(&id).is_some_and(ended) {
-            self.halt(id, "stopped: contract expired", None);
-            let kept = now + self.config.lifecycle.expired_kept_s;
-            self.enter_until(id, Phase::Stopped, Some(kept));
-        }
     }
 }

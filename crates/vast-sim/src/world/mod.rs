@@ -89,7 +89,8 @@ pub(crate) struct State {
     pub(crate) reports: HashMap<u64, Vec<serde_json::Value>>,
     /// The boxes that have been up, until they are destroyed; kept by their actors.
     pub(crate) boxes: HashMap<u64, BoxSummary>,
-    pub(crate) last_seen: HashMap<(String, &'static str), SimSeconds>,
+    /// Recent calls per identity and endpoint, for the published limits.
+    pub(crate) last_seen: HashMap<(String, &'static str), VecDeque<SimSeconds>>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) fault_rng: fastrand::Rng,
     next_instance: u64,

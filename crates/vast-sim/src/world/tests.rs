@@ -211,11 +211,26 @@ proptest! {
     }
 
     #[test]
-    fn time_in_one_leap_costs_the_same_as_in_many(seconds in 1.0..5_000.0_f64, steps in 1..50_u32) {
+    fn time_in_one_leap_costs_the_same_as_in_many(
+        seconds in 1.0..600.0_f64,
+        steps in 2..50_u32,
+        turn in prop::option::of(prop_oneof![
+            deed().prop_map(|kind| Happening::Deed(0, kind)),
+            any::<bool>().prop_map(|wipe| Happening::Restart(0, wipe)),
+            Just(Happening::Stop(0)),
+        ]),
+    ) {
         let mut costs = Vec::new();
         for parts in [1, steps] {
             let mut world = World::new();
             world.happens(&Happening::Rent(0));
+            world.happens(&Happening::Wait(100.0));
+            world.happens(&Happening::BoxUp(0, true));
+            let id = world.nth(0).expect("a rental");
+            prop_assert_eq!(world.phase(id), Some(Phase::Running));
+            if let Some(turn) = &turn {
+                world.happens(turn);
+            }
             for _ in 0..parts {
                 world.now += seconds / f64::from(parts);
                 world.state.advance(world.now);

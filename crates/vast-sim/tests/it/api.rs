@@ -185,6 +185,16 @@ async fn published_spacing_is_enforced_when_asked() {
     let served: Vec<_> =
         calls.iter().filter(|call| call.status == Some(200)).map(|call| call.at_ms).collect();
     assert!(served[1] - served[0] >= 3_990, "{served:?}");
+    let mut searches = Vec::new();
+    for _ in 0..11 {
+        let answer = bench.call(Method::POST, "/api/v0/bundles/", json!({"limit": 1})).await;
+        searches.push(answer.status.as_u16());
+    }
+    assert_eq!(
+        (searches[..10].iter().all(|status| *status == 200), searches[10]),
+        (true, 429),
+        "ten a minute"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -223,7 +223,7 @@ impl Bench {
     }
 }
 
-/// A box's start script that serves its home over HTTP on the app port, under a supervisor when asked.
+/// A box's start script that serves its home over HTTP on the app port.
 pub fn web_server() -> &'static str {
     "echo it works > index.html; echo started; exec python3 -m http.server --bind \"$HOST\" 5555 2>/dev/null"
 }

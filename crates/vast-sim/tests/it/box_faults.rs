@@ -33,6 +33,26 @@ async fn a_killed_server_is_dead_and_the_box_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kill_that_comes_too_early_waits_for_a_server() {
+    let bench = Bench::start().await;
+    let rule = bench.sim.inject(Fault::once(FaultKind::KillServer { whole_session: true })).expect("a rule");
+    let id = bench
+        .rent("vk:a", "mkfifo go; read -r word < go; exec python3 -m http.server --bind $HOST 5555")
+        .await;
+    let gate = bench.info(id).home.expect("a home").join("go");
+    eventually("the box waits", || async { gate.exists().then_some(()) }).await;
+    assert!(!truths(&bench, id).contains(&Truth::ServerKilled));
+    tokio::task::spawn_blocking(move || std::fs::write(gate, "go\n"))
+        .await
+        .expect("not cancelled")
+        .expect("written");
+    eventually("it strikes", || async { truths(&bench, id).contains(&Truth::ServerKilled).then_some(()) })
+        .await;
+    let fired = bench.sim.faults().into_iter().find(|it| it.id == rule).map(|it| it.fired);
+    assert_eq!(fired, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_supervisor_brings_a_killed_server_back_unless_it_dies_too() {
     let bench = Bench::start().await;
     let supervised =

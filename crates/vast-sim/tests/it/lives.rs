@@ -39,6 +39,8 @@ async fn a_new_instance_passes_through_the_stages_and_its_row_is_complete() {
     assert!(row["ports"]["5555/tcp"][0]["HostPort"].is_string());
     assert_eq!(row["ports"]["5555/tcp"].as_array().map(Vec::len), Some(2), "v4 and v6");
     assert!(row["start_date"].is_number());
+    assert!(!row.as_object().expect("a row").contains_key("volume_info"), "the list alone has it");
+    assert_eq!(bench.rows().await[0]["volume_info"], json!([]));
     assert_eq!(row["extra_env"], json!([["-p 5555:5555", "1"], ["APP", "duel"]]));
     assert_eq!((row["label"].as_str(), row["intended_status"].as_str()), (Some("vk:a"), Some("running")));
 }
@@ -194,4 +196,18 @@ async fn dropping_the_simulator_leaves_no_process_and_no_folder() {
     drop(bench.sim);
     assert!(!lives(pid));
     assert!(!home.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_simulators_never_share_a_state_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keeping = SimConfig { state_dir: Some(folder.path().to_owned()), ..config() };
+    let stale = folder.path().join("boxes/20000001/root");
+    std::fs::create_dir_all(&stale).expect("made");
+    let bench = Bench::with(keeping.clone()).await;
+    assert!(!stale.exists(), "an earlier one's boxes are cleared");
+    let second = vast_sim::Sim::start(keeping.clone()).await;
+    assert!(matches!(second, Err(vast_sim::SimError::StateInUse(_))), "{second:?}");
+    bench.sim.shutdown().await;
+    assert!(vast_sim::Sim::start(keeping).await.is_ok(), "free again");
 }

@@ -188,6 +188,34 @@ async fn sftp_and_port_forwarding_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_a_terminal() {
+    let bench = Bench::start().await;
+    let id = bench.rent("vk:a", "").await;
+    let mut on_terminal = bench.ssh(id);
+    // Job control needs a controlling terminal: `ps` shows it, and /dev/tty can be written.
+    on_terminal.args(["-tt", "test -t 0 && test -t 1 && echo said to the terminal > /dev/tty; exit 5"]);
+    let ran = output(on_terminal).await;
+    assert_eq!(
+        (text(&ran.stdout).trim(), ran.status.code()),
+        ("said to the terminal", Some(5)),
+        "{}",
+        text(&ran.stderr)
+    );
+    let plain = bench.run(id, "test -t 0 || echo no terminal").await;
+    assert_eq!(text(&plain.stdout), "no terminal\n");
+    let mut typed = bench.ssh(id);
+    typed.arg("-tt").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let talk = tokio::task::spawn_blocking(move || {
+        let mut child = typed.spawn().expect("ssh starts");
+        child.stdin.take().expect("a pipe").write_all(b"echo $((6 * 7)); exit 3\n").expect("taken");
+        child.wait_with_output().expect("ssh ends")
+    });
+    let said = tokio::time::timeout(PATIENCE, talk).await.expect("in time").expect("not cancelled");
+    assert!(text(&said.stdout).contains("42"), "{}", text(&said.stdout));
+    assert_eq!(said.status.code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_connection_does_not_kill_the_command() {
     let bench = Bench::start().await;
     let id = bench.rent("vk:a", "").await;
