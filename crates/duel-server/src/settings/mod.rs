@@ -297,6 +297,8 @@ fn timing(reader: &mut Reader<'_>) -> Timing {
 mod tests {
     use std::collections::HashMap;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, Faults> {
@@ -354,4 +356,45 @@ mod tests {
         let until = ("JWT_PREVIOUS_VALID_UNTIL", "2030-01-01T00:00:00Z");
         assert!(read(&[("JWT_SECRET_PREVIOUS", old), until]).expect("valid").tokens.previous.is_some());
     }
+
+    proptest! {
+        #[test]
+        fn no_environment_panics_and_no_fault_quotes_a_value(
+            name in prop::sample::select(VARIABLES), value in "\\PC{0,40}|canary[0-9:/@.]{0,20}"
+        ) {
+            if let Err(faults) = read(&[(name, &value)]) {
+                prop_assert!(!faults.to_string().contains("canary"), "{}", faults);
+            }
+        }
+    }
+
+    const VARIABLES: &[&str] = &[
+        "NODE_ENV",
+        "HOST",
+        "PORT",
+        "INSTANCE_ID",
+        "DATABASE_URL",
+        "DATA_DIR",
+        "ADMIN_CODE",
+        "JWT_SECRET",
+        "JWT_SECRET_PREVIOUS",
+        "JWT_PREVIOUS_VALID_UNTIL",
+        "DRAIN_TIMEOUT_MS",
+        "CORS_ORIGINS",
+        "DUEL_SEED",
+        "DUEL_FIGHT_MS",
+        "DUEL_SETTLEMENT_MS",
+        "STARTING_BALANCE_CENTS",
+        "MAINTENANCE_PERSIST",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "ALERT_WEBHOOK_URL",
+        "ALERT_WEBHOOK_KIND",
+        "TWITCH_RTMP_URL",
+        "TWITCH_STREAM_KEY",
+        "X_STREAM_KEY",
+        "FFMPEG_PATH",
+        "CDP_STALL_THRESHOLD",
+        "STREAMING_PUBLIC_DELAY_MS",
+    ];
 }

@@ -29,6 +29,12 @@ const LOCK_KEY: i64 = 0x6475_656c;
 /// A server that was killed may leave its session, and so the lock, behind for a moment: how long a start waits.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
+/// A database that cannot be reached by then is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection on which nothing is acknowledged for this long is dead.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Pause between two attempts at the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,7 +62,7 @@ impl PostgresStore {
     /// Connects, takes the lock, migrates.
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
         let store = Self::open_read_only(config).await?;
-        let mut session = connect(config).await?;
+        let mut session = connect(&store.config).await?;
         let patience = tokio::time::Instant::now() + LOCK_PATIENCE;
         loop {
             match take_lock(&session.client).await {
@@ -73,8 +79,9 @@ impl PostgresStore {
 
     /// Connects for reading.
     pub async fn open_read_only(config: &Config) -> Result<Self, StoreError> {
-        let reader = Mutex::new(Some(connect(config).await?));
-        Ok(Self { config: config.clone(), writer: Mutex::new(None), reader })
+        let config = with_deadlines(config);
+        let reader = Mutex::new(Some(connect(&config).await?));
+        Ok(Self { config, writer: Mutex::new(None), reader })
     }
 
     /// Runs a query on the reader, reconnecting first where needed.
@@ -202,6 +209,19 @@ impl Store for PostgresStore {
 pub async fn migration_status(config: &Config) -> Result<Vec<MigrationStatus>, StoreError> {
     let session = connect(config).await?;
     Ok(migrations::compare(POSTGRES, &applied(&session.client).await?))
+}
+
+/// Gives every silence of the network an end, unless the address sets its own.
+fn with_deadlines(config: &Config) -> Config {
+    let mut config = config.clone();
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE_TIMEOUT);
+    }
+    config.keepalives_idle(SILENCE_TIMEOUT);
+    config
 }
 
 async fn connect(config: &Config) -> Result<Session, StoreError> {
