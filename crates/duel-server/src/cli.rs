@@ -44,7 +44,7 @@ enum Command {
         #[command(subcommand)]
         step: Migrate,
     },
-    /// Add up the books of the database and print them as JSON; fails when a cent is missing
+    /// Print the books and the audit trail of the database as JSON; fails when a cent is missing
     Audit,
 }
 

@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 use super::migrations::{self, MigrationStatus, POSTGRES};
 use super::rows::{self, BetRow, DuelRow, Rows};
 use super::statements::{self, Value};
-use super::{Audit, DuelLine, LedgerLine, Loaded, Store, StoreError};
+use super::{Audit, DuelLine, LedgerLine, Loaded, Store, StoreError, TrailLine};
 use crate::arena::{DuelId, PlayerId, Record};
 use crate::clock::{Clock, Millis};
 
@@ -189,8 +189,13 @@ impl Store for PostgresStore {
             const STEP: &str = "add up the books";
             let found = self.query(STEP, rows::AUDIT, &[]).await?;
             let row = found.first().ok_or(StoreError::Disconnected)?;
+            let lines = self.query(STEP, rows::TRAIL, &[]).await?;
+            let line = |row: &Row| {
+                Ok(TrailLine { at: row.try_get(0)?, kind: row.try_get(1)?, detail: row.try_get(2)? })
+            };
             let read = || {
                 Ok(Audit {
+                    trail: lines.iter().map(line).collect::<Result<_, _>>()?,
                     granted: row.try_get(0)?,
                     balances: row.try_get(1)?,
                     staked: row.try_get(2)?,
