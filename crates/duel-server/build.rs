@@ -27,6 +27,8 @@ fn commit() -> String {
 /// Rebuilds when HEAD moves or the branch it names gets a new commit, and only then.
 fn watch_head() {
     watch(git_path("HEAD"));
+    // Written on every commit and checkout, also where a packed branch becomes a loose file later.
+    watch(git_path("logs/HEAD"));
     if let Some(branch) = git(&["symbolic-ref", "--quiet", "HEAD"]) {
         match git_path(&branch) {
             Some(loose) if loose.is_file() => watch(Some(loose)),

@@ -20,7 +20,7 @@ pub const MISUSED: u8 = 2;
 
 /// The streaming duel server.
 #[derive(Debug, Parser)]
-#[command(name = "duel-server", version = build_info::VERSION_LINE, after_help = "Settings come from the environment; see the README.")]
+#[command(name = "duel-server", version = build_info::VERSION_LINE, after_help = "Settings come from the environment; the README lists them.")]
 pub struct Arguments {
     /// Enter maintenance before the first duel, so that the doors open only on request [env: START_IN_MAINTENANCE]
     #[arg(long)]
@@ -44,7 +44,7 @@ enum Command {
         #[command(subcommand)]
         step: Migrate,
     },
-    /// Add up the books of the database and print them as JSON; fails when a cent is missing
+    /// Print the books and the audit trail of the database as JSON; fails when a cent is missing
     Audit,
 }
 

@@ -87,6 +87,7 @@ pub struct Metrics {
     /// 1 when the process before ended without its good-bye.
     pub start_followed_crash: Gauge,
     resident_bytes: Gauge,
+    cpu_seconds: FloatGauge,
 }
 
 impl Metrics {
@@ -117,6 +118,7 @@ impl Metrics {
             stream_kbps: Family::default(),
             start_followed_crash: Gauge::default(),
             resident_bytes: Gauge::default(),
+            cpu_seconds: FloatGauge::default(),
         };
         metrics.registered(started_at)
     }
@@ -153,6 +155,8 @@ impl Metrics {
         it.register("stream_kbps", "Kilobits per second of the stream", self.stream_kbps.clone());
         let bytes = Unit::Bytes;
         it.register_with_unit("resident_memory", "Resident memory", bytes, self.resident_bytes.clone());
+        let help = "Processor time used";
+        it.register_with_unit("processor_time", help, seconds(), self.cpu_seconds.clone());
         let start: Gauge = Gauge::default();
         start.set(started_at / 1000);
         it.register_with_unit("start_time", "Unix time of the start", seconds(), start);
@@ -196,6 +200,9 @@ impl Metrics {
         if let Some(bytes) = resident_bytes() {
             self.resident_bytes.set(bytes);
         }
+        if let Some(seconds) = cpu_seconds() {
+            self.cpu_seconds.set(seconds);
+        }
         let mut text = String::new();
         // Writing to a string cannot fail; a partial text would be refused by the scraper all the same.
         let _ = text::encode(&mut text, &self.registry);
@@ -216,4 +223,13 @@ pub fn memory_share() -> Option<f64> {
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: f64 = total.trim().trim_end_matches("kB").trim().parse().ok()?;
     (kibibytes > 0.0).then_some(resident_bytes()? as f64 / (kibibytes * 1024.0))
+}
+
+/// Processor time of this process so far; fields 14 and 15 of `/proc/self/stat`, in clock ticks.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field, the program's name, may hold spaces and brackets; counting starts after its end.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64)
 }

@@ -83,6 +83,11 @@ impl Server {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let clock = Clock::start();
         let tokens = Tokens::new(&settings.tokens)?;
+        // Bound first: a port that is taken must not leave a start without its good-bye in the store.
+        let asked = SocketAddr::new(settings.host, settings.port);
+        let bind_error = |source| StartError::Bind { address: asked, source };
+        let socket = TcpListener::bind(asked).await.map_err(bind_error)?;
+        let address = socket.local_addr().map_err(bind_error)?;
         let store = store::open(&settings.database).await?;
         let vitals = Arc::new(Vitals::new(clock.now()));
         let metrics = Arc::new(Metrics::new(clock.started_at()));
@@ -90,11 +95,6 @@ impl Server {
         let (director, arena) =
             Director::open(Arc::clone(&store), clock, plan, Arc::clone(&vitals), Arc::clone(&metrics))
                 .await?;
-        let asked = SocketAddr::new(settings.host, settings.port);
-        let bind_error = |source| StartError::Bind { address: asked, source };
-        let socket = TcpListener::bind(asked).await.map_err(bind_error)?;
-        let address = socket.local_addr().map_err(bind_error)?;
-
         let background = TaskTracker::new();
         let stop_background = CancellationToken::new();
         let stop_director = CancellationToken::new();

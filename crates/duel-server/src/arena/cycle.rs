@@ -27,7 +27,7 @@ pub struct Timing {
 impl State {
     /// The next thing that is due at `now`, or nothing. Call again after applying, until nothing is due.
     ///
-    /// Every path to a new duel goes through [`State::may_open`], so that maintenance stops them all, the one right
+    /// Every path to a new duel goes through `may_open`, so that maintenance stops them all, the one right
     /// after a duel's end included.
     pub fn due(&self, now: Millis, timing: &Timing, fresh_seed: u64) -> Option<Record> {
         self.maintenance_due(now).or_else(|| match &self.duel {

@@ -5,12 +5,16 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
 /// No body of this API is larger.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Of a body that is too large, this much is read and thrown away before the answer.
+const MAX_DISCARDED_BYTES: usize = 512 * 1024;
 
 /// A body that takes longer to arrive is given up: slow senders must not pin memory.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,17 +36,12 @@ pub async fn json_bytes(request: Request) -> Result<Bytes, Problem> {
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
-    };
-    let announced = axum::body::HttpBody::size_hint(&body).lower();
-    if announced > MAX_BODY_BYTES as u64 {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {
+        Ok(Ok(bytes)) if bytes.len() <= MAX_BODY_BYTES => Ok(bytes),
+        Ok(Ok(_)) => {
+            let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail))
+        }
         Ok(Err(_)) => Err(Problem::malformed("the body broke off")),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -52,15 +51,23 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// Gathers a body, keeping little more than may be used.
+///
+/// A body that is too large is read on for a while and thrown away: a client that is still writing when the
+/// connection closes would see a broken pipe instead of the answer.
+async fn collect(mut body: Body) -> Result<Bytes, axum::Error> {
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        seen += data.len();
+        if kept.len() <= MAX_BODY_BYTES {
+            kept.extend_from_slice(&data);
         }
-        cause = error.source();
+        if seen > MAX_DISCARDED_BYTES {
+            break;
+        }
     }
-    false
+    Ok(kept.into())
 }
 
 fn is_json_or_unsaid(headers: &HeaderMap) -> bool {

@@ -259,6 +259,8 @@ fn error(status: StatusCode, error: &str, message: &str, extra: Value) -> Respon
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -293,5 +295,23 @@ mod tests {
         assert!(EnterRequest::parse(format!(r#"{{"reason":"{longest}"}}"#).as_bytes()).is_ok());
         assert!(EnterRequest::parse(format!(r#"{{"reason":"{longest}x"}}"#).as_bytes()).is_err());
         assert!(EnterRequest::parse(br#"{"reason":"a\u0000b"}"#).is_err(), "PostgreSQL stores no NUL");
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_and_what_is_accepted_is_in_range(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(request) = EnterRequest::parse(&bytes) {
+                prop_assert!((0..=MAX_MAINTENANCE_TIMEOUT_MS).contains(&request.timeout_ms));
+            }
+        }
+
+        #[test]
+        fn no_number_gets_past_the_range(text in "-?[0-9]{1,25}(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?") {
+            let body = format!("{{\"timeoutMs\":{text}}}");
+            let exact = text.parse::<f64>().unwrap_or(f64::NAN);
+            if let Ok(request) = EnterRequest::parse(body.as_bytes()) {
+                prop_assert_eq!(request.timeout_ms as f64, exact);
+            }
+        }
     }
 }

@@ -218,3 +218,29 @@ fn problem(error: CommandError) -> Problem {
         CommandError::StoreLost | CommandError::Busy | CommandError::Stopping => Problem::unavailable(detail),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::body;
+
+    proptest! {
+        #[test]
+        fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "[\\[{\"a-zA-Z:,0-9.eE+ \\-\\]}]{0,120}") {
+            for bytes in [bytes.as_slice(), text.as_bytes()] {
+                let _ = body::parse::<BetBody>(bytes);
+                let _ = body::parse::<JoinBody>(bytes);
+            }
+        }
+
+        #[test]
+        fn a_bet_is_read_exactly_or_refused(amount in any::<i128>(), duel in any::<i64>(), side in "[a-cA-B]") {
+            let text = format!(r#"{{"duelId":{duel},"side":"{side}","amountCents":{amount}}}"#);
+            let exact = i64::try_from(amount).ok().zip(Side::parse(&side));
+            let read = body::parse::<BetBody>(text.as_bytes()).ok();
+            prop_assert_eq!(read.map(|bet| ((bet.amount_cents, bet.side), bet.duel_id)), exact.map(|it| (it, duel)));
+        }
+    }
+}

@@ -162,6 +162,19 @@ pub struct Audit {
     pub duels_off: i64,
     /// Bets ever accepted.
     pub bets: i64,
+    /// The newest lines of the audit trail, newest first.
+    pub trail: Vec<TrailLine>,
+}
+
+/// One line of the audit trail: a server that came or went, or a step of maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrailLine {
+    /// When, in Unix milliseconds.
+    pub at: Millis,
+    /// `server_started`, `maintenance_entered`, …
+    pub kind: String,
+    /// The commit that ran, or the reason given.
+    pub detail: String,
 }
 
 impl Audit {
@@ -193,7 +206,7 @@ pub trait Store: Send + Sync {
     /// A page of the duels, newest first, below duel `before`.
     fn duels(&self, before: DuelId, limit: i64) -> BoxFuture<'_, Result<Vec<DuelLine>, StoreError>>;
 
-    /// Adds up the books.
+    /// Adds up the books and reads the audit trail.
     fn audit(&self) -> BoxFuture<'_, Result<Audit, StoreError>>;
 }
 

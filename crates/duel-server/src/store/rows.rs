@@ -49,6 +49,9 @@ pub const AUDIT: &str = "SELECT
         (SELECT COALESCE(SUM(payout), 0) FROM bets WHERE duel_id = duels.id)),
     (SELECT COUNT(*) FROM bets)";
 
+/// The newest lines of the audit trail.
+pub const TRAIL: &str = "SELECT at, kind, detail FROM audit ORDER BY id DESC LIMIT 100";
+
 /// A row of [`DUEL`].
 pub struct DuelRow {
     pub id: i64,

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::migrations::{self, MigrationStatus, SQLITE};
 use super::rows::{self, BetRow, DuelRow, Rows};
 use super::statements::{self, Value};
-use super::{Audit, DuelLine, LedgerLine, Loaded, Store, StoreError};
+use super::{Audit, DuelLine, LedgerLine, Loaded, Store, StoreError, TrailLine};
 use crate::arena::{DuelId, PlayerId, Record};
 use crate::clock::{Clock, Millis};
 
@@ -149,6 +149,9 @@ impl Store for SqliteStore {
 
     fn audit(&self) -> BoxFuture<'_, Result<Audit, StoreError>> {
         self.read("add up the books", |connection| {
+            let line =
+                |row: &Row<'_>| Ok(TrailLine { at: row.get(0)?, kind: row.get(1)?, detail: row.get(2)? });
+            let trail = connection.prepare(rows::TRAIL)?.query_map([], line)?.collect::<Result<_, _>>()?;
             connection.query_row(rows::AUDIT, [], |row| {
                 Ok(Audit {
                     granted: row.get(0)?,
@@ -157,6 +160,7 @@ impl Store for SqliteStore {
                     players_off: row.get(3)?,
                     duels_off: row.get(4)?,
                     bets: row.get(5)?,
+                    trail,
                 })
             })
         })

@@ -213,3 +213,26 @@ async fn a_server_started_in_maintenance_opens_its_doors_only_on_request() {
     assert_eq!(server.admin("exit", None).await.0, StatusCode::OK);
     server.open_duel().await;
 }
+
+#[tokio::test]
+async fn every_step_of_maintenance_is_in_the_audit_trail() {
+    let setup = Setup::new();
+    let mut server = setup.start();
+    assert_eq!(server.admin("enter", Some(json!({ "reason": "audit me" }))).await.0, StatusCode::OK);
+    assert_eq!(server.admin("exit", None).await.0, StatusCode::OK);
+    server.signal("TERM");
+    server.exited().await;
+    let books = crate::harness::audit(&setup);
+    let trail: Vec<(&str, &str)> = books["books"]["trail"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .rev()
+        .filter_map(|line| Some((line["kind"].as_str()?, line["detail"].as_str()?)))
+        .collect();
+    let kinds: Vec<&str> = trail.iter().map(|(kind, _)| *kind).collect();
+    let expected =
+        ["server_started", "maintenance_entered", "maintenance_safe", "maintenance_exited", "server_stopped"];
+    assert_eq!(kinds, expected);
+    assert_eq!(trail[1].1, "audit me");
+}

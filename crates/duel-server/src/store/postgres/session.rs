@@ -1,101 +1,45 @@
-//! The store in PostgreSQL.
-//!
-//! Two connections: one writer, which holds the advisory lock and runs every commit, and one reader. A lost
-//! connection is opened again on the next use; the writer's lock is taken again with it, so a server that was cut off
-//! while another took over is refused. Within a commit the statements are pipelined: one round trip per batch, not
-//! per statement. TLS is used when the address asks for it (`sslmode`), verified against the bundled root
-//! certificates.
+//! One connection: opening, locking, migrating, committing, loading.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, try_join_all};
-use tokio::sync::Mutex;
+use futures_util::future::try_join_all;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
-use super::migrations::{self, MigrationStatus, POSTGRES};
-use super::rows::{self, BetRow, DuelRow, Rows};
-use super::statements::{self, Value};
-use super::{Audit, DuelLine, LedgerLine, Loaded, Store, StoreError};
-use crate::arena::{DuelId, PlayerId, Record};
-use crate::clock::{Clock, Millis};
+use super::super::StoreError;
+use super::super::migrations::{self, MigrationStatus, POSTGRES};
+use super::super::rows::{self, BetRow, DuelRow, Rows};
+use super::super::statements::{self, Value};
+use crate::arena::Record;
+use crate::clock::Clock;
 
 /// The advisory lock's key: "duel" in ASCII. One server per database.
 const LOCK_KEY: i64 = 0x6475_656c;
 
-/// A server that was killed may leave its session, and so the lock, behind for a moment: how long a start waits.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// A database that cannot be reached by then is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause between two attempts at the lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// A connection on which nothing is acknowledged for this long is dead.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Statements in flight at once within a commit; bounds memory when a large market settles.
 const PIPELINE: usize = 512;
 
-/// See the module.
-pub struct PostgresStore {
-    config: Config,
-    writer: Mutex<Option<Session>>,
-    reader: Mutex<Option<Session>>,
-}
-
 /// A connection with the statements prepared on it.
-struct Session {
-    client: Client,
+pub struct Session {
+    pub client: Client,
     prepared: HashMap<&'static str, Statement>,
 }
 
-fn failed(step: &'static str) -> impl FnOnce(tokio_postgres::Error) -> StoreError {
+pub fn failed(step: &'static str) -> impl FnOnce(tokio_postgres::Error) -> StoreError {
     move |source| StoreError::Postgres { step, source }
 }
 
-impl PostgresStore {
-    /// Connects, takes the lock, migrates.
-    pub async fn open(config: &Config) -> Result<Self, StoreError> {
-        let store = Self::open_read_only(config).await?;
-        let mut session = connect(config).await?;
-        let patience = tokio::time::Instant::now() + LOCK_PATIENCE;
-        loop {
-            match take_lock(&session.client).await {
-                Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < patience => {
-                    tokio::time::sleep(LOCK_PAUSE).await;
-                }
-                outcome => break outcome?,
-            }
-        }
-        migrate(&mut session.client).await?;
-        *store.writer.lock().await = Some(session);
-        Ok(store)
-    }
-
-    /// Connects for reading.
-    pub async fn open_read_only(config: &Config) -> Result<Self, StoreError> {
-        let reader = Mutex::new(Some(connect(config).await?));
-        Ok(Self { config: config.clone(), writer: Mutex::new(None), reader })
-    }
-
-    /// Runs a query on the reader, reconnecting first where needed.
-    async fn query(
-        &self,
-        step: &'static str,
-        sql: &'static str,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut slot = self.reader.lock().await;
-        if slot.as_ref().is_none_or(|session| session.client.is_closed()) {
-            *slot = Some(connect(&self.config).await?);
-        }
-        let session = slot.as_mut().ok_or(StoreError::Disconnected)?;
-        let statement = session.prepare(sql, step).await?;
-        session.client.query(&statement, values).await.map_err(failed(step))
-    }
-}
-
 impl Session {
-    async fn prepare(&mut self, sql: &'static str, step: &'static str) -> Result<Statement, StoreError> {
+    /// Prepares a statement once per connection.
+    pub async fn prepare(&mut self, sql: &'static str, step: &'static str) -> Result<Statement, StoreError> {
         if let Some(known) = self.prepared.get(sql) {
             return Ok(known.clone());
         }
@@ -105,106 +49,27 @@ impl Session {
     }
 }
 
-impl Store for PostgresStore {
-    fn load(&self, now: Millis) -> BoxFuture<'_, Result<Loaded, StoreError>> {
-        async move {
-            let mut slot = self.writer.lock().await;
-            if slot.as_ref().is_none_or(|session| session.client.is_closed()) {
-                // The server's own old session may still hold the lock for a moment; the caller tries again.
-                let session = connect(&self.config).await?;
-                take_lock(&session.client).await?;
-                *slot = Some(session);
-            }
-            let session = slot.as_ref().ok_or(StoreError::Disconnected)?;
-            read_rows(&session.client).await?.into_loaded(now)
-        }
-        .boxed()
-    }
-
-    fn commit(&self, records: Arc<[Record]>) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            let mut slot = self.writer.lock().await;
-            // Taken out for the time of the commit: a commit that fails or is abandoned half-way leaves the slot
-            // empty, which closes its connection and so rolls it back.
-            let mut session =
-                slot.take().filter(|it| !it.client.is_closed()).ok_or(StoreError::Disconnected)?;
-            commit(&mut session, &records).await?;
-            *slot = Some(session);
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move { self.query("ping", "SELECT 1", &[]).await.map(drop) }.boxed()
-    }
-
-    fn ledger(
-        &self,
-        player: PlayerId,
-        before: i64,
-        limit: i64,
-    ) -> BoxFuture<'_, Result<Vec<LedgerLine>, StoreError>> {
-        async move {
-            const STEP: &str = "read a ledger";
-            let found = self.query(STEP, rows::LEDGER, &[&player.as_str(), &before, &limit]).await?;
-            let line = |row: &Row| {
-                let (id, at, kind) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-                Ok(LedgerLine { id, at, kind, cents: row.try_get(3)?, bet_id: row.try_get(4)? })
-            };
-            found.iter().map(line).collect::<Result<_, _>>().map_err(failed(STEP))
-        }
-        .boxed()
-    }
-
-    fn duels(&self, before: DuelId, limit: i64) -> BoxFuture<'_, Result<Vec<DuelLine>, StoreError>> {
-        async move {
-            const STEP: &str = "read the duels";
-            let found = self.query(STEP, rows::DUELS, &[&before, &limit]).await?;
-            let line = |row: &Row| {
-                Ok(DuelLine {
-                    duel_id: row.try_get(0)?,
-                    agent1: row.try_get(1)?,
-                    agent2: row.try_get(2)?,
-                    opened_at: row.try_get(3)?,
-                    ended_at: row.try_get(4)?,
-                    winner: row.try_get(5)?,
-                    pool_cents: row.try_get(6)?,
-                })
-            };
-            found.iter().map(line).collect::<Result<_, _>>().map_err(failed(STEP))
-        }
-        .boxed()
-    }
-
-    fn audit(&self) -> BoxFuture<'_, Result<Audit, StoreError>> {
-        async move {
-            const STEP: &str = "add up the books";
-            let found = self.query(STEP, rows::AUDIT, &[]).await?;
-            let row = found.first().ok_or(StoreError::Disconnected)?;
-            let read = || {
-                Ok(Audit {
-                    granted: row.try_get(0)?,
-                    balances: row.try_get(1)?,
-                    staked: row.try_get(2)?,
-                    players_off: row.try_get(3)?,
-                    duels_off: row.try_get(4)?,
-                    bets: row.try_get(5)?,
-                })
-            };
-            read().map_err(failed(STEP))
-        }
-        .boxed()
-    }
-}
-
 /// Which migrations the database has.
 pub async fn migration_status(config: &Config) -> Result<Vec<MigrationStatus>, StoreError> {
     let session = connect(config).await?;
     Ok(migrations::compare(POSTGRES, &applied(&session.client).await?))
 }
 
-async fn connect(config: &Config) -> Result<Session, StoreError> {
+/// Gives every silence of the network an end, unless the address sets its own.
+pub fn with_deadlines(config: &Config) -> Config {
+    let mut config = config.clone();
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE_TIMEOUT);
+    }
+    config.keepalives_idle(SILENCE_TIMEOUT);
+    config
+}
+
+/// Opens a connection.
+pub async fn connect(config: &Config) -> Result<Session, StoreError> {
     const STEP: &str = "connect";
     let client = if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
         let mut roots = rustls::RootCertStore::empty();
@@ -222,7 +87,8 @@ async fn connect(config: &Config) -> Result<Session, StoreError> {
     Ok(Session { client, prepared: HashMap::new() })
 }
 
-async fn take_lock(client: &Client) -> Result<(), StoreError> {
+/// Takes the advisory lock, or says that another session has it.
+pub async fn take_lock(client: &Client) -> Result<(), StoreError> {
     const STEP: &str = "take the lock";
     let row =
         client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK_KEY]).await.map_err(failed(STEP))?;
@@ -248,7 +114,8 @@ async fn applied(client: &Client) -> Result<BTreeMap<i64, String>, StoreError> {
     rows.iter().map(pair).collect::<Result<_, _>>().map_err(failed(STEP))
 }
 
-async fn migrate(client: &mut Client) -> Result<(), StoreError> {
+/// Runs what is pending.
+pub async fn migrate(client: &mut Client) -> Result<(), StoreError> {
     const STEP: &str = "run a migration";
     client.batch_execute(migrations::TABLE).await.map_err(failed("prepare the migrations"))?;
     let applied = applied(client).await?;
@@ -287,7 +154,8 @@ impl ToSql for Value {
     tokio_postgres::types::to_sql_checked!();
 }
 
-async fn commit(session: &mut Session, records: &[Record]) -> Result<(), StoreError> {
+/// Writes all records in one transaction.
+pub async fn commit(session: &mut Session, records: &[Record]) -> Result<(), StoreError> {
     let statements: Vec<statements::Statement> = records.iter().flat_map(statements::of).collect();
     let mut prepared = Vec::with_capacity(statements.len());
     for statement in &statements {
@@ -313,7 +181,8 @@ async fn commit(session: &mut Session, records: &[Record]) -> Result<(), StoreEr
     transaction.commit().await.map_err(failed("commit"))
 }
 
-async fn read_rows(client: &Client) -> Result<Rows, StoreError> {
+/// Reads everything that makes up the state.
+pub async fn read_rows(client: &Client) -> Result<Rows, StoreError> {
     const STEP: &str = "load the state";
     let numbers = client.query_one(rows::NUMBERS, &[]).await.map_err(failed(STEP))?;
     let duel = client.query_opt(rows::DUEL, &[]).await.map_err(failed(STEP))?;
