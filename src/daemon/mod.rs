@@ -142,7 +142,7 @@ impl Daemon {
         let follow = storage.follow();
         let parts = Parts {
             clock,
-            policy: config.policy.clone(),
+            policy: assemble::policy(config),
             fleet,
             storage,
             edges,
