@@ -230,8 +230,13 @@ async fn bets() -> Vec<Measured> {
     let long = ("DUEL_COUNTDOWN_MS", "3600000");
     let server = Server::start(&[long, ("STARTING_BALANCE_CENTS", "1000000000")]).await;
     let address = server.address;
-    let market = Connection::open(address).await.get("/api/v1/market").await.1;
-    let market: Value = serde_json::from_slice(&market).expect("JSON");
+    let mut asking = Connection::open(address).await;
+    let market = loop {
+        let market: Value = serde_json::from_slice(&asking.get("/api/v1/market").await.1).expect("JSON");
+        if market["market"]["status"] == "OPEN" {
+            break market;
+        }
+    };
     let body = format!(r#"{{"duelId":{},"side":"a","amountCents":1}}"#, market["duelId"]);
     let started = Instant::now();
     let load = (0..CONNECTIONS).map(|_| {
