@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +29,9 @@ use crate::vitals::{DatabaseState, Vitals};
 
 /// The database is asked for a sign of life this often.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Connections that may wait to be accepted. When it overflows, a client waits a whole second for its next attempt.
+const BACKLOG: u32 = 4096;
 
 /// The sentinel looks this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,7 +89,7 @@ impl Server {
         // Bound first: a port that is taken must not leave a start without its good-bye in the store.
         let asked = SocketAddr::new(settings.host, settings.port);
         let bind_error = |source| StartError::Bind { address: asked, source };
-        let socket = TcpListener::bind(asked).await.map_err(bind_error)?;
+        let socket = bind(asked).map_err(bind_error)?;
         let address = socket.local_addr().map_err(bind_error)?;
         let store = store::open(&settings.database).await?;
         let vitals = Arc::new(Vitals::new(clock.now()));
@@ -195,6 +198,14 @@ impl Server {
             Err(_) => tracing::error!("the drain timeout cut the good-bye short"),
         }
     }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the old process's closed connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn plan(settings: &Settings) -> Result<Plan, getrandom::Error> {
