@@ -76,8 +76,34 @@ async fn a_box_that_never_comes_up_is_destroyed_and_another_rented() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fleet_heals() {
-    let fleet = Fleet::serving("heals", 3).await;
-    fleet.hit("duel-1", KILL_SERVER).await;
-    fleet.all_serve().await;
+async fn a_destroy_is_repeated_until_the_box_is_gone_and_searches_are_repeated_too() {
+    let fleet = Fleet::serving("destroys and searches", 5).await;
+    let destroy = |kind| Fault::once(kind).on_endpoint("destroy");
+    fleet
+        .round(vec![
+            destroy(FaultKind::DestroyRefused).times(2),
+            destroy(FaultKind::DestroyIgnored),
+            destroy(FaultKind::DestroyLingers { for_s: 2.0 }),
+            destroy(FaultKind::RateLimited { body: RateLimitBody::Text, retry_after: None }),
+        ])
+        .await;
+    for breaks in [ApiBreak::Hang, ApiBreak::Html404, ApiBreak::Garbage, ApiBreak::EmptyObject].chunks(2) {
+        let lost = breaks.iter().map(|how| destroy(FaultKind::LostReply { how: *how }));
+        let never = breaks.iter().map(|how| destroy(FaultKind::ApiOutage { how: *how }));
+        fleet.round(lost.chain(never).collect()).await;
+    }
+
+    let search = |kind| Fault::once(kind).on_endpoint("search");
+    let before = fleet.instances().await;
+    let rules = [
+        FaultKind::SearchQuota,
+        FaultKind::ApiOutage { how: ApiBreak::Garbage },
+        FaultKind::ApiOutage { how: ApiBreak::EmptyObject },
+        FaultKind::RateLimited { body: RateLimitBody::Text, retry_after: Some(1) },
+    ]
+    .map(|kind| fleet.inject(search(kind)));
+    fleet.hit("duel-0", KILL_SERVER).await;
+    fleet.replaced(&["duel-0".into()], &before).await;
+    assert_eq!(rules.map(|rule| fleet.fired(rule)), [1; 4]);
+    fleet.verdict(&[]).await.is_clean();
 }

@@ -33,16 +33,23 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         (
             "daemon",
             &[
-                "fleet", "clock", "metrics", "store", "vast", "remote", "probe", "deploy", "alerts", "http", "config",
-                "engine", "systemd", "telemetry",
+                "fleet",
+                "clock",
+                "metrics",
+                "store",
+                "vast",
+                "remote",
+                "probe",
+                "deploy",
+                "alerts",
+                "http",
+                "config",
+                "engine",
+                "systemd",
+                "telemetry",
             ],
         ),
-        (
-            "cli",
-            &[
-                "fleet", "clock", "store", "vast", "deploy", "config", "engine", "daemon", "telemetry",
-            ],
-        ),
+        ("cli", &["fleet", "clock", "store", "vast", "deploy", "config", "engine", "daemon", "telemetry"]),
     ])
 }
 
@@ -64,12 +71,10 @@ fn shipped(text: &str) -> &str {
 
 /// Rooms named as `crate::room` in a text, in braces too; comments are left out.
 fn named(text: &str) -> BTreeSet<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let word = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let word =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let mut rooms = BTreeSet::new();
     for (at, found) in code.match_indices("crate::") {
         let rest = code.get(at + found.len()..).unwrap_or_default();
@@ -130,7 +135,18 @@ fn the_core_is_pure() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fleet");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    let forbidden = ["tokio::", "std::fs", "std::net::Tcp", "async fn", ".await", "Instant::now", "SystemTime", "tracing::", "fastrand::", "HashMap"];
+    let forbidden = [
+        "tokio::",
+        "std::fs",
+        "std::net::Tcp",
+        "async fn",
+        ".await",
+        "Instant::now",
+        "SystemTime",
+        "tracing::",
+        "fastrand::",
+        "HashMap",
+    ];
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| !file.to_string_lossy().contains("tests")) {
         let text = fs::read_to_string(file).unwrap();

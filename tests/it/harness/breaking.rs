@@ -37,7 +37,11 @@ impl Fleet {
         let before = self.instances().await;
         let nodes: Vec<String> = (0..faults.len()).map(|number| format!("duel-{number}")).collect();
         let mut rules: BTreeMap<FaultId, String> = BTreeMap::new();
+        let mut unfit: Vec<String> = Vec::new();
         for (node, fault) in nodes.iter().zip(faults) {
+            if is_no_disturbance(&fault.kind) {
+                unfit.push(Self::label_of(node));
+            }
             let what = format!("{:?} at {:?}", fault.kind, fault.endpoint);
             rules.insert(self.inject(fault.on_label(&Self::label_of(node))), what);
         }
@@ -49,6 +53,14 @@ impl Fleet {
             assert!(self.fired(rule) > 0, "{what} never fired");
         }
         self.sim.clear_faults();
+        // Newcomers that were unfit from the first moment; whom a node had before, and has now, must be in order.
+        let now = self.instances().await;
+        let ledger = self.sim.ledger();
+        let kept = |id: u64| before.values().chain(now.values()).any(|kept| *kept == id);
+        let of_unfit = |label: &str| unfit.iter().any(|prefix| label.starts_with(prefix.as_str()));
+        let unfit = ledger.rentals.iter().filter(|rental| rental.label.as_deref().is_some_and(of_unfit));
+        let unfit: Vec<u64> = unfit.map(|rental| rental.instance).filter(|id| !kept(*id)).collect();
+        self.excuse(unfit);
         self.verdict(&[]).await.is_clean();
     }
 
@@ -65,4 +77,12 @@ impl Fleet {
         })
         .await;
     }
+}
+
+/// Whether a rental hit by this never serves although nothing ever happens to its box.
+fn is_no_disturbance(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::PortsMissing { .. } | FaultKind::CreateErrorWithContract | FaultKind::SshAuthRefused
+    )
 }

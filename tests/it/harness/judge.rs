@@ -32,9 +32,10 @@ impl Verdict {
             disturbed.is_none_or(|at| rental.ended_ms.is_some_and(|ended| at > ended))
         };
         let mut filled = BTreeSet::new();
-        let leaked = ledger.live().filter(ours).filter(|rental| {
-            node(rental).is_none_or(|name| !nodes.contains(&name) || !filled.insert(name))
-        });
+        let leaked = ledger
+            .live()
+            .filter(ours)
+            .filter(|rental| node(rental).is_none_or(|name| !nodes.contains(&name) || !filled.insert(name)));
         let mut doubled = Vec::new();
         for (index, earlier) in ledger.rentals.iter().enumerate().filter(|(_, rental)| ours(rental)) {
             let later = ledger.rentals.iter().skip(index + 1);
@@ -45,8 +46,10 @@ impl Verdict {
         }
         let ids = |rentals: Vec<&Rental>| rentals.iter().map(|rental| rental.instance).collect();
         let destroyed: Vec<&Rental> = ledger.rentals.iter().filter(by_call).collect();
-        let (mine, foreign): (Vec<&Rental>, Vec<&Rental>) = destroyed.into_iter().partition(|rental| ours(rental));
-        let wrongly = mine.into_iter().filter(undisturbed).filter(|rental| !asked_for.contains(&rental.instance));
+        let (mine, foreign): (Vec<&Rental>, Vec<&Rental>) =
+            destroyed.into_iter().partition(|rental| ours(rental));
+        let wrongly =
+            mine.into_iter().filter(undisturbed).filter(|rental| !asked_for.contains(&rental.instance));
         Self {
             leaked: ids(leaked.collect()),
             doubled,
@@ -66,12 +69,17 @@ impl Verdict {
 }
 
 impl Fleet {
-    /// The verdict on this fleet; `asked_for` are instances that a person wanted destroyed, or whose rental was broken from
-    /// the first moment.
+    /// The verdict on this fleet; `asked_for` are instances that a person wanted destroyed.
     pub async fn verdict(&self, asked_for: &[u64]) -> Verdict {
         let view = self.view().await.expect("the keeper does not answer");
         let nodes = view.nodes.iter().map(|node| node.node.to_string()).collect();
-        Verdict::of(&self.sim.ledger(), &nodes, &asked_for.iter().copied().collect())
+        let excused = self.excused.lock().unwrap().iter().chain(asked_for).copied().collect();
+        Verdict::of(&self.sim.ledger(), &nodes, &excused)
+    }
+
+    /// These may be destroyed: they were unfit from the first moment.
+    pub fn excuse(&self, instances: Vec<u64>) {
+        self.excused.lock().unwrap().extend(instances);
     }
 
     /// Calls of these endpoints after a call, as the provider saw them.

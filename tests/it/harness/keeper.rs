@@ -18,9 +18,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub fn spawn(settings: &Settings, log: PathBuf, more: &[&str]) -> Self {
+    pub fn spawn(settings: &Settings, log: PathBuf) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vast-keeper"));
-        command.arg("run").args(settings.arguments()).args(more);
+        command.arg("run").args(settings.arguments());
         Self::of(command, settings, log)
     }
 

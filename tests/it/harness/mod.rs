@@ -12,20 +12,24 @@ mod server;
 mod settings;
 mod watch;
 
-use std::{path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{LazyLock, Mutex},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use vast_sim::{LifecycleConfig, Sim, SimConfig};
 
 pub use breaking::KILL_SERVER;
-pub use cli::{Ended, Run};
-pub use judge::Verdict;
+pub use cli::{Run, finish};
 pub use keeper::Keeper;
-pub use receiver::{Message, Receiver};
+pub use receiver::{Receiver, URL_SECRET};
 pub use server::server_binary;
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
-pub use watch::{Event, eventually};
+pub use watch::eventually;
 
 /// Fleets that may run at once: each has several boxes with a server, and two cores carry them all.
 const FLEETS_AT_ONCE: usize = 2;
@@ -36,12 +40,18 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Seeds the market and every draw of the simulator.
 const SEED: u64 = 20_260_117;
 
+/// Waits for room to run a fleet.
+pub async fn room() -> SemaphorePermit<'static> {
+    ROOM.acquire().await.unwrap()
+}
+
 /// The provider, the receiver, a scratch folder, and a keeper once started.
 pub struct Fleet {
     pub sim: Sim,
     pub receiver: Receiver,
     pub settings: Settings,
     keeper: Option<Keeper>,
+    excused: Mutex<BTreeSet<u64>>,
     scratch: TempDir,
     name: &'static str,
     _room: SemaphorePermit<'static>,
@@ -50,7 +60,7 @@ pub struct Fleet {
 impl Fleet {
     /// Provider and receiver, without a keeper.
     pub async fn provider(name: &'static str, nodes: u32) -> Self {
-        let room = ROOM.acquire().await.unwrap();
+        let room = room().await;
         let scratch = TempDir::with_prefix("vk-e2e-").unwrap();
         let sim = Sim::start(SimConfig {
             api_key: API_KEY.into(),
@@ -61,7 +71,7 @@ impl Fleet {
         let sim = sim.await.unwrap();
         let receiver = Receiver::start().await;
         let settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver);
-        Self { sim, receiver, settings, keeper: None, scratch, name, _room: room }
+        Self { sim, receiver, settings, keeper: None, excused: Mutex::default(), scratch, name, _room: room }
     }
 
     /// A fleet that serves.
@@ -74,16 +84,16 @@ impl Fleet {
 
     /// Starts the keeper and waits until it answers on its socket.
     pub async fn start(&mut self) {
-        self.start_with(&[]).await;
+        self.settings.write();
+        let keeper = Keeper::spawn(&self.settings, self.log());
+        self.adopt(keeper);
+        self.answers().await;
     }
 
-    /// The same with more arguments after `run`.
-    pub async fn start_with(&mut self, more: &[&str]) {
+    /// Takes a keeper that was started otherwise.
+    pub fn adopt(&mut self, keeper: Keeper) {
         assert!(self.keeper.is_none(), "a keeper runs already");
-        self.settings.write();
-        let keeper = Keeper::spawn(&self.settings, self.log(), more);
         self.keeper = Some(keeper);
-        self.answers().await;
     }
 
     /// Waits until the keeper answers on its socket.

@@ -73,7 +73,8 @@ async fn take(
     body: Bytes,
 ) -> (StatusCode, String) {
     let refuse = |why: &str| (StatusCode::BAD_REQUEST, why.to_owned());
-    let json_type = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let json_type =
+        headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     let Ok(message) = serde_json::from_slice::<Value>(&body) else { return refuse("invalid_payload") };
     if secret != URL_SECRET || !json_type {
         return refuse("invalid_token");

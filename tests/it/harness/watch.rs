@@ -102,7 +102,8 @@ impl Fleet {
         loop {
             let from = all.last().map_or(after, |event| event.seq);
             let body = self.text(&format!("/api/v1/events?limit=1000&after={from}")).await;
-            let some: Vec<Event> = serde_json::from_str(&body).unwrap_or_else(|fault| panic!("{fault}: {body}"));
+            let some: Vec<Event> =
+                serde_json::from_str(&body).unwrap_or_else(|fault| panic!("{fault}: {body}"));
             let full = some.len() >= 1000;
             all.extend(some);
             if !full {
@@ -130,7 +131,9 @@ impl Fleet {
             loop {
                 let events = self.events_after(after).await;
                 let of = |event: &&Event| {
-                    event.kind == kind && node.is_none_or(|node| event.node.as_ref().is_some_and(|name| name.as_str() == node))
+                    event.kind == kind
+                        && node
+                            .is_none_or(|node| event.node.as_ref().is_some_and(|name| name.as_str() == node))
                 };
                 if let Some(event) = events.iter().find(of) {
                     return event.clone();
