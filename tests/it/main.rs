@@ -1,8 +1,16 @@
-//! The one integration test binary.
+//! Stories over the whole program and checks over its sources.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bad_days;
+mod boxes;
+mod cli;
 mod config;
+mod crashes;
+mod demo;
+mod harness;
+mod healing;
 mod layers;
 mod licences;
+mod secrets;
 mod systemd;
