@@ -134,7 +134,7 @@ impl Drop for Cluster {
 async fn duels_and_maintenance_work_on_postgresql_and_survive_kills() {
     let Some(cluster) = Cluster::start() else { return };
     cluster.answers().await;
-    let setup = cluster.setup();
+    let setup = cluster.setup().cycle(50, 2_000, 100, 50);
     let migrate = |step: &str| setup.command().args(["migrate", step]).output().expect("run").status.code();
     assert_eq!(migrate("validate"), Some(1));
     assert_eq!(migrate("run"), Some(0));
