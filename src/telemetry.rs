@@ -103,7 +103,7 @@ where
         .map_err(|source| TelemetryError::Level { level: level.chars().take(64).collect(), source })?;
     // Its information is about its own construction, not about anybody's work.
     if !level.contains(SCHEDULER) {
-        filter = filter.with_target(SCHEDULER, tracing::Level::WARN);
+        filter = filter.with_target(SCHEDULER, Level::WARN);
     }
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match form {

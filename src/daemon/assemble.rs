@@ -1,6 +1,6 @@
 //! From the configuration's plain words to the rooms' own types.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
@@ -74,7 +74,7 @@ pub(super) fn edges(
     let remote = Remote::new(RemoteConfig {
         connect_timeout: config.ssh.connect_timeout,
         alive_interval: config.ssh.alive_interval,
-        ..RemoteConfig::new(config.ssh.key_file.clone(), pins(config))
+        ..RemoteConfig::new(config.ssh.key_file.clone(), config.state_dir.join("hosts"))
     })?;
     let access = BoxAccess {
         user: config.ssh.user.clone(),
@@ -86,18 +86,6 @@ pub(super) fn edges(
     };
     let releases = Releases::new(artifact(&config.deploy.artifact));
     Ok(Edges { vast: Arc::new(vast), remote: Arc::new(remote), prober, releases, http, access })
-}
-
-/// Where pinned host keys are kept. Where the state folder cannot be used, a folder of this run: watching needs no pins, and
-/// nothing is deployed until the journal can be written.
-fn pins(config: &Config) -> PathBuf {
-    let usual = config.state_dir.join("hosts");
-    if std::fs::create_dir_all(&usual).is_ok() {
-        return usual;
-    }
-    let stand_in = std::env::temp_dir().join(format!("vast-keeper-hosts-{}", std::process::id()));
-    tracing::warn!(folder = %stand_in.display(), "host keys are kept aside: the state folder cannot be used");
-    stand_in
 }
 
 fn artifact(artifact: &Artifact) -> ArtifactSource {
