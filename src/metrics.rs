@@ -23,6 +23,10 @@ use crate::fleet::{
     view::FleetView,
 };
 
+/// Upper edges of the lateness buckets in seconds: 1, 2, 5 in each decade, so that the goal of 10 ms is an edge.
+const LATENESS_S: [f64; 15] =
+    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+
 /// One label, `kind`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
@@ -87,7 +91,7 @@ impl Metrics {
         let probe_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let help = "How long health checks take";
         registry.register_with_unit("probe_duration", help, Unit::Seconds, probe_seconds.clone());
-        let lateness_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 14));
+        let lateness_seconds = Histogram::new(LATENESS_S);
         let help = "How late health checks start against their schedule";
         registry.register_with_unit("probe_lateness", help, Unit::Seconds, lateness_seconds.clone());
         let commands = Family::<Kind, Counter>::default();

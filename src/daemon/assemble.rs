@@ -9,8 +9,9 @@ use crate::{
     alerts::{self, Channel, SigningKeys, Sink, check_url},
     clock::Clock,
     config::{Artifact, Config, SinkConfig, SinkKind},
-    deploy::ArtifactSource,
+    deploy::{self, ArtifactSource},
     engine::{BoxAccess, Edges, Releases},
+    fleet::policy::{NodeSpec, Policy, RentalSpec},
     probe::Prober,
     remote::{Remote, RemoteConfig},
     vast::{Vast, VastConfig},
@@ -39,6 +40,20 @@ fn sink(config: &SinkConfig) -> Result<Sink, StartError> {
         channel,
         timeout: alerts::TIMEOUT,
     })
+}
+
+/// The policy as it runs: a box that reboots brings its server back by itself, before anything of the user's own.
+pub(super) fn policy(config: &Config) -> Policy {
+    let mut policy = config.policy.clone();
+    for spec in policy.nodes.values_mut() {
+        let onstart = match &spec.rental.onstart {
+            None => deploy::ONSTART.to_owned(),
+            Some(own) => format!("{}\n{own}", deploy::ONSTART),
+        };
+        let rental = RentalSpec { onstart: Some(onstart), ..spec.rental.clone() };
+        *spec = Arc::new(NodeSpec { rental, ..NodeSpec::clone(spec) });
+    }
+    policy
 }
 
 pub(super) fn edges(

@@ -142,7 +142,7 @@ impl Daemon {
         let follow = storage.follow();
         let parts = Parts {
             clock,
-            policy: config.policy.clone(),
+            policy: assemble::policy(config),
             fleet,
             storage,
             edges,
@@ -235,7 +235,7 @@ async fn serve_all(
     metrics: Arc<Metrics>,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, StartError> {
-    let (site, questions) = Site::new(metrics);
+    let (site, questions) = Site::new(metrics, config.deploy.public_url.as_ref().map(url::Url::as_str));
     tokio::spawn(answer::answer_all(questions, handle.clone(), store.clone()));
     let socket = &config.control_socket;
     let taken = |at: String| move |source| StartError::Serve { at, source };

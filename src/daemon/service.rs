@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Daemon, Options, StartError};
+use super::{Daemon, Options, StartError, assemble};
 use crate::{
     config::{self, Config, Sources},
     systemd,
@@ -80,7 +80,7 @@ async fn reload(old: Config, sources: &Sources, daemon: &Daemon, redactor: &Reda
                     tracing::info!(key, "changed");
                 }
             }
-            if daemon.handle.reload(new.policy.clone()).await.is_ok() {
+            if daemon.handle.reload(assemble::policy(&new)).await.is_ok() {
                 tracing::info!(nodes = new.policy.nodes.len(), "the configuration was reloaded");
             }
             new

@@ -13,7 +13,7 @@ use tokio::{
 use super::Releases;
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, StepReport, Strategy},
+    deploy::{self, DeployFault, DeployRequest, Gate, Strategy},
     fleet::{
         event::{Command, Event, WorkFault},
         journal::ReleaseRef,
@@ -29,6 +29,7 @@ use crate::{
     metrics::Metrics,
     probe::Prober,
     remote::{BoxAddress, Remote, Witnessed},
+    retry::{Backoff, Failure, RetryPolicy, retry},
     vast::{CreateRequest, Vast},
 };
 
@@ -42,9 +43,8 @@ const DEPLOYS_AT_ONCE: usize = 8;
 const WITNESS_LIMIT: Duration = Duration::from_secs(12);
 /// How long a canary may take.
 const CANARY_LIMIT: Duration = Duration::from_secs(5);
-/// How often and how patiently our key is attached: the instance may not take it in its first seconds.
-const ATTACH_TRIES: u32 = 6;
-const ATTACH_PAUSE: Duration = Duration::from_secs(5);
+/// How patiently our key is attached: the instance may not take it in its first minutes.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How boxes are reached and what their server is given.
 #[derive(Debug, Clone)]
@@ -223,13 +223,18 @@ impl Executor {
 
     fn attach_key(&mut self, instance: InstanceId) {
         let edges = Arc::clone(&self.edges);
+        let policy = RetryPolicy { give_up_after: Some(ATTACH_PATIENCE), ..RetryPolicy::default() };
+        let backoff = Backoff::new(policy, instance.0);
         self.spawn(async move {
-            for attempt in 1..=ATTACH_TRIES {
-                match edges.vast.attach_key(instance, edges.remote.public_key()).await {
-                    Ok(()) => return None,
-                    Err(fault) => tracing::warn!(%instance, attempt, %fault, "our key is not attached yet"),
-                }
-                tokio::time::sleep(ATTACH_PAUSE).await;
+            let attached = retry(backoff, || async {
+                let attached = edges.vast.attach_key(instance, edges.remote.public_key()).await;
+                attached.map_err(|fault| {
+                    let hint = fault.retry_after();
+                    Failure::Passing(fault, hint)
+                })
+            });
+            if let Err(fault) = attached.await {
+                tracing::warn!(%instance, %fault, "our key could not be attached");
             }
             None
         });
@@ -371,17 +376,9 @@ impl Job {
             deadline: clock.now().until(self.deadline),
             connect_budget: access.connect_budget,
         };
-        let (progress, mut reports) = mpsc::channel::<StepReport>(64);
-        let node = self.node.clone();
-        let log = tokio::spawn(async move {
-            while let Some(report) = reports.recv().await {
-                tracing::info!(%node, ?report, "deploy step");
-            }
-        });
-        let result = deploy::deploy(&edges.remote, &request, &progress).await;
-        drop(progress);
-        let _ = log.await;
-        result.map_err(fault)
+        // Each step is logged where it is done; reports that nobody takes are dropped.
+        let (progress, _untaken) = mpsc::channel(1);
+        deploy::deploy(&edges.remote, &request, &progress).await.map_err(fault)
     }
 
     async fn remedy(

@@ -1,6 +1,6 @@
 //! The only owner of mutable fleet state, and the only place that awaits effects.
 //!
-//! On every event: [`step`](crate::fleet::step::step), journal its entries in one durable transaction, perform its commands,
+//! On every event: [`step()`], journal its entries in one durable transaction, perform its commands,
 //! follow with the probes. Each command's outcome comes back as an event. A step that changes nothing is not journaled.
 //!
 //! A failed commit poisons the store handle: from then on nothing is decided, only probed and told, until the store opens
@@ -331,14 +331,33 @@ impl Engine {
         }
     }
 
+    /// Lets the prober take over changed rules for a node it watches already.
+    fn watch_anew(&mut self, name: &NodeName) {
+        if let (Some(target), Some(spec)) = (self.watched.get(name), self.policy.nodes.get(name)) {
+            self.watch(Watched { target: target.clone(), health: Arc::clone(spec) });
+        }
+    }
+
+    fn watch(&mut self, watched: Watched) {
+        let target = watched.target.clone();
+        match self.executor.edges().prober.watch(watched) {
+            Ok(()) => {
+                self.watched.insert(target.node.clone(), target);
+            }
+            Err(fault) => {
+                let fault = &fault as &dyn std::error::Error;
+                tracing::error!(node = %target.node, fault, "cannot probe the node");
+            }
+        }
+    }
+
     /// Points the node's probe at whom the state says to probe, if anybody.
     fn retarget(&mut self, name: &NodeName) {
         let spec = self.policy.nodes.get(name);
         let probed = self.fleet.nodes.get(name).and_then(|node| node.state.probed());
-        let prober = &self.executor.edges().prober;
         let (Some(spec), Some(tenant)) = (spec, probed) else {
             if self.watched.remove(name).is_some() {
-                prober.unwatch(name);
+                self.executor.edges().prober.unwatch(name);
             }
             return;
         };
@@ -347,15 +366,7 @@ impl Engine {
         if self.watched.get(name) == Some(&target) {
             return;
         }
-        let watched = Watched { target: target.clone(), health: Arc::clone(spec) };
-        match prober.watch(watched) {
-            Ok(()) => {
-                self.watched.insert(name.clone(), target);
-            }
-            Err(fault) => {
-                tracing::error!(node = %name, fault = &fault as &dyn std::error::Error, "cannot probe the node");
-            }
-        }
+        self.watch(Watched { target, health: Arc::clone(spec) });
     }
 
     /// With the store broken nothing is decided; health is still measured, so that the page and the metrics stay true.
@@ -411,7 +422,9 @@ impl Engine {
             }
             Request::Reload { policy, reply } => {
                 self.policy = policy;
-                self.watched.clear();
+                for name in self.watched.keys().cloned().collect::<Vec<_>>() {
+                    self.watch_anew(&name);
+                }
                 self.retarget_all();
                 self.handle(Event::PolicyChanged).await;
                 let _ = reply.send(());

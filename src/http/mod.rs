@@ -74,14 +74,15 @@ pub enum Question {
 pub struct Site {
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
+    players: Option<Arc<str>>,
 }
 
 impl Site {
-    /// A site and the questions it will ask.
+    /// A site and the questions it will ask. `players` is where the fleet's users reach the server, shown on the page.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Question>) {
+    pub fn new(metrics: Arc<Metrics>, players: Option<&str>) -> (Self, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(QUESTIONS_WAITING);
-        (Self { questions, metrics }, asked)
+        (Self { questions, metrics, players: players.map(Arc::from) }, asked)
     }
 }
 

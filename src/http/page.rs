@@ -24,7 +24,7 @@ th { color: var(--soft); font-weight: 500; } code, .hist { font-family: ui-monos
 ";
 
 /// Renders the page.
-pub(super) fn render(view: &FleetView, incidents: &[IncidentView]) -> Markup {
+pub(super) fn render(view: &FleetView, incidents: &[IncidentView], players: Option<&str>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,6 +44,7 @@ pub(super) fn render(view: &FleetView, incidents: &[IncidentView]) -> Markup {
                     @if view.observe_only { " · " span class="odd" { "observing only" } }
                     @if !view.key_accepted { " · " span class="bad" { "the provider refuses the api key" } }
                 }
+                @if let Some(players) = players { p { "players: " a href=(players) { (players) } } }
                 @if let Some(fault) = &view.list_fault { p class="odd" { "the provider's list: " (fault) } }
                 (nodes(view))
                 (doomed(view))

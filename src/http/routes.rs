@@ -63,7 +63,8 @@ async fn index(State(site): State<Site>) -> Result<Response, Response> {
     let view = put(&site, Question::View).await?;
     let incidents =
         put(&site, |reply| Question::Incidents { limit: 10, node: None, reply }).await.unwrap_or_default();
-    Ok(axum::response::Html(page::render(&view, &incidents).into_string()).into_response())
+    Ok(axum::response::Html(page::render(&view, &incidents, site.players.as_deref()).into_string())
+        .into_response())
 }
 
 /// 200 while the engine answers and can write its journal; a supervisor or an uptime monitor watches this.

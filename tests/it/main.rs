@@ -1,5 +1,7 @@
 //! Stories over the whole program and checks over its sources.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod bad_days;
 mod boxes;
 mod cli;
@@ -9,5 +11,6 @@ mod demo;
 mod harness;
 mod healing;
 mod layers;
+mod licences;
 mod secrets;
 mod systemd;

@@ -226,14 +226,19 @@ async fn health() -> Vec<Measured> {
     vec![at_least("/health of an empty handler", ours / baseline * 100.0, "%", 60.0)]
 }
 
-async fn bets() -> Vec<Measured> {
+/// The times of all bets of a load, in milliseconds; each connection bets once per `pace`, or as fast as it can.
+async fn bet_times(pace: Duration) -> Vec<f64> {
     let long = ("DUEL_COUNTDOWN_MS", "3600000");
     let server = Server::start(&[long, ("STARTING_BALANCE_CENTS", "1000000000")]).await;
     let address = server.address;
-    let market = Connection::open(address).await.get("/api/v1/market").await.1;
-    let market: Value = serde_json::from_slice(&market).expect("JSON");
+    let mut asking = Connection::open(address).await;
+    let market = loop {
+        let market: Value = serde_json::from_slice(&asking.get("/api/v1/market").await.1).expect("JSON");
+        if market["market"]["status"] == "OPEN" {
+            break market;
+        }
+    };
     let body = format!(r#"{{"duelId":{},"side":"a","amountCents":1}}"#, market["duelId"]);
-    let started = Instant::now();
     let load = (0..CONNECTIONS).map(|_| {
         let body = body.clone();
         tokio::spawn(async move {
@@ -241,8 +246,12 @@ async fn bets() -> Vec<Measured> {
             let player = connection.post("/api/v1/players", "", r#"{"name":"load"}"#).await.1;
             let player: Value = serde_json::from_slice(&player).expect("JSON");
             let token = player["token"].as_str().expect("a token").to_owned();
-            let mut times = Vec::new();
+            let (mut times, started) = (Vec::new(), Instant::now());
+            let mut ticks = tokio::time::interval(pace.max(Duration::from_nanos(1)));
             while started.elapsed() < LOAD {
+                if !pace.is_zero() {
+                    ticks.tick().await;
+                }
                 let asked = Instant::now();
                 assert_eq!(connection.post("/api/v1/bets", &token, &body).await.0, 201);
                 times.push(asked.elapsed().as_secs_f64() * 1000.0);
@@ -250,13 +259,31 @@ async fn bets() -> Vec<Measured> {
             times
         })
     });
-    let mut times: Vec<f64> =
-        join_all(load).await.into_iter().flat_map(|task| task.expect("the load ran")).collect();
-    let rate = times.len() as f64 / started.elapsed().as_secs_f64();
+    join_all(load).await.into_iter().flat_map(|task| task.expect("the load ran")).collect()
+}
+
+async fn bets() -> Vec<Measured> {
+    let full = bet_times(Duration::ZERO).await;
+    // Slightly more than the goal's 2,000 a second, spread over the connections.
+    let mut paced = bet_times(Duration::from_secs(1) * CONNECTIONS as u32 / 2_100).await;
+    let rate = |times: &[f64]| times.len() as f64 / LOAD.as_secs_f64();
+    println!("{:<28} {:>10.0} bets/s", "paced load", rate(&paced));
     vec![
-        at_least("durable bets on SQLite", rate, "bets/s", 2_000.0),
-        at_most("time of a bet, p99", percentile(&mut times, 0.99), "ms", 50.0),
+        at_least("durable bets on SQLite", rate(&full), "bets/s", 2_000.0),
+        at_most("bet at 2,000 a second, p99", percentile(&mut paced, 0.99), "ms", 50.0),
     ]
+}
+
+fn unix_milliseconds() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.expect("after 1970").as_secs_f64() * 1000.0
+}
+
+/// Thousands of clients in one process have no time to parse whole messages.
+fn number_after(text: &str, name: &str) -> f64 {
+    let rest = text.split_once(name).map_or("", |(_, rest)| rest);
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse().unwrap_or(0.0)
 }
 
 async fn viewers() -> Vec<Measured> {
@@ -274,19 +301,18 @@ async fn viewers() -> Vec<Measured> {
         sockets.push(tokio_tungstenite::connect_async(&url).await.expect("a WebSocket").0);
     }
     let until = Instant::now() + LOAD;
+    // What was sent while the others were still connecting has been waiting in a buffer and says nothing.
+    let watched_since = unix_milliseconds();
     let watch = sockets.into_iter().map(|mut socket| {
         tokio::spawn(async move {
-            let (mut delays, mut version) = (Vec::new(), 0);
+            let (mut delays, mut version) = (Vec::new(), 0.0);
             while let Ok(Some(Ok(message))) = tokio::time::timeout_at(until.into(), socket.next()).await {
+                let now = unix_milliseconds();
                 let Ok(text) = message.into_text() else { continue };
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-                let Ok(state) = serde_json::from_str::<Value>(&text) else { continue };
-                let cycle = &state["cycle"];
-                let seen = cycle["phaseVersion"].as_i64().unwrap_or(0);
-                let changed_at = cycle["phaseStartTime"].as_f64().expect("a time");
-                // The first message is what was already there on connecting.
-                if version != 0 && seen > version {
-                    delays.push(now.as_secs_f64() * 1000.0 - changed_at);
+                let seen = number_after(&text, "\"phaseVersion\":");
+                let changed_at = number_after(&text, "\"phaseStartTime\":");
+                if seen > version && changed_at > watched_since {
+                    delays.push(now - changed_at);
                 }
                 version = seen;
             }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! cli ─► server ─┬► listener ─► http ──► director ──► store (SQLite, PostgreSQL)
-//!                ├► live (messages to WebSockets)  │
-//!                └► watch of the database          └► arena (pure: decide → records → apply)
+//!                ├► live, stream ◄── view ◄┤
+//!                └► watch, alerts          └► arena (pure: decide → records → apply)
 //! settings, tokens, metrics, vitals, telemetry, clock: leaves
 //! ```
 //!
@@ -31,6 +31,7 @@ pub mod telemetry;
 pub mod tokens;
 pub mod view;
 pub mod vitals;
+pub mod watch;
 
 /// An error with all its causes, in one line: for logs, where it is handled.
 pub fn error_chain(error: &dyn std::error::Error) -> String {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,21 +17,19 @@ use crate::clock::Clock;
 use crate::director::{Director, Handle, Plan};
 use crate::http::{AdminGate, App, Limits, Shared};
 use crate::listener::Listener;
-use crate::live::Publisher;
+use crate::live::{Live, Publisher};
 use crate::metrics::Metrics;
-use crate::sentinel::{Alert, Observation, Sentinel, Severity};
+use crate::sentinel::{Alert, Severity};
 use crate::settings::{DEFAULT_MAINTENANCE_TIMEOUT_MS, Settings};
 use crate::store::{self, Store, StoreError};
-use crate::stream::{Stream, StreamState};
+use crate::stream::Stream;
 use crate::telemetry::Redactor;
 use crate::tokens::Tokens;
-use crate::vitals::{DatabaseState, Vitals};
+use crate::vitals::Vitals;
+use crate::watch::{guard, watch_database};
 
-/// The database is asked for a sign of life this often.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The sentinel looks this often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted. When it overflows, a client waits a whole second for its next attempt.
+const BACKLOG: u32 = 4096;
 
 /// Part of the drain timeout kept for the director's good-bye.
 const GOODBYE_SHARE: u32 = 5;
@@ -86,58 +84,29 @@ impl Server {
         // Bound first: a port that is taken must not leave a start without its good-bye in the store.
         let asked = SocketAddr::new(settings.host, settings.port);
         let bind_error = |source| StartError::Bind { address: asked, source };
-        let socket = TcpListener::bind(asked).await.map_err(bind_error)?;
+        let socket = bind(asked).map_err(bind_error)?;
         let address = socket.local_addr().map_err(bind_error)?;
-        let store = store::open(&settings.database).await?;
-        let vitals = Arc::new(Vitals::new(clock.now()));
-        let metrics = Arc::new(Metrics::new(clock.started_at()));
-        let plan = plan(&settings)?;
-        let (director, arena) =
-            Director::open(Arc::clone(&store), clock, plan, Arc::clone(&vitals), Arc::clone(&metrics))
-                .await?;
-        let background = TaskTracker::new();
-        let stop_background = CancellationToken::new();
+        let (core, director) = Core::open(&settings, clock).await?;
+        let background = Background::start(&settings, address, &core, director.followed_crash)?;
         let stop_director = CancellationToken::new();
-        let (publisher, live) =
-            Publisher::new(clock, Arc::clone(&vitals), arena.views(), settings.stream.public_delay);
-        background.spawn(publisher.run(stop_background.clone()));
-        let watch = watch_database(
-            Arc::clone(&store),
-            clock,
-            Arc::clone(&vitals),
-            Arc::clone(&metrics),
-            settings.database_timeout,
-        );
-        background.spawn(stop_background.clone().run_until_cancelled_owned(watch));
-        let alerts = start_alerts(&settings, address, &background, &stop_background)?;
-        if director.followed_crash {
-            metrics.start_followed_crash.set(1);
-            alerts.tell(Alert {
-                severity: Severity::Critical,
-                kind: "server-crashed",
-                text: String::from("the server was started again after it crashed or was killed"),
-            });
-        }
-        let stream = Stream::start(&settings.stream, clock, &arena, &metrics, &background, &stop_background);
-        let guard = guard(clock, Arc::clone(&vitals), arena.clone(), stream.clone(), alerts);
-        background.spawn(stop_background.clone().run_until_cancelled_owned(guard));
         let director = tokio::spawn(director.run(stop_director.clone()));
 
         let (stopping, closing_sockets) = (CancellationToken::new(), CancellationToken::new());
         let sockets = TaskTracker::new();
         let drain_timeout = settings.drain_timeout;
+        let (vitals, metrics) = (Arc::clone(&core.vitals), Arc::clone(&core.metrics));
         let app = App::new(Shared {
             gate: AdminGate::new(settings.admin_code.as_ref()),
             limits: Limits::new(settings.rate_limited),
             settings,
             clock,
-            arena,
-            store,
-            vitals: Arc::clone(&vitals),
-            metrics: Arc::clone(&metrics),
+            arena: core.arena,
+            store: core.store,
+            vitals: core.vitals,
+            metrics: core.metrics,
             tokens,
-            live,
-            stream,
+            live: background.live,
+            stream: background.stream,
             build_time: build_info::build_time(),
             sockets: sockets.clone(),
             stopping: stopping.clone(),
@@ -145,18 +114,17 @@ impl Server {
         });
         let router = crate::http::router(app);
         let listener = Listener { socket, router, clock, vitals: Arc::clone(&vitals), metrics };
-        let listener = tokio::spawn(listener.run(stopping.clone()));
         Ok(Self {
             address,
             drain_timeout,
             vitals,
+            listener: tokio::spawn(listener.run(stopping.clone())),
             stopping,
             closing_sockets,
-            stop_background,
+            stop_background: background.stop,
             stop_director,
             sockets,
-            listener,
-            background,
+            background: background.tasks,
             director,
         })
     }
@@ -197,6 +165,74 @@ impl Server {
     }
 }
 
+/// What everything else stands on.
+struct Core {
+    clock: Clock,
+    store: Arc<dyn Store>,
+    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
+    arena: Handle,
+}
+
+impl Core {
+    async fn open(settings: &Settings, clock: Clock) -> Result<(Self, Director), StartError> {
+        let store = store::open(&settings.database).await?;
+        let vitals = Arc::new(Vitals::new(clock.now()));
+        let metrics = Arc::new(Metrics::new(clock.started_at()));
+        let shared = (Arc::clone(&vitals), Arc::clone(&metrics));
+        let (director, arena) =
+            Director::open(Arc::clone(&store), clock, plan(settings)?, shared.0, shared.1).await?;
+        Ok((Self { clock, store, vitals, metrics, arena }, director))
+    }
+}
+
+/// What runs beside the listener and the director.
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    live: Live,
+    stream: Stream,
+}
+
+impl Background {
+    fn start(
+        settings: &Settings,
+        address: SocketAddr,
+        core: &Core,
+        followed_crash: bool,
+    ) -> Result<Self, StartError> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (clock, vitals, metrics) = (core.clock, &core.vitals, &core.metrics);
+        let alerts = start_alerts(settings, address, &tasks, &stop)?;
+        if followed_crash {
+            metrics.start_followed_crash.set(1);
+            alerts.tell(Alert {
+                severity: Severity::Critical,
+                kind: "server-crashed",
+                text: String::from("the server was started again after it crashed or was killed"),
+            });
+        }
+        let (publisher, live) =
+            Publisher::new(clock, Arc::clone(vitals), core.arena.views(), settings.stream.public_delay);
+        tasks.spawn(publisher.run(stop.clone()));
+        let (store, limit) = (Arc::clone(&core.store), settings.database_timeout);
+        let database = watch_database(store, clock, Arc::clone(vitals), Arc::clone(metrics), limit);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(database));
+        let stream = Stream::start(&settings.stream, clock, &core.arena, metrics, &tasks, &stop);
+        let guard = guard(clock, Arc::clone(vitals), core.arena.clone(), stream.clone(), alerts);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(guard));
+        Ok(Self { tasks, stop, live, stream })
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the old process's closed connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 fn plan(settings: &Settings) -> Result<Plan, getrandom::Error> {
     let drawn = crate::randomness::bytes::<8>()?;
     Ok(Plan {
@@ -223,60 +259,4 @@ fn start_alerts(
     let (alerts, sender) = Alerts::to_webhook(webhook, redactor, origin).map_err(StartError::Webhook)?;
     background.spawn(sender.run(stop.clone()));
     Ok(alerts)
-}
-
-/// Looks once a second and tells what the sentinel finds.
-async fn guard(clock: Clock, vitals: Arc<Vitals>, arena: Handle, stream: Stream, alerts: Alerts) {
-    let mut sentinel = Sentinel::default();
-    loop {
-        let now = clock.now();
-        let seen = Observation {
-            now,
-            database: vitals.database(),
-            database_trouble_ms: vitals.database_trouble_ms(now),
-            scheduler_silence: vitals.director_silence(now),
-            websocket_silence: vitals.websocket_silence(now),
-            maintenance: arena.view().maintenance.clone(),
-            memory_share: crate::metrics::memory_share(),
-            stream_gave_up: stream.state() == StreamState::Failed,
-        };
-        sentinel.look(&seen).into_iter().for_each(|alert| alerts.tell(alert));
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-}
-
-/// Asks the database for a sign of life again and again; one question at a time, however long it takes.
-async fn watch_database(
-    store: Arc<dyn Store>,
-    clock: Clock,
-    vitals: Arc<Vitals>,
-    metrics: Arc<Metrics>,
-    limit: Duration,
-) {
-    loop {
-        let started = clock.monotonic();
-        let mut ping = std::pin::pin!(store.ping());
-        let answer = match tokio::time::timeout(limit, ping.as_mut()).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let waited = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-                vitals.database_answered(DatabaseState::Slow, waited, clock.now());
-                ping.await
-            }
-        };
-        let took = started.elapsed();
-        metrics.database_ping.observe(took.as_secs_f64());
-        let state = match answer {
-            Ok(()) if took <= limit => DatabaseState::Connected,
-            Ok(()) => DatabaseState::Slow,
-            Err(error) => {
-                metrics.database_errors.inc();
-                tracing::warn!(error = crate::error_chain(&error), "the database does not answer");
-                DatabaseState::Disconnected
-            }
-        };
-        let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
-        vitals.database_answered(state, took_ms, clock.now());
-        tokio::time::sleep(PING_INTERVAL).await;
-    }
 }

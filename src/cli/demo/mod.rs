@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::{audit::Audit, narrate::Narrator, stage::Stage};
 use super::exit::{self, Failure};
@@ -104,10 +105,14 @@ struct Verdict {
 
 pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
     let mut narrator = Narrator::new(!args.json);
-    let stage = Stage::set(&args, &mut narrator).await?;
+    // Dropped half-way, the stage takes everything with it that was set so far.
+    let stage = tokio::select! {
+        stage = Stage::set(&args, &mut narrator) => stage?,
+        () = interrupted() => return Err(Failure::new(exit::UNKNOWN, "interrupted before the demo began")),
+    };
     let ended = tokio::select! {
         ended = play(&args, &stage, &mut narrator) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(None),
+        () = interrupted() => Ok(None),
     };
     let verdict = match &ended {
         Ok(Some(faults)) => Some(verdict(&args, &stage, faults.clone()).await),
@@ -120,6 +125,20 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
         return Ok(if healed.is_none() { exit::DONE } else { exit::BUG });
     };
     conclude(&args, &verdict)
+}
+
+/// Waits for Ctrl-C, or for whoever ends the demo in its place.
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
 }
 
 /// Fills the fleet, breaks it, watches it heal. Without `--once` it goes on until it is interrupted.

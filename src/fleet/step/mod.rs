@@ -11,7 +11,7 @@
 //! Doomed: a set beside the nodes. Monotone: once in, never adopted again, DELETE repeated until proven gone.
 //! ```
 //!
-//! Every handler ends in [`Turn::pursue`], which decides from the state alone what is due now. So a timer, a restart and
+//! Every handler ends in `Turn::pursue`, which decides from the state alone what is due now. So a timer, a restart and
 //! a late answer all lead to the same place, and nothing depends on having seen a particular event.
 
 mod desk;

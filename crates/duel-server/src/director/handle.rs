@@ -55,6 +55,20 @@ pub(super) enum Command {
     ExitMaintenance { reply: Reply<Millis> },
 }
 
+impl Command {
+    /// Answers without having done anything.
+    pub(super) fn refuse(self, error: CommandError) {
+        // The asker may have gone already.
+        match self {
+            Self::Join { reply, .. } => drop(reply.send(Err(error))),
+            Self::Account { reply, .. } => drop(reply.send(Err(error))),
+            Self::Bet { reply, .. } => drop(reply.send(Err(error))),
+            Self::EnterMaintenance { reply, .. } => drop(reply.send(Err(error))),
+            Self::ExitMaintenance { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 /// How everybody else talks to the director.
 #[derive(Clone)]
 pub struct Handle {

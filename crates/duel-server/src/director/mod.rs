@@ -99,7 +99,10 @@ impl Director {
             state.apply(&record);
             records.push(record);
         }
-        store.commit(records.into()).await?;
+        let records: Arc<[Record]> = records.into();
+        store.commit(Arc::clone(&records)).await?;
+        account_for(&metrics, &state, &records);
+        metrics.maintenance.set(i64::from(state.maintenance.is_some()));
         let (sender, commands) = mpsc::channel(QUEUE);
         let (view, views) = watch::channel(Arc::new(View::of(&state)));
         let followed_crash = loaded.crashed;
@@ -136,7 +139,7 @@ impl Director {
                 () = tokio::time::sleep_until(self.clock.instant_of(wake)) => {}
             }
             if self.state.is_none() && !self.reload().await {
-                self.refuse_all(batch);
+                batch.into_iter().for_each(|command| command.refuse(CommandError::StoreLost));
                 // Cut short by the stop, so that a lost store does not hold up the exit.
                 let _ = timeout(RELOAD_PAUSE, stop.cancelled()).await;
                 continue;
@@ -177,7 +180,7 @@ impl Director {
                 answers.into_iter().for_each(|answer| answer(false));
                 return;
             }
-            self.account_for(&state, &records);
+            account_for(&self.metrics, &state, &records);
         }
         if changed || self.view_is_stale {
             // Published before the answers, so that whoever got an answer finds it in the view.
@@ -212,7 +215,7 @@ impl Director {
                 // Goes on counting: watchers compare it to see a change.
                 state.phase_version += self.view.borrow().phase_version + 1;
                 tracing::warn!("the store is back and the state was read again");
-                // Published, and reported as healed, by the turn that follows, once what fell due in the meantime has happened.
+                // Published, and reported as healed, by the turn that follows: once what fell due has happened.
                 self.view_is_stale = true;
                 self.state = Some(state);
                 true
@@ -224,52 +227,40 @@ impl Director {
             Err(_) => false,
         }
     }
+}
 
-    fn refuse_all(&self, batch: Vec<Command>) {
-        for command in batch {
-            match command {
-                Command::Join { reply, .. } => drop(reply.send(Err(CommandError::StoreLost))),
-                Command::Account { reply, .. } => drop(reply.send(Err(CommandError::StoreLost))),
-                Command::Bet { reply, .. } => drop(reply.send(Err(CommandError::StoreLost))),
-                Command::EnterMaintenance { reply, .. } => drop(reply.send(Err(CommandError::StoreLost))),
-                Command::ExitMaintenance { reply, .. } => drop(reply.send(Err(CommandError::StoreLost))),
+/// Logs transitions and counts what was committed.
+fn account_for(metrics: &Metrics, state: &State, records: &[Record]) {
+    for record in records {
+        metrics.count(record, state);
+        match record {
+            Record::DuelOpened { duel, a, b, .. } => tracing::info!(duel, a, b, "a duel was announced"),
+            Record::WinnerAnnounced { duel, winner, .. } => {
+                tracing::info!(duel, winner = winner.as_str(), "a duel was won");
             }
-        }
-    }
-
-    /// Logs transitions and counts what was committed.
-    fn account_for(&self, state: &State, records: &[Record]) {
-        for record in records {
-            self.metrics.count(record, state);
-            match record {
-                Record::DuelOpened { duel, a, b, .. } => tracing::info!(duel, a, b, "a duel was announced"),
-                Record::WinnerAnnounced { duel, winner, .. } => {
-                    tracing::info!(duel, winner = winner.as_str(), "a duel was won");
-                }
-                Record::MarketSettled { duel, payouts, .. } => {
-                    tracing::info!(duel, bets = payouts.len(), "a market was settled");
-                }
-                Record::DuelCalledOff { duel, .. } => {
-                    tracing::warn!(duel, "a duel was called off and refunded")
-                }
-                Record::MaintenanceEntered { reason, .. } => tracing::info!(reason, "maintenance entered"),
-                Record::MaintenanceSafe { .. } => tracing::info!("maintenance: safe to deploy"),
-                Record::MaintenanceTimedOut { .. } => {
-                    tracing::warn!(
-                        phase = state.phase().as_str(),
-                        "maintenance: markets did not resolve in time"
-                    );
-                }
-                Record::MaintenanceExited { .. } => tracing::info!("maintenance exited"),
-                Record::PlayerJoined { .. }
-                | Record::BetPlaced { .. }
-                | Record::MarketLocked { .. }
-                | Record::MarketReopened { .. }
-                | Record::FightStarted { .. }
-                | Record::DuelEnded { .. }
-                | Record::ServerStarted { .. }
-                | Record::ServerStopped { .. } => {}
+            Record::MarketSettled { duel, payouts, .. } => {
+                tracing::info!(duel, bets = payouts.len(), "a market was settled");
             }
+            Record::DuelCalledOff { duel, .. } => {
+                tracing::warn!(duel, "a duel was called off and refunded")
+            }
+            Record::MaintenanceEntered { reason, .. } => tracing::info!(reason, "maintenance entered"),
+            Record::MaintenanceSafe { .. } => tracing::info!("maintenance: safe to deploy"),
+            Record::MaintenanceTimedOut { .. } => {
+                tracing::warn!(
+                    phase = state.phase().as_str(),
+                    "maintenance: markets did not resolve in time"
+                );
+            }
+            Record::MaintenanceExited { .. } => tracing::info!("maintenance exited"),
+            Record::PlayerJoined { .. }
+            | Record::BetPlaced { .. }
+            | Record::MarketLocked { .. }
+            | Record::MarketReopened { .. }
+            | Record::FightStarted { .. }
+            | Record::DuelEnded { .. }
+            | Record::ServerStarted { .. }
+            | Record::ServerStopped { .. } => {}
         }
     }
 }

@@ -39,6 +39,16 @@ impl AlertSettings {
     }
 }
 
+impl AlertSettings {
+    /// What must be masked: the address as a whole, and its path and query, which libraries may show apart.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let parsed = reqwest::Url::parse(self.url.expose()).ok();
+        let parts = parsed.iter().flat_map(|url| [Some(url.path()), url.query()]).flatten();
+        let parts = parts.map(|part| Secret::new(part.to_owned()));
+        std::iter::once(self.url.clone()).chain(parts).collect()
+    }
+}
+
 fn kind_of(url: &reqwest::Url) -> WebhookKind {
     match url.host_str().unwrap_or_default() {
         "hooks.slack.com" => WebhookKind::Slack,

@@ -206,7 +206,7 @@ impl Settings {
             .into_iter()
             .flatten()
             .cloned()
-            .chain(self.alerts.iter().map(|alerts| alerts.url.clone()))
+            .chain(self.alerts.iter().flat_map(AlertSettings::secrets))
             .chain(self.tokens.previous.iter().map(|(secret, _)| secret.clone()))
             .chain(database.map(Secret::new))
             .chain(self.stream.destinations.iter().map(|destination| destination.key.clone()))

@@ -183,11 +183,19 @@ async fn requests_that_are_not_http_are_answered_400_or_cut() {
     assert_eq!(server.get("/health").await.0, StatusCode::OK);
 }
 
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 #[tokio::test]
 async fn half_open_connections_and_slow_bodies_neither_block_others_nor_stay() {
     let server = Setup::new().start();
+    raise_file_limit();
     let mut half_open = Vec::new();
-    for _ in 0..2_000 {
+    for _ in 0..10_000 {
         match TcpStream::connect(server.address).await {
             Ok(stream) => half_open.push(stream),
             // This process has run out of files: enough of them.
@@ -195,6 +203,7 @@ async fn half_open_connections_and_slow_bodies_neither_block_others_nor_stay() {
         }
     }
     assert!(half_open.len() > 500, "only {} connections could be opened", half_open.len());
+    println!("{} half-open connections", half_open.len());
     let mut slow = half_open.pop().expect("open");
     let head = b"POST /api/v1/players HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n{";
     slow.write_all(head).await.expect("written");

@@ -94,7 +94,7 @@ async fn an_interrupted_duel_goes_on_with_its_bets() {
 #[tokio::test]
 async fn a_duel_interrupted_for_too_long_is_refunded() {
     let setup = Setup::new()
-        .cycle(50, 400, 100, 100)
+        .cycle(50, 1_000, 100, 100)
         .with("DUEL_RESUME_LIMIT_MS", "1")
         .with("JWT_SECRET", "0123456789abcdef0123456789abcdef");
     let server = setup.start();
@@ -103,7 +103,7 @@ async fn a_duel_interrupted_for_too_long_is_refunded() {
     assert_eq!(server.bet(&player, duel, "a", 700, "k").await.0, StatusCode::CREATED);
     server.crash();
     // The countdown ends while nobody is there; how long the server is away is the input of this test.
-    tokio::time::sleep(Duration::from_millis(450)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     let server = setup.start();
     assert!(server.log().contains("it crashed"), "{}", server.log());
     assert_eq!(server.balance(&player).await, 100_000);

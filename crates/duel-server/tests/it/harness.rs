@@ -33,7 +33,7 @@ impl Setup {
             .with("ADMIN_CODE", ADMIN_CODE)
             .with("DISABLE_RATE_LIMIT", "true")
             .with("DUEL_SEED", "42")
-            .cycle(50, 300, 200, 100)
+            .cycle(50, 1_000, 200, 100)
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {

@@ -91,3 +91,49 @@ async fn sigterm_drains_within_its_limit_and_exits_0() {
     assert!(log.contains("the arena is checkpointed") && log.contains("\"stopped\""), "{log}");
     assert!(!setup.start().log().contains("it crashed"), "a good-bye was left");
 }
+
+#[tokio::test]
+async fn no_secret_appears_in_any_output_not_even_in_the_most_talkative_log() {
+    // A webhook that accepts the connection and says nothing, so that the request is really written.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let webhook =
+        format!("http://{}/services/canary-hook?token=canary-token", silent.local_addr().expect("bound"));
+    let setup = Setup::new()
+        .with("DRAIN_TIMEOUT_MS", "2000")
+        .with("LOG_LEVEL", "trace")
+        .with("JWT_SECRET", "canary-jwt-0123456789-0123456789-0123")
+        .with("JWT_SECRET_PREVIOUS", "canary-old-0123456789-0123456789-0123")
+        .with("JWT_PREVIOUS_VALID_UNTIL", "2100-01-01T00:00:00Z")
+        .with("ADMIN_CODE", "canary-admin-code")
+        .with("ALERT_WEBHOOK_URL", &webhook)
+        .with("TWITCH_STREAM_KEY", "canary-stream-key")
+        .with("FFMPEG_PATH", "/nonexistent");
+    setup.start().crash();
+    let mut server = setup.start();
+    server.join().await;
+    let mut outputs = vec![];
+    for path in
+        ["/health", "/ready", "/status", "/metrics", "/api/streaming/rtmp/status", "/api/streaming/state"]
+    {
+        outputs.push(server.get(path).await.1.to_string());
+    }
+    let admin =
+        server.request(Method::GET, "/admin/maintenance/status").header("x-admin-code", "canary-admin-code");
+    outputs.push(admin.send().await.expect("answered").text().await.expect("a body"));
+    let wrong = server.request(Method::GET, "/api/v1/account").bearer_auth("canary-admin-code");
+    outputs.push(wrong.send().await.expect("answered").text().await.expect("a body"));
+    server.signal("TERM");
+    server.exited().await;
+    let log = server.log();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is talkative");
+    outputs.push(log);
+    for output in outputs {
+        let leak = output.lines().find(|line| line.contains("canary"));
+        assert!(leak.is_none(), "{leak:?}");
+    }
+    let away = Setup::new().with("DATABASE_URL", "postgresql://duel:canary-password@127.0.0.1:1/duel");
+    let output = away.with("LOG_LEVEL", "trace").command().output().expect("run");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("cannot connect in the PostgreSQL store") && !text.contains("canary"), "{text}");
+}

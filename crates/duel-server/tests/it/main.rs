@@ -16,5 +16,6 @@ mod harness;
 mod lifecycle;
 mod live;
 mod maintenance;
+mod page;
 mod postgres;
 mod streaming;

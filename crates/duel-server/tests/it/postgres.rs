@@ -134,7 +134,7 @@ impl Drop for Cluster {
 async fn duels_and_maintenance_work_on_postgresql_and_survive_kills() {
     let Some(cluster) = Cluster::start() else { return };
     cluster.answers().await;
-    let setup = cluster.setup();
+    let setup = cluster.setup().cycle(50, 2_000, 100, 50);
     let migrate = |step: &str| setup.command().args(["migrate", step]).output().expect("run").status.code();
     assert_eq!(migrate("validate"), Some(1));
     assert_eq!(migrate("run"), Some(0));
@@ -147,15 +147,25 @@ async fn duels_and_maintenance_work_on_postgresql_and_survive_kills() {
     let duel = server.open_duel().await;
     assert_eq!(server.bet(&ann, duel, "a", 700, "k").await.0, StatusCode::CREATED);
     assert_eq!(server.bet(&bob, duel, "b", 300, "k").await.0, StatusCode::CREATED);
+    // Many at once share commits, whose statements are pipelined: their order must hold.
+    let crowd = futures_util::future::join_all((0..40).map(|_| server.join())).await;
+    let keys: Vec<String> = (0..3).map(|number| format!("key-{number}")).collect();
+    let duel_of_the_crowd = server.open_duel().await;
+    let bets = crowd.iter().flat_map(|player| keys.iter().map(move |key| (player, key)));
+    let bets = bets.map(|(player, key)| server.bet(player, duel_of_the_crowd, "b", 10, key));
+    let placed = futures_util::future::join_all(bets).await;
+    let placed = placed.iter().filter(|(status, _)| *status == StatusCode::CREATED).count() as i64;
+    assert!(placed > 0, "the market was open");
     let (status, body) = server.admin("enter", None).await;
     assert_eq!((status, &body["safeToDeploy"]), (StatusCode::OK, &json!(true)), "{body}");
     let balances = [server.balance(&ann).await, server.balance(&bob).await];
-    assert!(balances == [100_300, 99_700] || balances == [99_300, 100_700], "{balances:?}");
+    let shared = duel_of_the_crowd == duel;
+    assert!(shared || balances == [100_300, 99_700] || balances == [99_300, 100_700], "{balances:?}");
     server.crash();
     audit(&setup);
 
     let setup = setup.cycle(1, 60, 20, 20);
-    let mut acknowledged = 2;
+    let mut acknowledged = 2 + placed;
     for round in 0..8_u64 {
         let server = Arc::new(setup.start());
         let player = server.join().await;
