@@ -139,31 +139,27 @@ impl Remote {
         let key_file = check_key(&config.key_file)?;
         let public_key = public_key(&key_file)?;
         let pins = config.state_dir.join("known_hosts");
-        let directory = |path: &Path, source| RemoteError::Directory { path: path.into(), source };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&pins)
-            .and_then(|()| pins.canonicalize())
-            .map_err(|source| directory(&pins, source))
-            .and_then(|pins| {
-                let sockets = make_control_dir(config.control_dir.as_deref())?;
-                for path in [&key_file, &pins, &sockets.path().to_path_buf()] {
-                    if !client_config::can_be_written(path) {
-                        return Err(RemoteError::PathUnusable { path: path.clone() });
-                    }
-                }
-                let inner = Inner {
-                    ssh,
-                    key_file,
-                    pins,
-                    sockets,
-                    connect_timeout: config.connect_timeout.max(Duration::from_secs(1)),
-                    alive_interval: config.alive_interval.max(Duration::from_secs(1)),
-                    public_key,
-                };
-                Ok(Self { inner: Arc::new(inner) })
-            })
+        // A state directory that cannot be written now is no reason not to watch: it is made again when a key is pinned.
+        let pins = make_pins(&pins).and_then(|()| pins.canonicalize()).or_else(|error| {
+            tracing::warn!(path = %pins.display(), %error, "host keys cannot be pinned yet");
+            std::path::absolute(&pins).map_err(|source| RemoteError::Directory { path: pins, source })
+        })?;
+        let sockets = make_control_dir(config.control_dir.as_deref())?;
+        for path in [&key_file, &pins, &sockets.path().to_path_buf()] {
+            if !client_config::can_be_written(path) {
+                return Err(RemoteError::PathUnusable { path: path.clone() });
+            }
+        }
+        let inner = Inner {
+            ssh,
+            key_file,
+            pins,
+            sockets,
+            connect_timeout: config.connect_timeout.max(Duration::from_secs(1)),
+            alive_interval: config.alive_interval.max(Duration::from_secs(1)),
+            public_key,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The public half of the key, as one line for `authorized_keys` and for the provider's API.
@@ -189,6 +185,11 @@ impl Inner {
     pub(super) fn pin_file(&self, instance: InstanceId) -> PathBuf {
         self.pins.join(client_config::alias(instance))
     }
+}
+
+/// Makes the directory of pinned host keys, which only its owner may enter.
+pub(super) fn make_pins(pins: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(pins)
 }
 
 fn find_program(program: &'static str) -> Result<PathBuf, RemoteError> {
@@ -278,6 +279,18 @@ mod tests {
         fs::write(folder.path().join("text"), "not a key\n").unwrap();
         fs::set_permissions(folder.path().join("text"), PermissionsExt::from_mode(0o600)).unwrap();
         assert!(new("text").unwrap_err().contains("cannot be used"));
+    }
+
+    #[test]
+    fn a_state_directory_that_is_in_the_way_stops_nobody_from_watching() {
+        let folder = tempfile::tempdir().unwrap();
+        keygen(&folder.path().join("key"), "");
+        fs::write(folder.path().join("state"), "a file").unwrap();
+        let config = RemoteConfig::new(folder.path().join("key"), folder.path().join("state"));
+        let remote = Remote::new(config).unwrap();
+        assert!(make_pins(&remote.inner.pins).is_err());
+        fs::remove_file(folder.path().join("state")).unwrap();
+        make_pins(&remote.inner.pins).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     client_config::{ClientConfig, is_host, is_user},
-    config::{Inner, Remote},
+    config::{Inner, Remote, make_pins},
     fault::{self, ConnectFault},
     session::Session,
 };
@@ -174,6 +174,7 @@ fn keep_pin(fresh: &Path, pin: &Path) -> Result<(), ConnectFault> {
     let local =
         |error: io::Error| ConnectFault::Local { detail: format!("cannot pin the host key: {error}") };
     let seen = fs::read(fresh).map_err(local)?;
+    pin.parent().map_or(Ok(()), make_pins).map_err(local)?;
     let staged = pin.with_extension(format!("{:08x}.new", fastrand::u32(..)));
     fs::write(&staged, &seen).map_err(local)?;
     let linked = fs::hard_link(&staged, pin);

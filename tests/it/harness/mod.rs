@@ -97,8 +97,12 @@ impl Fleet {
     }
 
     /// Waits until the keeper answers on its socket.
-    pub async fn answers(&self) {
-        eventually("the keeper answers", PATIENCE, async || self.view().await.is_some()).await;
+    pub async fn answers(&mut self) {
+        eventually("the keeper answers", PATIENCE, async || {
+            assert!(self.keeper().runs(), "the keeper has ended: {}", self.said());
+            self.view().await.is_some()
+        })
+        .await;
     }
 
     pub fn keeper(&mut self) -> &mut Keeper {
