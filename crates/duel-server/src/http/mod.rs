@@ -231,7 +231,6 @@ pub fn router(app: App) -> Router {
 }
 
 /// An operation with its metrics at hand: health is asked often, and looking them up would cost as much as answering.
-#[derive(Clone)]
 struct Route {
     app: App,
     operation: Operation,
@@ -240,14 +239,14 @@ struct Route {
 }
 
 impl Route {
-    fn new(app: &App, operation: Operation) -> Self {
+    fn new(app: &App, operation: Operation) -> Arc<Self> {
         let route = operation.path;
-        Self {
+        Arc::new(Self {
             app: app.clone(),
             operation,
             seconds: app.metrics.request_seconds.get_or_create_owned(&RouteLabel { route }),
             ok: app.metrics.requests.get_or_create_owned(&RequestLabels { route, status: 200 }),
-        }
+        })
     }
 
     fn count(&self, status: StatusCode) {
@@ -261,7 +260,7 @@ impl Route {
 }
 
 /// Limits, counts and times every request of an operation, and settles what its origin may do.
-async fn around(State(route): State<Route>, request: Request, next: Next) -> Response {
+async fn around(State(route): State<Arc<Route>>, request: Request, next: Next) -> Response {
     let app = &route.app;
     let started = app.clock.monotonic();
     let ClientAddress(client) = ClientAddress::of(app, request.headers(), request.extensions());
