@@ -70,7 +70,7 @@ impl Setup {
         let log = Arc::new(Mutex::new(String::new()));
         let (found, address) = std::sync::mpsc::channel();
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let entry: Value = serde_json::from_str(&line).unwrap_or_default();
                 if entry["message"] == "listening" {
@@ -85,7 +85,8 @@ impl Setup {
         match address.recv_timeout(PATIENCE) {
             Ok(text) => {
                 let address = text.parse().expect("an address");
-                Ok(Server { child, address, log, client: client(), folder: Arc::clone(&self.folder) })
+                let (reader, folder) = (Some(reader), Arc::clone(&self.folder));
+                Ok(Server { child, address, log, reader, client: client(), folder })
             }
             Err(_) => {
                 let _ = child.kill();
@@ -112,6 +113,7 @@ pub struct Server {
     child: Child,
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
     pub client: reqwest::Client,
     folder: Arc<TempDir>,
 }
@@ -211,11 +213,13 @@ impl Server {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Waits for the exit.
+    /// Waits for the exit and the end of the log.
     pub async fn exited(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("waited for") {
+                // The end of its output: from here on the log is complete.
+                self.reader.take().map(|reader| reader.join());
                 return status;
             }
             assert!(started.elapsed() < PATIENCE, "the server does not exit:\n{}", self.log());
