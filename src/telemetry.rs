@@ -27,6 +27,9 @@ use tracing_subscriber::{
 /// Shorter secrets are not struck out: `k` or `1234` would tear holes into every other word, and guards nothing.
 const SHORTEST_SECRET: usize = 6;
 
+/// The scheduler's log target.
+const SCHEDULER: &str = "tokio_cron_scheduler";
+
 /// Why logging could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -95,9 +98,13 @@ fn subscriber<W>(level: &str, form: Form, writer: W) -> Result<impl Subscriber +
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter: Targets = level
+    let mut filter: Targets = level
         .parse()
         .map_err(|source| TelemetryError::Level { level: level.chars().take(64).collect(), source })?;
+    // Its information is about its own construction, not about anybody's work.
+    if !level.contains(SCHEDULER) {
+        filter = filter.with_target(SCHEDULER, Level::WARN);
+    }
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match form {
         Form::Text { colours } => lines.with_ansi(colours).with_target(false).boxed(),

@@ -8,7 +8,7 @@ mod assemble;
 mod schedule;
 mod service;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -19,11 +19,8 @@ pub use service::serve;
 use crate::{
     clock::Clock,
     config::Config,
-    engine::{Engine, Handle, Parts, Storage, StorageFault},
-    fleet::{
-        notice::{Notice, Severity, Topic},
-        state::Fleet,
-    },
+    engine::{Engine, Handle, Parts, Storage, StorageFault, chain},
+    fleet::state::Fleet,
     http::{self, Site},
     metrics::Metrics,
     probe::{ProbeError, Prober},
@@ -34,6 +31,10 @@ use crate::{
 
 /// Reports of probes that may wait for the engine; a burst of a large fleet fits.
 const REPORTS_WAITING: usize = 8192;
+
+/// What a stop waits beyond the longest call to the provider, and at most: systemd kills after 45 s.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+const STOP_MOST: Duration = Duration::from_secs(38);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +137,7 @@ impl Daemon {
         let mut storage =
             Storage::new(config.state_dir.clone(), store, sinks, http, clock, options.seed).await;
         if let Some(trouble) = trouble {
-            let notice = storage_notice(clock, &trouble);
-            storage.fail(trouble, notice).await;
+            storage.fail(&trouble, clock.now()).await;
         }
         let follow = storage.follow();
         let parts = Parts {
@@ -148,6 +148,7 @@ impl Daemon {
             edges,
             probes,
             metrics: Arc::clone(&metrics),
+            stop_patience: (config.provider.timeout + STOP_GRACE).min(STOP_MOST),
             seed: options.seed,
             version: env!("CARGO_PKG_VERSION").into(),
         };
@@ -201,9 +202,13 @@ async fn open(config: &Config) -> Result<(Option<Store>, Fleet, Option<StorageFa
         }
         Err(OpenError::Locked { pid }) => Err(StartError::Locked { folder, pid }),
         Err(fault) if fault.is_passing() => {
-            tracing::error!(fault = &fault as &dyn std::error::Error, "the journal cannot be written");
-            let fleet = read_only(&folder).await.unwrap_or_default();
-            Ok((None, fleet, Some(StorageFault::Store(fault.to_string()))))
+            let fault = &fault as &dyn std::error::Error;
+            tracing::error!(fault, "the journal cannot be written");
+            let fleet = read_only(&folder).await;
+            let known =
+                if fleet.is_some() { "" } else { "; the fleet cannot be read either, so nothing is watched" };
+            let trouble = StorageFault::Store(format!("{}{known}", chain(fault)));
+            Ok((None, fleet.unwrap_or_default(), Some(trouble)))
         }
         Err(source) => Err(StartError::Store { folder, source }),
     }
@@ -213,19 +218,6 @@ async fn read_only(folder: &std::path::Path) -> Option<Fleet> {
     let history = Store::open_read_only(folder).ok()?;
     let loaded = history.load().await.ok()?.ok()?;
     crate::engine::fold(loaded).ok()
-}
-
-fn storage_notice(clock: Clock, fault: &StorageFault) -> Notice {
-    Notice {
-        at: clock.now(),
-        severity: Severity::Critical,
-        topic: Topic::Keeper,
-        node: None,
-        incident: None,
-        title: "the keeper cannot write its journal: it only watches and tells".into(),
-        facts: vec![("why".into(), fault.to_string())],
-        next: "free the disk or mend the state directory; the keeper tries again by itself".into(),
-    }
 }
 
 async fn serve_all(

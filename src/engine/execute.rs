@@ -10,17 +10,15 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::Releases;
+use super::{Releases, work::Job};
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, Strategy},
     fleet::{
-        event::{Command, Event, WorkFault},
-        journal::ReleaseRef,
+        event::{Command, Event},
         memory::{Memory, SelfCheck},
         name::{InstanceId, Label, NodeName},
         offer::Offer,
-        policy::{NodeSpec, Policy, Rung},
+        policy::{Policy, Rung},
         provider::{CreateAnswer, DestroyAnswer, ProviderFault, Rental, SshEndpoint},
         state::Tenant,
         units::Timestamp,
@@ -87,14 +85,12 @@ pub(super) struct Executor {
     metrics: Arc<Metrics>,
     tasks: JoinSet<()>,
     work: BTreeMap<NodeName, AbortHandle>,
-    drastic: Arc<Semaphore>,
+    /// Creates and destroys; each stays in here until its outcome was handed over.
+    drastic: JoinSet<()>,
     witnesses: Arc<Semaphore>,
     deploys: Arc<Semaphore>,
     listing: Option<AbortHandle>,
 }
-
-/// Permits of the counter of drastic sends under way; its size only has to exceed what can be under way.
-const DRASTIC: usize = 1 << 20;
 
 impl Executor {
     pub fn new(edges: Edges, events: mpsc::Sender<Event>, clock: Clock, metrics: Arc<Metrics>) -> Self {
@@ -105,7 +101,7 @@ impl Executor {
             metrics,
             tasks: JoinSet::new(),
             work: BTreeMap::new(),
-            drastic: Arc::new(Semaphore::new(DRASTIC)),
+            drastic: JoinSet::new(),
             witnesses: Arc::new(Semaphore::new(WITNESSES_AT_ONCE)),
             deploys: Arc::new(Semaphore::new(DEPLOYS_AT_ONCE)),
             listing: None,
@@ -118,7 +114,7 @@ impl Executor {
 
     /// Starts a command's task.
     pub fn perform(&mut self, command: Command, not_after: Timestamp, memory: &Memory, policy: &Policy) {
-        while self.tasks.try_join_next().is_some() {}
+        while self.tasks.try_join_next().is_some() || self.drastic.try_join_next().is_some() {}
         self.metrics.ordered(&command);
         match command {
             Command::List => self.list(),
@@ -145,22 +141,31 @@ impl Executor {
     }
 
     fn spawn(&mut self, task: impl Future<Output = Option<Event>> + Send + 'static) -> AbortHandle {
-        let events = self.events.clone();
-        self.tasks.spawn(async move {
-            if let Some(event) = task.await {
-                // The engine outlives its tasks, except at the very end, when nobody needs the outcome.
-                let _ = events.send(event).await;
-            }
-        })
+        self.tasks.spawn(hand_over(task, self.events.clone()))
     }
 
-    /// One list at a time: a second wish is served by the one under way.
+    /// Like [`spawn`](Self::spawn), for what a stop must wait for.
+    fn spawn_drastic(&mut self, task: impl Future<Output = Option<Event>> + Send + 'static) {
+        self.drastic.spawn(hand_over(task, self.events.clone()));
+    }
+
+    /// Whether a list is under way; there is one at a time.
+    pub fn is_listing(&self) -> bool {
+        self.listing.as_ref().is_some_and(|listing| !listing.is_finished())
+    }
+
     fn list(&mut self) {
-        if self.listing.as_ref().is_some_and(|listing| !listing.is_finished()) {
-            return;
-        }
         let edges = Arc::clone(&self.edges);
         self.listing = Some(self.spawn(async move { Some(Event::Listed(edges.vast.inventory().await)) }));
+    }
+
+    /// Builds or reads the wanted release before anything is rented for it.
+    pub fn prepare_release(&mut self) {
+        let edges = Arc::clone(&self.edges);
+        self.spawn(async move {
+            let prepared = edges.releases.wanted().await.map(drop);
+            Some(Event::ReleasePrepared(prepared.map_err(|fault| fault.to_string())))
+        });
     }
 
     fn check_self(&mut self, policy: &Policy) {
@@ -189,9 +194,8 @@ impl Executor {
 
     fn create(&mut self, node: NodeName, offer: Offer, label: Label, not_after: Timestamp, policy: &Policy) {
         let Some(spec) = policy.nodes.get(&node).cloned() else { return };
-        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.drastic));
-        self.spawn(async move {
-            let _under_way = permits.acquire().await;
+        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
+        self.spawn_drastic(async move {
             let op = label.op.clone();
             let answer = if clock.now() > not_after {
                 CreateAnswer::NotSent("the command expired before it was sent".into())
@@ -206,9 +210,8 @@ impl Executor {
     }
 
     fn destroy(&mut self, instance: InstanceId, not_after: Timestamp) {
-        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.drastic));
-        self.spawn(async move {
-            let _under_way = permits.acquire().await;
+        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
+        self.spawn_drastic(async move {
             let answer = if clock.now() > not_after {
                 let detail = "the command expired before it was sent".into();
                 DestroyAnswer::Failed(ProviderFault::Unreachable { detail })
@@ -228,9 +231,16 @@ impl Executor {
         self.spawn(async move {
             let attached = retry(backoff, || async {
                 let attached = edges.vast.attach_key(instance, edges.remote.public_key()).await;
-                attached.map_err(|fault| {
-                    let hint = fault.retry_after();
-                    Failure::Passing(fault, hint)
+                attached.map_err(|fault| match &fault {
+                    // A fresh instance may be unknown for a moment, so a refusal may pass as well; our key will not.
+                    ProviderFault::Auth { .. } | ProviderFault::Credit { .. } => Failure::Final(fault),
+                    ProviderFault::RateLimited { .. }
+                    | ProviderFault::Refused { .. }
+                    | ProviderFault::Unreachable { .. }
+                    | ProviderFault::Malformed { .. } => {
+                        let hint = fault.retry_after();
+                        Failure::Passing(fault, hint)
+                    }
                 })
             });
             if let Err(fault) = attached.await {
@@ -284,7 +294,7 @@ impl Executor {
             let result = job.deploy(&edges, address, clock).await;
             Some(Event::DeployEnded { node: job.node, instance: job.tenant.instance, result })
         });
-        self.work.insert(node, work);
+        self.take_up(node, work);
     }
 
     #[expect(
@@ -309,112 +319,41 @@ impl Executor {
             let result = job.remedy(rung, &edges, address, clock, not_after).await;
             Some(Event::RemedyWorked { node: job.node, rung, result })
         });
-        self.work.insert(node, work);
+        self.take_up(node, work);
     }
 
-    /// Whether an answer to something drastic is still awaited.
+    /// Whether an answer to something drastic is still awaited or on its way to the engine.
     pub fn is_busy(&self) -> bool {
-        self.drastic.available_permits() < DRASTIC
+        !self.drastic.is_empty()
     }
 
-    /// Waits for one task to end; for ever when there is none.
+    /// Waits for one drastic task to end; for ever when there is none.
     pub async fn reap(&mut self) {
-        if self.tasks.join_next().await.is_none() {
+        if self.drastic.join_next().await.is_none() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Ends deploys and remedies, which the next start takes up again.
+    /// Ends deploys and remedies, which the next start takes up again. What was sent to the provider goes on: its outcome
+    /// is wanted, or is found by looking.
     pub fn stop_interruptible(&mut self) {
         for work in std::mem::take(&mut self.work).into_values() {
             work.abort();
         }
     }
 
-    /// Ends all work at once: its outcome could not be journaled.
-    pub fn abandon(&mut self) {
-        self.stop_interruptible();
-    }
-}
-
-/// One piece of work on a box.
-struct Job {
-    node: NodeName,
-    tenant: Tenant,
-    spec: Arc<NodeSpec>,
-    deadline: Timestamp,
-}
-
-impl Job {
-    async fn deploy(
-        &self,
-        edges: &Edges,
-        address: BoxAddress,
-        clock: Clock,
-    ) -> Result<ReleaseRef, WorkFault> {
-        let artifact = edges.releases.wanted().await.map_err(fault)?;
-        let access = &edges.access;
-        let op = self.tenant.rental.op.clone();
-        let request = DeployRequest {
-            node: self.node.clone(),
-            instance: self.tenant.instance,
-            op: op.clone(),
-            endpoints: address.endpoints,
-            user: address.user,
-            strategy: Strategy::Artifact,
-            env: access.server_env.clone(),
-            server_port: self.spec.rental.port,
-            public: self.tenant.address,
-            gate: Gate {
-                path: self.spec.health.path.clone(),
-                healthy_in_a_row: access.gate_healthy,
-                within: access.gate_within,
-                ..Gate::new(op, Some(artifact.commit.clone()))
-            },
-            artifact,
-            keep: access.keep,
-            deadline: clock.now().until(self.deadline),
-            connect_budget: access.connect_budget,
-        };
-        // Each step is logged where it is done; reports that nobody takes are dropped.
-        let (progress, _untaken) = mpsc::channel(1);
-        deploy::deploy(&edges.remote, &request, &progress).await.map_err(fault)
-    }
-
-    async fn remedy(
-        &self,
-        rung: Rung,
-        edges: &Edges,
-        address: BoxAddress,
-        clock: Clock,
-        not_after: Timestamp,
-    ) -> Result<Option<ReleaseRef>, WorkFault> {
-        if clock.now() > not_after {
-            return Err(WorkFault::Unknown("the command expired before it was sent".into()));
-        }
-        match rung {
-            Rung::RestartServer => {
-                let budget = clock.now().until(self.deadline);
-                deploy::restart_server(&edges.remote, &address, budget).await.map_err(fault)?;
-                Ok(None)
-            }
-            Rung::Redeploy => self.deploy(edges, address, clock).await.map(Some),
-            Rung::Reboot => {
-                let rebooted = edges.vast.reboot(self.tenant.instance, not_after).await;
-                rebooted.map(|()| None).map_err(|fault| WorkFault::Box(fault.to_string()))
-            }
-            // Replacing is a recovery, not work on the box.
-            Rung::Replace => Err(WorkFault::Unknown("replacing is not a soft remedy".into())),
+    /// Takes up work on a node; whatever ran there before is obsolete.
+    fn take_up(&mut self, node: NodeName, work: AbortHandle) {
+        if let Some(obsolete) = self.work.insert(node, work) {
+            obsolete.abort();
         }
     }
 }
 
-fn fault(fault: DeployFault) -> WorkFault {
-    match fault {
-        DeployFault::Release(detail) => WorkFault::Release(detail),
-        DeployFault::Box(detail) => WorkFault::Box(detail),
-        DeployFault::HostKeyChanged(detail) => WorkFault::HostKeyChanged(detail),
-        DeployFault::Unknown(detail) => WorkFault::Unknown(detail),
+/// Carries a task's outcome to the engine, which outlives its tasks except at the very end, when nobody needs it.
+async fn hand_over(task: impl Future<Output = Option<Event>>, events: mpsc::Sender<Event>) {
+    if let Some(event) = task.await {
+        let _ = events.send(event).await;
     }
 }
 

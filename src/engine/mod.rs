@@ -6,12 +6,17 @@
 //! A failed commit poisons the store handle: from then on nothing is decided, only probed and told, until the store opens
 //! anew and the state is read back from it (see `storage`).
 
+mod degraded;
+mod ending;
 mod execute;
 mod handle;
 pub mod outbox;
 mod releases;
+mod requests;
 mod storage;
+mod targets;
 mod timers;
+mod work;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,22 +29,23 @@ use tokio_util::sync::CancellationToken;
 pub use execute::{BoxAccess, Edges};
 pub use handle::{Gone, Handle, Kick};
 pub use releases::Releases;
-pub use storage::{Storage, StorageFault, fold};
+pub use storage::{Storage, StorageFault, chain, fold};
 
 use self::{execute::Executor, handle::Request, timers::Timers};
 use crate::{
     clock::Clock,
     fleet::{
-        event::{Command, Context, Event, IllegalEvent, Step},
+        event::{Command, Context, Event, IllegalEvent, Reply, Step},
+        journal::Entry,
         memory::Memory,
         name::NodeName,
-        notice::{Notice, Severity, Topic},
+        notice::{Notice, Severity},
         policy::Policy,
-        probe::{Target, Verdict, Watched},
+        probe::{Target, Verdict},
         state::{Fleet, NodeState, Stage},
         step::step,
+        timeline,
         units::Timestamp,
-        view::{self, FleetView},
     },
     metrics::Metrics,
     probe::ProbeReport,
@@ -55,8 +61,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const CREDIT_EVERY: Duration = Duration::from_secs(300);
 /// How often the canaries are asked while a node fails.
 const CANARIES_EVERY: Duration = Duration::from_secs(15);
-/// How long a stop waits for answers to what was sent: longer than a create takes, shorter than systemd's patience.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How often a release that could not be prepared is tried again.
+const PREPARE_EVERY: Duration = Duration::from_secs(300);
 
 /// The engine and everything it drives.
 pub struct Engine {
@@ -77,7 +83,10 @@ pub struct Engine {
     next_list: Timestamp,
     next_credit: Timestamp,
     next_canaries: Timestamp,
-    redeploys: std::collections::VecDeque<NodeName>,
+    next_release: Timestamp,
+    list_wanted: bool,
+    redeploys: requests::Redeploys,
+    stop_patience: Duration,
     version: String,
 }
 
@@ -97,6 +106,8 @@ pub struct Parts {
     pub probes: mpsc::Receiver<ProbeReport>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How long a stop waits for answers to what was sent: longer than a call to the provider may take.
+    pub stop_patience: Duration,
     /// Seeds op ids and jitter.
     pub seed: u64,
     /// The keeper's version, for the journal.
@@ -139,7 +150,10 @@ impl Engine {
             next_list: now,
             next_credit: now,
             next_canaries: now,
-            redeploys: std::collections::VecDeque::new(),
+            next_release: now,
+            list_wanted: false,
+            redeploys: requests::Redeploys::default(),
+            stop_patience: parts.stop_patience,
             version: parts.version,
             policy,
         };
@@ -202,6 +216,8 @@ impl Engine {
 
     async fn boot(&mut self) {
         let version = self.version.clone();
+        self.memory.release_missing = Some("it is being prepared".into());
+        self.next_release = self.clock.now();
         self.retarget_all();
         self.handle(Event::Booted { version }).await;
     }
@@ -225,10 +241,20 @@ impl Engine {
             self.next_canaries = now.after(CANARIES_EVERY);
             self.executor.perform(Command::CheckSelf, self.expiry(), &self.memory, &self.policy);
         }
-        self.redeploy_next().await;
+        if self.memory.release_missing.is_some() && now >= self.next_release {
+            self.next_release = now.after(PREPARE_EVERY);
+            self.executor.prepare_release();
+        }
+        self.storage.tend().await;
+        self.redeploy_next(now).await;
     }
 
+    /// Reads the list now, or again at once when the one under way ends: that one may have begun too early.
     fn list(&mut self, now: Timestamp) {
+        if self.executor.is_listing() {
+            self.list_wanted = true;
+            return;
+        }
         let inventory = &self.policy.inventory;
         let wait = if self.is_busy() { inventory.busy_interval } else { inventory.interval };
         self.next_list = now.after(wait);
@@ -256,15 +282,20 @@ impl Engine {
     }
 
     /// One event, whole: decide, make durable, act.
-    async fn handle(&mut self, event: Event) -> Option<crate::fleet::event::Reply> {
+    async fn handle(&mut self, event: Event) -> Option<Reply> {
         if self.storage.is_failed() {
             self.only_watch(event);
             return None;
         }
-        self.decide(event).await
+        let listed = matches!(event, Event::Listed(_));
+        let reply = self.decide(event).await;
+        if listed && std::mem::take(&mut self.list_wanted) && !self.storage.is_failed() {
+            self.list(self.clock.now());
+        }
+        reply
     }
 
-    async fn decide(&mut self, event: Event) -> Option<crate::fleet::event::Reply> {
+    async fn decide(&mut self, event: Event) -> Option<Reply> {
         let now = self.clock.now();
         let policy = Arc::clone(&self.policy);
         let context = Context { now, policy: &policy, random: self.random.u64(..) };
@@ -278,30 +309,22 @@ impl Engine {
             }
             Err(fault) => {
                 tracing::error!(fault = &fault as &dyn std::error::Error, "an event made no sense");
-                return None;
+                return Some(Reply::Refused(fault.to_string()));
             }
         };
-        let not_after = self.expiry_from(now);
         let Step { entries, commands, notices, looks, reply } = step;
-        for entry in &entries {
-            self.metrics.recorded(&entry.record);
-            tracing::info!(
-                kind = entry.record.kind(),
-                node = entry.record.node().map(NodeName::as_str),
-                "journaled"
-            );
-        }
         let touched: Vec<NodeName> =
             entries.iter().filter_map(|entry| entry.record.node().cloned()).collect();
-        if (!entries.is_empty() || !notices.is_empty())
-            && let Err(fault) = self.storage.commit(&self.fleet, entries, notices).await
-        {
-            self.storage_failed(fault).await;
-            return None;
+        if !entries.is_empty() || !notices.is_empty() {
+            if let Err(fault) = self.storage.commit(&self.fleet, &entries, &notices).await {
+                self.storage_failed(fault).await;
+                return None;
+            }
+            self.tell_log(&entries, &notices);
         }
+        let not_after = self.expiry_from(now);
         for command in commands {
             if command == Command::List {
-                // Asked for out of turn; the regular one follows a whole interval later.
                 self.list(now);
             } else {
                 self.executor.perform(command, not_after, &self.memory, &self.policy);
@@ -316,191 +339,29 @@ impl Engine {
         reply
     }
 
+    /// What is on record now, in words: the log of a keeper without any sink must tell its story too.
+    fn tell_log(&self, entries: &[Entry], notices: &[Notice]) {
+        for entry in entries {
+            self.metrics.recorded(&entry.record);
+            let (kind, node) = (entry.record.kind(), entry.record.node().map(NodeName::as_str));
+            tracing::info!(kind, node, "{}", timeline::words(&entry.record));
+        }
+        for notice in notices {
+            let node = notice.node.as_ref().map(NodeName::as_str);
+            let next = notice.next.as_str();
+            match notice.severity {
+                Severity::Critical => tracing::error!(node, next, "{}", notice.title),
+                Severity::Warning => tracing::warn!(node, next, "{}", notice.title),
+                Severity::Info => tracing::info!(node, next, "{}", notice.title),
+            }
+        }
+    }
+
     fn expiry(&self) -> Timestamp {
         self.expiry_from(self.clock.now())
     }
 
     fn expiry_from(&self, now: Timestamp) -> Timestamp {
         now.after(self.policy.rails.command_expiry)
-    }
-
-    fn retarget_all(&mut self) {
-        let names: Vec<NodeName> = self.fleet.nodes.keys().chain(self.watched.keys()).cloned().collect();
-        for name in names {
-            self.retarget(&name);
-        }
-    }
-
-    /// Lets the prober take over changed rules for a node it watches already.
-    fn watch_anew(&mut self, name: &NodeName) {
-        if let (Some(target), Some(spec)) = (self.watched.get(name), self.policy.nodes.get(name)) {
-            self.watch(Watched { target: target.clone(), health: Arc::clone(spec) });
-        }
-    }
-
-    fn watch(&mut self, watched: Watched) {
-        let target = watched.target.clone();
-        match self.executor.edges().prober.watch(watched) {
-            Ok(()) => {
-                self.watched.insert(target.node.clone(), target);
-            }
-            Err(fault) => {
-                let fault = &fault as &dyn std::error::Error;
-                tracing::error!(node = %target.node, fault, "cannot probe the node");
-            }
-        }
-    }
-
-    /// Points the node's probe at whom the state says to probe, if anybody.
-    fn retarget(&mut self, name: &NodeName) {
-        let spec = self.policy.nodes.get(name);
-        let probed = self.fleet.nodes.get(name).and_then(|node| node.state.probed());
-        let (Some(spec), Some(tenant)) = (spec, probed) else {
-            if self.watched.remove(name).is_some() {
-                self.executor.edges().prober.unwatch(name);
-            }
-            return;
-        };
-        let target =
-            Target { node: name.clone(), address: tenant.address, identity: tenant.rental.op.clone() };
-        if self.watched.get(name) == Some(&target) {
-            return;
-        }
-        self.watch(Watched { target, health: Arc::clone(spec) });
-    }
-
-    /// With the store broken nothing is decided; health is still measured, so that the page and the metrics stay true.
-    fn only_watch(&mut self, event: Event) {
-        if let Event::Probed { node, observation } = event {
-            self.memory.watch(&node).observe(observation);
-        }
-    }
-
-    async fn storage_failed(&mut self, fault: StorageFault) {
-        tracing::error!(fault = %fault, "the store failed: nothing is changed until it works again");
-        let notice = Notice {
-            at: self.clock.now(),
-            severity: Severity::Critical,
-            topic: Topic::Keeper,
-            node: None,
-            incident: None,
-            title: "the keeper cannot write its journal: it only watches and tells".into(),
-            facts: vec![("why".into(), fault.to_string())],
-            next: "free the disk or mend the state directory; the keeper tries again by itself".into(),
-        };
-        self.storage.fail(fault, notice).await;
-        self.executor.abandon();
-    }
-
-    async fn try_storage_again(&mut self, now: Timestamp) {
-        let Some(fleet) = self.storage.reopen(now).await else { return };
-        tracing::info!("the store works again; the state was read back from it");
-        self.fleet = fleet;
-        let watches = std::mem::take(&mut self.memory.watches);
-        self.memory = Memory { watches, ..Memory::starting(now, self.policy.rails.warm_up) };
-        self.timers = Timers::default();
-        self.boot().await;
-    }
-
-    fn view(&self) -> FleetView {
-        let mut view = view::view(&self.fleet, &self.memory, &self.policy, self.clock.now());
-        if self.storage.is_failed() {
-            view.summary = "storage-failed".into();
-        }
-        view
-    }
-
-    async fn answer(&mut self, request: Request) {
-        match request {
-            Request::View(reply) => drop(reply.send(self.view())),
-            Request::Ask { node, wish, by, reply } => {
-                let answer = self.handle(Event::Asked { node, wish, by }).await;
-                let answer = answer.unwrap_or_else(|| {
-                    crate::fleet::event::Reply::Refused("the keeper cannot write its journal".into())
-                });
-                drop(reply.send(answer));
-            }
-            Request::Reload { policy, reply } => {
-                self.policy = policy;
-                for name in self.watched.keys().cloned().collect::<Vec<_>>() {
-                    self.watch_anew(&name);
-                }
-                self.retarget_all();
-                self.handle(Event::PolicyChanged).await;
-                let _ = reply.send(());
-            }
-            Request::Kick(kick) => self.kick(kick).await,
-        }
-    }
-
-    async fn kick(&mut self, kick: Kick) {
-        let now = self.clock.now();
-        match kick {
-            Kick::InventorySweep => self.list(now),
-            Kick::OrphanCheck => {
-                self.memory.strays_told.clear();
-                self.list(now);
-            }
-            Kick::NightlyRedeploy => {
-                self.executor.edges().releases.forget();
-                self.redeploys = self.policy.nodes.keys().cloned().collect();
-            }
-            Kick::Digest => {
-                let notice = handle::digest(&self.view(), now);
-                if let Err(fault) = self.storage.commit(&self.fleet, Vec::new(), vec![notice]).await {
-                    self.storage_failed(fault).await;
-                }
-            }
-        }
-    }
-
-    /// Planned redeploys go one after the other through the same rails as everything that disrupts.
-    async fn redeploy_next(&mut self) {
-        let Some(node) = self.redeploys.front().cloned() else { return };
-        let wish = crate::fleet::event::Wish::Redeploy;
-        let reply = self.handle(Event::Asked { node, wish, by: "the schedule".into() }).await;
-        match reply {
-            // A rail is in the way: the same node is asked again at the next beat.
-            None | Some(crate::fleet::event::Reply::Refused(_)) => {}
-            Some(_) => {
-                self.redeploys.pop_front();
-            }
-        }
-    }
-
-    /// Nothing new is begun; what was sent is awaited, so that its outcome is on record.
-    async fn finish(mut self) {
-        self.executor.stop_interruptible();
-        let patience = tokio::time::sleep(STOP_PATIENCE);
-        tokio::pin!(patience);
-        while self.executor.is_busy() {
-            tokio::select! {
-                () = &mut patience => break,
-                Some(event) = self.events.recv() => {
-                    self.record_only(event).await;
-                }
-                () = self.executor.reap() => {}
-            }
-        }
-        while let Ok(event) = self.events.try_recv() {
-            self.record_only(event).await;
-        }
-        self.storage.close(&self.fleet).await;
-    }
-
-    /// Decides as ever and journals it, but performs nothing: the next start does what is due then.
-    async fn record_only(&mut self, event: Event) {
-        if self.storage.is_failed() {
-            return;
-        }
-        if !matches!(event, Event::CreateAnswered { .. } | Event::DestroyAnswered { .. }) {
-            return;
-        }
-        let policy = Policy { observe_only: true, ..(*self.policy).clone() };
-        let context = Context { now: self.clock.now(), policy: &policy, random: self.random.u64(..) };
-        let Ok(step) = step(&mut self.fleet, &mut self.memory, event, &context) else { return };
-        if let Err(fault) = self.storage.commit(&self.fleet, step.entries, step.notices).await {
-            tracing::error!(fault = %fault, "the last answers could not be journaled");
-        }
     }
 }

@@ -1,6 +1,9 @@
 //! The release that nodes should run: prepared once, shared by every deploy.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::Mutex;
 
@@ -11,13 +14,14 @@ use crate::deploy::{Artifact, ArtifactSource, DeployFault};
 pub struct Releases {
     source: ArtifactSource,
     prepared: Mutex<Option<Arc<Artifact>>>,
+    stale: AtomicBool,
 }
 
 impl Releases {
     /// Nothing is built yet.
     #[must_use]
     pub fn new(source: ArtifactSource) -> Self {
-        Self { source, prepared: Mutex::new(None) }
+        Self { source, prepared: Mutex::new(None), stale: AtomicBool::new(false) }
     }
 
     /// The wanted release; the first caller prepares it, the others wait for the same one.
@@ -26,6 +30,9 @@ impl Releases {
     /// It cannot be built or read.
     pub async fn wanted(&self) -> Result<Arc<Artifact>, DeployFault> {
         let mut prepared = self.prepared.lock().await;
+        if self.stale.swap(false, Ordering::Relaxed) {
+            *prepared = None;
+        }
         if let Some(artifact) = &*prepared {
             return Ok(Arc::clone(artifact));
         }
@@ -35,10 +42,8 @@ impl Releases {
         Ok(artifact)
     }
 
-    /// Lets the next deploy prepare it anew.
+    /// Lets the next caller prepare it anew, also while one is being prepared.
     pub fn forget(&self) {
-        if let Ok(mut prepared) = self.prepared.try_lock() {
-            *prepared = None;
-        }
+        self.stale.store(true, Ordering::Relaxed);
     }
 }

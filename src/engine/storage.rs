@@ -3,9 +3,18 @@
 //! A failed commit leaves it unknown what is on disk, and a second try on the same handle may report success for pages
 //! that were lost. So the handle is thrown away, and the state is read back before anything is decided again.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::outbox::{Outbox, OutboxPolicy};
+use super::{
+    degraded::unwritable,
+    outbox::{Outbox, OutboxPolicy},
+};
 use crate::{
     alerts::{self, Sink},
     clock::Clock,
@@ -17,6 +26,11 @@ use crate::{
 const SNAPSHOT_EVERY: usize = 1000;
 /// How long a stop waits for messages under way; what still waits goes out after the next start.
 const OUTBOX_PATIENCE: Duration = Duration::from_secs(3);
+/// A store that fails again within this time of its return has not really come back: nobody is told anew.
+const EPISODE: Duration = Duration::from_secs(600);
+/// Bytes that must fit on the disk before a failed store is opened again: a small write succeeds on a full disk where the
+/// next one does not.
+const ROOM: usize = 1 << 20;
 /// How often a failed store is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(15);
 
@@ -50,6 +64,8 @@ pub struct Storage {
     seed: u64,
     outbox: Option<Outbox>,
     since_snapshot: usize,
+    /// When the store last failed or came back; what fails again soon after is the same episode.
+    failed_at: Option<Timestamp>,
     reopened: tokio::sync::watch::Sender<Option<Store>>,
 }
 
@@ -70,8 +86,18 @@ impl Storage {
     ) -> Self {
         let (reopened, _) = tokio::sync::watch::channel(store.clone());
         let state = store.map_or(State::Failed { next_try: Timestamp(0) }, State::Open);
-        let mut storage =
-            Self { folder, state, sinks, http, clock, seed, outbox: None, since_snapshot: 0, reopened };
+        let mut storage = Self {
+            folder,
+            state,
+            sinks,
+            http,
+            clock,
+            seed,
+            outbox: None,
+            since_snapshot: 0,
+            failed_at: None,
+            reopened,
+        };
         storage.start_outbox().await;
         storage
     }
@@ -111,8 +137,8 @@ impl Storage {
     pub async fn commit(
         &mut self,
         fleet: &Fleet,
-        entries: Vec<Entry>,
-        notices: Vec<Notice>,
+        entries: &[Entry],
+        notices: &[Notice],
     ) -> Result<(), StorageFault> {
         let State::Open(store) = &self.state else {
             return Err(StorageFault::Store("the store is closed".into()));
@@ -124,25 +150,34 @@ impl Storage {
         if snapshot.is_some() {
             self.since_snapshot = 0;
         }
-        let address = |notice: Notice| Addressed { sinks: alerts::route(&self.sinks, &notice), notice };
-        let notices = notices.into_iter().map(address).collect();
-        let batch = Batch { entries, notices, snapshot };
+        let address =
+            |notice: &Notice| Addressed { sinks: alerts::route(&self.sinks, notice), notice: notice.clone() };
+        let notices = notices.iter().map(address).collect();
+        let batch = Batch { entries: entries.to_vec(), notices, snapshot };
         store.commit(batch).await.map(drop).map_err(|fault| StorageFault::Store(chain(&fault)))
     }
 
-    /// Gives the handle up and tells the sinks directly: the outbox is in the same broken store.
-    pub async fn fail(&mut self, fault: StorageFault, notice: Notice) {
-        if let State::Open(store) = std::mem::replace(&mut self.state, State::Failed { next_try: notice.at })
-        {
+    /// Gives the handle up and tells the sinks directly, once per episode: the outbox is in the same broken store.
+    pub async fn fail(&mut self, fault: &StorageFault, now: Timestamp) {
+        let failed = State::Failed { next_try: now.after(REOPEN_EVERY) };
+        if let State::Open(store) = std::mem::replace(&mut self.state, failed) {
             self.reopened.send_replace(None);
             store.close().await;
         }
-        tracing::debug!(%fault, "the store's handle was given up");
+        let calm = self.failed_at.is_none_or(|at| now.since(at) > EPISODE);
+        self.failed_at = Some(now);
+        if calm {
+            self.tell_unstored(&unwritable(now, fault));
+        }
+    }
+
+    /// Tells the sinks without the store, from memory.
+    pub fn tell_unstored(&self, notice: &Notice) {
         if let Some(outbox) = &self.outbox {
-            outbox.tell_unstored(&notice);
+            outbox.tell_unstored(notice);
             return;
         }
-        for sink in self.sinks.iter().filter(|sink| sink.wants(&notice)).cloned() {
+        for sink in self.sinks.iter().filter(|sink| sink.wants(notice)).cloned() {
             let (http, notice) = (self.http.clone(), notice.clone());
             tokio::spawn(async move {
                 let id = format!("direct-{}", notice.at.0);
@@ -150,6 +185,13 @@ impl Storage {
                 let delivery = sink.deliver(&http, notice.at, &id, &message).await;
                 tracing::info!(sink = %sink.name, ?delivery, "told directly");
             });
+        }
+    }
+
+    /// Starts an outbox that did not start.
+    pub async fn tend(&mut self) {
+        if self.outbox.is_none() && !self.sinks.is_empty() {
+            self.start_outbox().await;
         }
     }
 
@@ -162,9 +204,12 @@ impl Storage {
         *next_try = now.after(REOPEN_EVERY);
         let folder = self.folder.clone();
         // Opening reads and checks files: not on the engine's thread.
-        let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await.ok()?;
-        let (store, loaded) =
-            opened.inspect_err(|fault| tracing::warn!(fault = %chain(fault), "still no store")).ok()?;
+        let opened = tokio::task::spawn_blocking(move || {
+            room_to_write(&folder).map_err(|fault| format!("no room in the state folder: {fault}"))?;
+            Store::open(&folder).map_err(|fault| chain(&fault))
+        });
+        let opened = opened.await.ok()?;
+        let (store, loaded) = opened.inspect_err(|fault| tracing::warn!(%fault, "still no store")).ok()?;
         let fleet =
             fold(loaded).inspect_err(|fault| tracing::error!(%fault, "the journal does not fold")).ok()?;
         // A store that opens may still refuse to write.
@@ -173,6 +218,7 @@ impl Storage {
             store.close().await;
             return None;
         }
+        self.failed_at = Some(now);
         self.reopened.send_replace(Some(store.clone()));
         self.state = State::Open(store);
         self.since_snapshot = 0;
@@ -180,13 +226,13 @@ impl Storage {
         Some(fleet)
     }
 
-    /// Stores the state whole and closes.
-    pub async fn close(self, fleet: &Fleet) {
+    /// Stores the state whole, if it is given, and closes.
+    pub async fn close(self, fleet: Option<&Fleet>) {
         if let Some(outbox) = self.outbox {
             outbox.stop(OUTBOX_PATIENCE).await;
         }
         let State::Open(store) = self.state else { return };
-        if let Ok(snapshot) = serde_json::to_string(fleet) {
+        if let Some(Ok(snapshot)) = fleet.map(serde_json::to_string) {
             let batch = Batch { snapshot: Some(snapshot), ..Batch::default() };
             if let Err(fault) = store.commit(batch).await {
                 tracing::warn!(fault = %chain(&fault), "the last snapshot was not stored; the journal has everything");
@@ -213,8 +259,21 @@ pub fn fold(loaded: Loaded) -> Result<Fleet, StorageFault> {
     Ok(fleet)
 }
 
+/// Proves that the folder takes a megabyte.
+fn room_to_write(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let trial = folder.join(".room");
+    let written = File::create(&trial).and_then(|mut file| {
+        file.write_all(&vec![0; ROOM])?;
+        file.sync_all()
+    });
+    let removed = std::fs::remove_file(&trial);
+    written.and(removed)
+}
+
 /// An error with its causes, in one line.
-fn chain(fault: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(fault: &dyn std::error::Error) -> String {
     let mut text = fault.to_string();
     let mut source = fault.source();
     while let Some(cause) = source {

@@ -67,6 +67,8 @@ pub enum Event {
         /// The answer.
         answer: DestroyAnswer,
     },
+    /// The wanted release was built or read, or could not be.
+    ReleasePrepared(Result<(), String>),
     /// A deploy ended.
     DeployEnded {
         /// Whose.

@@ -110,6 +110,7 @@ impl Guard<'_> {
     /// The first rail in the way.
     pub fn create(&self, node: &NodeName, price: Option<Money>) -> Admission {
         self.anything(node)?;
+        self.release()?;
         self.inventory()?;
         self.nothing_outstanding(node)?;
         let creates = self.node_creates(node)?;
@@ -119,6 +120,14 @@ impl Guard<'_> {
         }
         reasons.push(self.money(price)?);
         Ok(Permit(reasons.join(", ")))
+    }
+
+    /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
+    fn release(&self) -> Result<(), Deferral> {
+        match &self.memory.release_missing {
+            None => Ok(()),
+            Some(why) => defer(Rail::Release, format!("the release is not there: {why}"), None),
+        }
     }
 
     fn anything(&self, node: &NodeName) -> Result<(), Deferral> {

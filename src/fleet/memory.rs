@@ -34,6 +34,8 @@ pub struct Memory {
     pub searches: BTreeMap<NodeName, Timestamp>,
     /// Offers that were gone when tried, and until when they are passed over: a search goes on showing them for a while.
     pub gone_offers: BTreeMap<OfferId, Timestamp>,
+    /// Why the wanted release cannot be deployed yet; `None` once it is prepared.
+    pub release_missing: Option<String>,
     /// The last self-check.
     pub self_check: Option<SelfCheck>,
     /// When the canaries were last asked because a rail wanted to know.

@@ -65,11 +65,27 @@ pub(super) fn open_read_only(folder: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&path, flags)?;
     connection.busy_timeout(BUSY)?;
-    match schema::check(&connection)? {
+    let (connection, found) = match schema::check(&connection) {
+        Ok(found) => (connection, found),
+        // On a read-only disk the write-ahead log's index cannot be made. Nobody can write there either, so the file may be
+        // read as one that does not change; what only the log holds is missed.
+        Err(_) => {
+            let unchanging = format!("file:{}?immutable=1", escaped(&path));
+            let connection = Connection::open_with_flags(unchanging, flags | OpenFlags::SQLITE_OPEN_URI)?;
+            let found = schema::check(&connection)?;
+            (connection, found)
+        }
+    };
+    match found {
         0 => Err(OpenError::Absent { path }),
         schema::VERSION => Ok(connection),
         found => Err(OpenError::Older { found, known: schema::VERSION }),
     }
+}
+
+/// A path as SQLite's URIs want it.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }
 
 fn check_sqlite() -> Result<(), OpenError> {

@@ -15,7 +15,7 @@ use crate::alerts::Alerts;
 use crate::build_info;
 use crate::clock::Clock;
 use crate::director::{Director, Handle, Plan};
-use crate::http::{AdminGate, App, Limits, Shared};
+use crate::http::{AdminGate, App, LastAnswer, Limits, Shared};
 use crate::listener::Listener;
 use crate::live::{Live, Publisher};
 use crate::metrics::Metrics;
@@ -108,6 +108,7 @@ impl Server {
             live: background.live,
             stream: background.stream,
             build_time: build_info::build_time(),
+            last_health: LastAnswer::default(),
             sockets: sockets.clone(),
             stopping: stopping.clone(),
             closing_sockets: closing_sockets.clone(),

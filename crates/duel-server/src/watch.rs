@@ -18,23 +18,30 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// The sentinel looks this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks once a second and tells what the sentinel finds.
+/// Looks once a second, and whenever maintenance moves on, and tells what the sentinel finds.
 pub async fn guard(clock: Clock, vitals: Arc<Vitals>, arena: Handle, stream: Stream, alerts: Alerts) {
     let mut sentinel = Sentinel::default();
+    let mut views = arena.views();
     loop {
         let now = clock.now();
+        let maintenance = views.borrow_and_update().maintenance.clone();
         let seen = Observation {
             now,
             database: vitals.database(),
             database_trouble_ms: vitals.database_trouble_ms(now),
             scheduler_silence: vitals.director_silence(now),
             websocket_silence: vitals.websocket_silence(now),
-            maintenance: arena.view().maintenance.clone(),
+            maintenance: maintenance.clone(),
             memory_share: crate::metrics::memory_share(),
             stream_gave_up: stream.state() == StreamState::Failed,
         };
         sentinel.look(&seen).into_iter().for_each(|alert| alerts.tell(alert));
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        let moved = views.wait_for(|view| view.maintenance != maintenance);
+        // A director that is gone sends no views any more: then only the clock is left.
+        let gone = matches!(tokio::time::timeout(LOOK_INTERVAL, moved).await, Ok(Err(_)));
+        if gone {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 }
 

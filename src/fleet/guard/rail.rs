@@ -46,6 +46,8 @@ pub enum Rail {
     Credit,
     /// No offer passes the filter.
     Offers,
+    /// The release that would be deployed is not there.
+    Release,
 }
 
 impl Rail {
@@ -72,6 +74,7 @@ impl Rail {
             Self::DollarsPerDay => "dollars-per-day",
             Self::Credit => "credit",
             Self::Offers => "offers",
+            Self::Release => "release",
         }
     }
 
@@ -92,7 +95,8 @@ impl Rail {
             | Self::DollarsPerHour
             | Self::DollarsPerDay
             | Self::Credit
-            | Self::Offers => true,
+            | Self::Offers
+            | Self::Release => true,
         }
     }
 
@@ -111,7 +115,8 @@ impl Rail {
             | Self::FleetDaily
             | Self::DollarsPerHour
             | Self::DollarsPerDay
-            | Self::Credit => true,
+            | Self::Credit
+            | Self::Release => true,
             Self::Paused
             | Self::Witness
             | Self::Outstanding

@@ -103,6 +103,11 @@ impl Turn<'_> {
                 self.memory.self_check = Some(check);
                 Ok(())
             }
+            Event::ReleasePrepared(prepared) => {
+                self.memory.release_missing = prepared.err();
+                let wanted: Vec<NodeName> = self.context.policy.nodes.keys().cloned().collect();
+                wanted.iter().try_for_each(|node| self.pursue(node))
+            }
             Event::CreditRead(answer) => self.credit_read(answer),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),
         }

@@ -5,9 +5,12 @@
 //! `degraded` (a new box would see the same), a local SQLite file that stays broken makes it `unhealthy`. Checks are
 //! heartbeats and timed round trips done in the background, so asking costs nothing and cannot hang.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -16,6 +19,7 @@ use super::App;
 use crate::arena::Phase;
 use crate::build_info;
 use crate::clock::Millis;
+use crate::view::View;
 use crate::vitals::DatabaseState;
 
 /// A heart that has been silent for longer is taken for dead. Twice the longest commit, which holds up one beat.
@@ -105,16 +109,53 @@ struct Streaming {
     rtmp: &'static str,
 }
 
+/// The last answer of `/health`, good for the millisecond and the view it was made of: a crowd of askers shares one.
+#[derive(Debug, Default)]
+pub struct LastAnswer(Mutex<Option<Answer>>);
+
+#[derive(Debug, Clone)]
+struct Answer {
+    at: Millis,
+    /// Held, not only compared: a view that has been dropped could give its address to a newer one.
+    view: Arc<View>,
+    code: StatusCode,
+    body: Bytes,
+}
+
+impl LastAnswer {
+    fn or_make(
+        &self,
+        at: Millis,
+        view: Arc<View>,
+        make: impl FnOnce(&View) -> (StatusCode, Bytes),
+    ) -> Answer {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.as_ref().filter(|answer| answer.at == at && Arc::ptr_eq(&answer.view, &view)) {
+            Some(answer) => answer.clone(),
+            None => {
+                let (code, body) = make(&view);
+                last.insert(Answer { at, view, code, body }).clone()
+            }
+        }
+    }
+}
+
 /// `GET /health`.
 pub async fn health(State(app): State<App>) -> Response {
     let now = app.clock.now();
-    let findings = findings(&app, now);
-    let view = app.arena.view();
+    let answer = app.last_health.or_make(now, app.arena.view(), |view| render(&app, view, now));
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (answer.code, headers, answer.body).into_response()
+}
+
+fn render(app: &App, view: &View, now: Millis) -> (StatusCode, Bytes) {
+    let findings = findings(app, now);
     let overall = findings.overall();
     let running = findings.scheduler_running();
+    let uptime = now - app.clock.started_at();
     let body = Health {
         status: overall,
-        uptime: now - app.clock.started_at(),
+        uptime,
         version: build_info::VERSION,
         commit: build_info::COMMIT,
         build_time: &app.build_time,
@@ -130,7 +171,7 @@ pub async fn health(State(app): State<App>) -> Response {
         streaming: Streaming {
             active: running,
             phase: view.phase,
-            uptime: if running { now - app.clock.started_at() } else { 0 },
+            uptime: if running { uptime } else { 0 },
             rtmp: app.stream_word(),
         },
     };
@@ -138,7 +179,8 @@ pub async fn health(State(app): State<App>) -> Response {
         Overall::Healthy | Overall::Degraded => StatusCode::OK,
         Overall::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (code, [("cache-control", "no-store")], Json(body)).into_response()
+    // Plain words and numbers always serialise.
+    (code, serde_json::to_vec(&body).unwrap_or_default().into())
 }
 
 /// `GET /healthz`: the process answers.

@@ -21,10 +21,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,7 +41,8 @@ use crate::tokens::Tokens;
 use crate::vitals::Vitals;
 
 pub use admin::{AdminGate, Verdict};
-pub use health::{Findings, Overall, SILENCE_LIMIT_MS};
+use cors::Origin;
+pub use health::{Findings, LastAnswer, Overall, SILENCE_LIMIT_MS};
 pub use limits::{Limits, Price};
 pub use maintenance::EnterRequest;
 pub use message::{StateMessage, shown_health};
@@ -75,6 +78,8 @@ pub struct Shared {
     pub stream: Stream,
     /// When the binary was built.
     pub build_time: String,
+    /// The last answer of `/health`.
+    pub last_health: LastAnswer,
     /// Counts open WebSockets, to wait for them.
     pub sockets: TaskTracker,
     /// Cancelled when the server begins to stop.
@@ -119,18 +124,24 @@ impl std::ops::Deref for App {
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);
 
+impl ClientAddress {
+    fn of(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let peer = extensions.get::<Self>().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.0);
+        let forwarded = || {
+            // The last entry is the one the trusted proxy itself added; the others are the client's word.
+            let value = headers.get_all("x-forwarded-for").iter().next_back()?;
+            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+        };
+        let forwarded = if app.settings.trust_proxy { forwarded() } else { None };
+        Self(forwarded.unwrap_or(peer))
+    }
+}
+
 impl FromRequestParts<App> for ClientAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<Self>().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.0);
-        let forwarded = || {
-            // The last entry is the one the trusted proxy itself added; the others are the client's word.
-            let value = parts.headers.get_all("x-forwarded-for").iter().next_back()?;
-            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-        };
-        let forwarded = if app.settings.trust_proxy { forwarded() } else { None };
-        Ok(Self(forwarded.unwrap_or(peer)))
+        Ok(Self::of(app, &parts.headers, &parts.extensions))
     }
 }
 
@@ -211,33 +222,62 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for operation in OPERATIONS {
         let Some(methods) = handler(operation.path) else { continue };
-        let methods =
-            methods.fallback(wrong_method).layer(from_fn_with_state((app.clone(), *operation), around));
-        router = router.route(operation.path, methods);
+        let around = from_fn_with_state(Route::new(&app, *operation), around);
+        router = router.route(operation.path, methods.fallback(wrong_method).layer(around));
     }
-    let unmatched = from_fn_with_state((app.clone(), operation("", "unmatched", Price::Read)), around);
-    let fallback = get(unknown_path).fallback(unknown_path).layer(unmatched);
-    router
-        .fallback_service(fallback.with_state(app.clone()))
-        .layer(from_fn_with_state(app.clone(), cors::cross_origin))
-        .with_state(app)
+    let unmatched = Route::new(&app, operation("", "unmatched", Price::Read));
+    let fallback = get(unknown_path).fallback(unknown_path).layer(from_fn_with_state(unmatched, around));
+    router.fallback_service(fallback.with_state(app.clone())).with_state(app)
 }
 
-/// Counts, times and limits every request of an operation.
-async fn around(State((app, operation)): State<(App, Operation)>, request: Request, next: Next) -> Response {
+/// An operation with its metrics at hand: health is asked often, and looking them up would cost as much as answering.
+struct Route {
+    app: App,
+    operation: Operation,
+    seconds: Histogram,
+    ok: Counter,
+}
+
+impl Route {
+    fn new(app: &App, operation: Operation) -> Arc<Self> {
+        let route = operation.path;
+        Arc::new(Self {
+            app: app.clone(),
+            operation,
+            seconds: app.metrics.request_seconds.get_or_create_owned(&RouteLabel { route }),
+            ok: app.metrics.requests.get_or_create_owned(&RequestLabels { route, status: 200 }),
+        })
+    }
+
+    fn count(&self, status: StatusCode) {
+        if status == StatusCode::OK {
+            self.ok.inc();
+            return;
+        }
+        let labels = RequestLabels { route: self.operation.path, status: status.as_u16() };
+        self.app.metrics.requests.get_or_create(&labels).inc();
+    }
+}
+
+/// Limits, counts and times every request of an operation, and settles what its origin may do.
+async fn around(State(route): State<Arc<Route>>, request: Request, next: Next) -> Response {
+    let app = &route.app;
     let started = app.clock.monotonic();
-    let (mut parts, body) = request.into_parts();
-    let Ok(ClientAddress(client)) = ClientAddress::from_request_parts(&mut parts, &app).await;
-    let response = match app.limits.pay(client, operation.price, app.clock.now()) {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(seconds) => Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many requests")
-            .retry_after(seconds)
-            .into_response(),
-    };
-    let route = operation.path;
-    app.metrics.requests.get_or_create(&RequestLabels { route, status: response.status().as_u16() }).inc();
-    let seconds = started.elapsed().as_secs_f64();
-    app.metrics.request_seconds.get_or_create(&RouteLabel { route }).observe(seconds);
+    let ClientAddress(client) = ClientAddress::of(app, request.headers(), request.extensions());
+    let origin = Origin::of(app, &request);
+    let mut response =
+        match (origin.preflight(), app.limits.pay(client, route.operation.price, app.clock.now())) {
+            (Some(preflight), _) => preflight,
+            (None, Ok(())) => next.run(request).await,
+            (None, Err(seconds)) => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many requests")
+                    .retry_after(seconds)
+                    .into_response()
+            }
+        };
+    origin.mark(app, response.headers_mut());
+    route.count(response.status());
+    route.seconds.observe(started.elapsed().as_secs_f64());
     response
 }
 

@@ -160,3 +160,20 @@ fn a_slow_rental_is_told_once() {
     s.pass(120);
     assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail.word(), "paused");
 }
+
+#[test]
+fn nothing_is_destroyed_for_want_of_a_release() {
+    let mut s = Story::serving(3);
+    s.tell(Event::ReleasePrepared(Err("the build failed".into())));
+    s.start_telling();
+    s.lose(&node(0));
+    for _ in 0..6 {
+        s.pass(10);
+        s.fail(&node(0));
+        s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    }
+    assert_eq!(s.state(0).word(), "suspect");
+    s.tell(Event::ReleasePrepared(Ok(())));
+    assert_eq!(s.state(0).word(), "recovering");
+    assert_snapshot!(s.read());
+}

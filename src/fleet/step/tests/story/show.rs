@@ -115,6 +115,8 @@ pub(super) fn title(event: &Event) -> String {
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
+        Event::ReleasePrepared(Ok(())) => "the release is prepared".into(),
+        Event::ReleasePrepared(Err(why)) => format!("the release cannot be prepared: {why}"),
         Event::SelfChecked(check) => format!("canaries: {} of {}", check.answered, check.asked),
         Event::CreditRead(Ok(credit)) => format!("credit: {}", credit.dollars),
         Event::CreditRead(Err(fault)) => format!("credit: {fault}"),
