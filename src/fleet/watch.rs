@@ -108,6 +108,8 @@ impl Watch {
     fn answered(&mut self, at: Timestamp) {
         self.failures = 0;
         self.first_failure = None;
+        // Each run of failures asks for itself.
+        self.ssh_asked_at = None;
         self.last_answer_at = Some(at);
     }
 
@@ -129,6 +131,15 @@ impl Watch {
         // The provider may have noticed the end before our probes did; its lists are fresh by themselves.
         let in_time = witness == Witness::Provider || testimony.at >= run_began;
         (in_time && now.since(testimony.at) <= fresh).then_some(&testimony.word)
+    }
+
+    /// Whether the box was asked at least `patience` ago in the present run of failures and has said nothing since.
+    #[must_use]
+    pub fn was_asked_in_vain(&self, now: Timestamp, patience: Duration) -> bool {
+        self.ssh_asked_at.is_some_and(|asked| {
+            let unanswered = self.ssh.as_ref().is_none_or(|testimony| testimony.at < asked);
+            unanswered && now.since(asked) >= patience
+        })
     }
 
     /// Why the present run of failures began, in words.

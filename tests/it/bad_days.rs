@@ -192,20 +192,18 @@ async fn a_full_disk_stops_every_change_but_not_the_watch_and_is_mended_without_
 
     // The log goes through a pipe to a process without the limit, or it would be the first file to be full.
     let log = fleet.folder().join("keeper.log");
-    let limits = format!("exec > >(exec cat >> {}) 2>&1; trap '' XFSZ; ulimit -S -f 200", log.display());
-    let keeper = Keeper::spawn_limited(&fleet.settings, log, &limits);
-    let pid = keeper.id();
+    let limits = format!("exec > >(exec cat >> {}) 2>&1; trap '' XFSZ", log.display());
+    let keeper = Keeper::spawn_after(&fleet.settings, log, &limits);
+    let pid = Pid::from_raw(i32::try_from(keeper.id()).unwrap());
     fleet.adopt(keeper);
     fleet.answers().await;
+    fleet.all_serve().await;
+    // From here on no file may be written beyond its first bytes, as on a disk that is full.
+    let full = Rlimit { current: Some(1024), maximum: None };
+    prlimit(pid, Resource::Fsize, full).unwrap();
     let failed = |view: &vast_keeper::fleet::view::FleetView| view.summary == "storage-failed";
-    // Each of these is journaled; at some point the file may not grow.
-    for _ in 0..400 {
-        fleet.cli(&["pause", "duel-1"]).await;
-        fleet.cli(&["resume", "duel-1"]).await;
-        if fleet.view().await.as_ref().is_some_and(failed) {
-            break;
-        }
-    }
+    let wish = fleet.cli(&["pause", "duel-1"]).await;
+    assert_ne!(wish.code, 0, "a wish that cannot be journaled is not accepted: {}", wish.said());
     let view = fleet.until("the store is known to have failed", failed).await;
     let call = fleet.newest_call();
     let checks: u64 = view.nodes.iter().map(|node| node.health.checks).sum();
@@ -227,10 +225,8 @@ async fn a_full_disk_stops_every_change_but_not_the_watch_and_is_mended_without_
     assert_ne!(wish.code, 0, "a wish that cannot be journaled is not accepted: {}", wish.said());
     assert_eq!(fleet.calls_of(&CHANGING, call), 0);
 
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
     prlimit(pid, Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
     fleet.until("the store works again", |view| view.summary != "storage-failed").await;
-    fleet.cli(&["resume", "duel-1"]).await;
     fleet.replaced(&["duel-0".into()], &before).await;
     fleet.verdict(&[]).await.is_clean();
 }

@@ -135,7 +135,7 @@ async fn without_a_daemon(fleet: &mut Fleet, asked_for: &[u64]) {
         assert!(ended.stderr.contains("hint:"), "{}", ended.stderr);
     }
     let incidents = fleet.cli(&["incidents", "--json"]).await.exits(0).json();
-    assert_eq!(incidents.as_array().map(Vec::len), Some(3), "the past is read from the journal: {incidents}");
+    assert_eq!(incidents.as_array().map(Vec::len), Some(2), "the past is read from the journal: {incidents}");
     let live: Vec<u64> = fleet.sim.ledger().live().map(|rental| rental.instance).collect();
     fleet.cli(&["reprovision", "duel-0"]).await.exits(20);
     fleet.cli(&["reprovision", "duel-0", "--dry-run"]).await.exits(0);

@@ -80,8 +80,11 @@ impl Turn<'_> {
         let patience = spec.health.interval.saturating_mul(threshold);
         let silence = match ssh {
             Some(Word::Silent(detail)) => detail.as_str(),
-            // Asked, but the answer is still awaited; it may never come.
-            Some(Word::Up(_) | Word::Down(_)) | None if watch.ssh_asked_at.is_some() => "no answer yet",
+            // Asked long enough ago, and no word came: it may never come.
+            Some(Word::Up(_) | Word::Down(_)) | None if watch.was_asked_in_vain(now, ASK_EVERY) => {
+                "no answer"
+            }
+            // A word of an earlier run of failures, or one that is no longer fresh, is no silence: the box is asked anew.
             Some(Word::Up(_) | Word::Down(_)) | None => {
                 return Evidence::Awaited("asking the box itself over ssh".into());
             }

@@ -24,12 +24,12 @@ impl Keeper {
         Self::of(command, settings, log)
     }
 
-    /// The same under a shell that first executes `limits`, such as `ulimit -f 64`, and then becomes the keeper.
-    pub fn spawn_limited(settings: &Settings, log: PathBuf, limits: &str) -> Self {
+    /// The same under a shell that first executes `words`, such as `trap '' XFSZ`, and then becomes the keeper.
+    pub fn spawn_after(settings: &Settings, log: PathBuf, words: &str) -> Self {
         let mut command = Command::new("/bin/bash");
         command
             .arg("-c")
-            .arg(format!("{limits}; exec \"$0\" run \"$@\""))
+            .arg(format!("{words}; exec \"$0\" run \"$@\""))
             .arg(env!("CARGO_BIN_EXE_vast-keeper"))
             .args(settings.arguments());
         Self::of(command, settings, log)

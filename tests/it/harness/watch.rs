@@ -161,14 +161,4 @@ impl Fleet {
     pub async fn instance(&self, node: &str) -> u64 {
         *self.instances().await.get(node).unwrap_or_else(|| panic!("nothing fills {node}"))
     }
-
-    /// One value of the metrics, summed over its labels.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let text = self.text("/metrics").await;
-        let of = |line: &str| {
-            let rest = line.strip_prefix(name)?;
-            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
-        };
-        text.lines().filter_map(of).sum()
-    }
 }

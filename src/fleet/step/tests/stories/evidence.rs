@@ -69,7 +69,7 @@ fn where_no_witness_answers_the_threshold_doubles() {
     let mut s = Story::serving(3);
     s.fail_thrice(&node(0));
     s.witness(&node(0), Word::Silent("connection refused".into()));
-    for _ in 0..15 {
+    for _ in 0..16 {
         assert_eq!(s.state(0).word(), "suspect");
         s.pass(10);
         s.fail(&node(0));
@@ -89,6 +89,35 @@ fn a_witness_that_never_answers_does_not_keep_a_dead_server_for_ever() {
         s.fail(&node(0));
     }
     assert_eq!(s.state(0).word(), "recovering");
+}
+
+#[test]
+fn each_run_of_failures_asks_its_own_witness() {
+    let mut s = Story::serving(3);
+    let up = || Word::Up("its own health check answers".into());
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), up());
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving");
+    let asked = s.text.matches("ask-witness").count();
+    s.fail_thrice(&node(0));
+    assert_eq!(s.text.matches("ask-witness").count(), asked + 1, "asked a moment ago, but about another run");
+}
+
+#[test]
+fn a_word_that_is_no_longer_fresh_is_no_silence() {
+    let mut policy = policy(3);
+    policy.rails.witness_fresh = Duration::from_secs(10);
+    let mut s = Story::serving_with(policy);
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), Word::Up("its own health check answers".into()));
+    for _ in 0..30 {
+        s.pass(12);
+        s.fail(&node(0));
+        assert_eq!(s.state(0).word(), "suspect", "the box said it is up, and was not asked again in vain");
+        s.witness(&node(0), Word::Up("its own health check answers".into()));
+    }
 }
 
 #[test]
