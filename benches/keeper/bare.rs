@@ -1,6 +1,6 @@
 //! Yardsticks: the same machine at the same time with nothing of the keeper in it, each in a process of its own.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use rustix::time::{ClockId, clock_gettime};
@@ -94,6 +94,21 @@ pub async fn timers(count: u32, time: Duration) -> Result<(f64, f64)> {
     late.sort_unstable();
     let at =
         |share: usize| late.get(late.len() * share / 100).map_or(f64::NAN, |late| late.as_secs_f64() * 1e3);
+    Ok((at(50), at(99)))
+}
+
+/// How long `count` durable writes take, in milliseconds: p50 and p99. What the disk itself owes to a commit.
+pub fn writes(count: usize) -> Result<(f64, f64)> {
+    let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let mut took = Vec::new();
+    for _ in 0..count {
+        let began = monotonic_ns();
+        file.write_all(&[0x5a; 4096])?;
+        file.sync_data()?;
+        took.push((monotonic_ns() - began) as f64 / 1e6);
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or(f64::NAN);
     Ok((at(50), at(99)))
 }
 

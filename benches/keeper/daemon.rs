@@ -140,6 +140,7 @@ parallel = 10000
 fleet_hourly = 100000
 fleet_daily = 100000
 warm_up = "0s"
+inventory_fresh = "1h"
 [inventory]
 interval = "{list_ms}ms"
 busy_interval = "{busy_ms}ms"

@@ -47,7 +47,7 @@ struct Page {
 }
 
 async fn list(State(world): State<Arc<World>>, Query(page): Query<Page>) -> impl IntoResponse {
-    let listed = |node: &&Node| world.destroyed_ns(node.tenant.instance).is_none();
+    let listed = |node: &&Node| node.destroyed_ns.load(Relaxed) == 0;
     let nodes: Vec<&Node> = world.nodes().iter().filter(listed).collect();
     let end = nodes.len().min(page.after_token + page.limit);
     let mut text = String::from(r#"{"success":true,"instances":["#);

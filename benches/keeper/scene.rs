@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -33,9 +34,14 @@ pub struct Scene {
 impl Scene {
     /// Seeds a journal of at least `rows` records about `nodes` nodes that serve, and starts the daemon over it.
     pub fn set(nodes: usize, rows: usize, pace: Pace) -> Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         // On a disk, since a commit is only as quick as its fsync; not in a folder that may be memory.
-        let folder = TempDir::with_prefix_in("keeper-", env!("CARGO_TARGET_TMPDIR"))?;
+        Self::set_in(Path::new(env!("CARGO_TARGET_TMPDIR")), nodes, rows, pace)
+    }
+
+    /// The same with the state under `place`.
+    pub fn set_in(place: &Path, nodes: usize, rows: usize, pace: Pace) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let folder = TempDir::with_prefix_in("keeper-", place)?;
         let world = Arc::new(World::default());
         let listeners = runtime.block_on(world::listen(nodes))?;
         let addresses: Vec<_> = listeners.iter().map(|(_, address)| *address).collect();
@@ -50,7 +56,7 @@ impl Scene {
 
     /// Lets time pass.
     pub fn wait(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Waits until `come` has come, and fails with the daemon's last words when it does not.

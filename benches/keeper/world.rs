@@ -4,10 +4,9 @@
 //! What the daemon does to it is noted with the time at which it arrived (`CLOCK_MONOTONIC`, nanoseconds).
 
 use std::{
-    collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -49,8 +48,6 @@ pub struct World {
     pub first_asked_ns: AtomicU64,
     /// Complete lists given to the daemon.
     pub lists: AtomicUsize,
-    /// When the DELETE of each instance came.
-    pub destroyed_ns: Mutex<HashMap<u64, u64>>,
 }
 
 /// One node's server and its row at the provider.
@@ -64,6 +61,8 @@ pub struct Node {
     pub exited: AtomicBool,
     /// When it gave the answer that crosses the threshold; 0 before.
     pub crossed_ns: AtomicU64,
+    /// When the first DELETE of its instance came; 0 before.
+    pub destroyed_ns: AtomicU64,
     mood: AtomicU8,
     ill_answers: AtomicU8,
     page: Box<[u8]>,
@@ -78,6 +77,7 @@ impl Node {
             page,
             exited: AtomicBool::new(false),
             crossed_ns: AtomicU64::new(0),
+            destroyed_ns: AtomicU64::new(0),
             mood: AtomicU8::new(Mood::Well as u8),
             ill_answers: AtomicU8::new(0),
         }
@@ -184,14 +184,11 @@ impl World {
         self.nodes.get().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// When the DELETE of an instance came, if it did.
-    pub fn destroyed_ns(&self, instance: u64) -> Option<u64> {
-        self.destroyed_ns.lock().unwrap_or_else(PoisonError::into_inner).get(&instance).copied()
-    }
-
     /// Notes the first DELETE of an instance.
     pub fn destroy(&self, instance: u64) {
         let now = monotonic_ns();
-        self.destroyed_ns.lock().unwrap_or_else(PoisonError::into_inner).entry(instance).or_insert(now);
+        if let Some(node) = self.nodes().iter().find(|node| node.tenant.instance == instance) {
+            let _ = node.destroyed_ns.compare_exchange(0, now, Relaxed, Relaxed);
+        }
     }
 }

@@ -90,6 +90,7 @@ pub(super) struct Executor {
     witnesses: Arc<Semaphore>,
     deploys: Arc<Semaphore>,
     listing: Option<AbortHandle>,
+    witnessing: BTreeMap<InstanceId, AbortHandle>,
 }
 
 impl Executor {
@@ -105,6 +106,7 @@ impl Executor {
             witnesses: Arc::new(Semaphore::new(WITNESSES_AT_ONCE)),
             deploys: Arc::new(Semaphore::new(DEPLOYS_AT_ONCE)),
             listing: None,
+            witnessing: BTreeMap::new(),
         }
     }
 
@@ -210,6 +212,7 @@ impl Executor {
     }
 
     fn destroy(&mut self, instance: InstanceId, not_after: Timestamp) {
+        self.witnessing.remove(&instance);
         let (edges, clock) = (Arc::clone(&self.edges), self.clock);
         self.spawn_drastic(async move {
             let answer = if clock.now() > not_after {
@@ -250,11 +253,16 @@ impl Executor {
         });
     }
 
+    /// Each box is asked once at a time: when many fail they wait for their turn longer than the core waits to ask again.
     fn ask_witness(&mut self, node: NodeName, tenant: Tenant, memory: &Memory, policy: &Policy) {
+        let instance = tenant.instance;
+        if self.witnessing.get(&instance).is_some_and(|asked| !asked.is_finished()) {
+            return;
+        }
         let Some(spec) = policy.nodes.get(&node).cloned() else { return };
         let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.witnesses));
         let address = self.address(&tenant, memory);
-        self.spawn(async move {
+        let asked = self.spawn(async move {
             let _turn = permits.acquire().await;
             let asked_at = clock.now();
             let word = if address.endpoints.is_empty() {
@@ -267,8 +275,9 @@ impl Executor {
                     Witnessed::Silent(detail) => Word::Silent(detail),
                 }
             };
-            Some(Event::Witnessed { node, instance: tenant.instance, asked_at, word })
+            Some(Event::Witnessed { node, instance, asked_at, word })
         });
+        self.witnessing.insert(instance, asked);
     }
 
     /// How a box is reached, as the last list says: direct first, then the provider's relay.

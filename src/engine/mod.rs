@@ -1,11 +1,14 @@
 //! The only owner of mutable fleet state, and the only place that awaits effects.
 //!
-//! On every event: [`step()`], journal its entries in one durable transaction, perform its commands,
+//! On every event: [`step`](crate::fleet::step), journal its entries in one durable transaction, perform its commands,
 //! follow with the probes. Each command's outcome comes back as an event. A step that changes nothing is not journaled.
+//! On every event: [`step`](crate::fleet::step::step), journal its entries in one durable transaction, perform its commands,
+//! follow with the probes; events that wait are taken together (see `decide`). Each command's outcome comes back as an event. A step that changes nothing is not journaled.
 //!
 //! A failed commit poisons the store handle: from then on nothing is decided, only probed and told, until the store opens
 //! anew and the state is read back from it (see `storage`).
 
+mod decide;
 mod degraded;
 mod ending;
 mod execute;
@@ -31,20 +34,16 @@ pub use handle::{Gone, Handle, Kick};
 pub use releases::Releases;
 pub use storage::{Storage, StorageFault, chain, fold};
 
-use self::{execute::Executor, handle::Request, timers::Timers};
+use self::{decide::TOGETHER, execute::Executor, handle::Request, timers::Timers};
 use crate::{
     clock::Clock,
     fleet::{
-        event::{Command, Context, Event, IllegalEvent, Reply, Step},
-        journal::Entry,
+        event::{Command, Event},
         memory::Memory,
         name::NodeName,
-        notice::{Notice, Severity},
         policy::Policy,
         probe::{Target, Verdict},
         state::{Fleet, NodeState, Stage},
-        step::step,
-        timeline,
         units::Timestamp,
     },
     metrics::Metrics,
@@ -55,6 +54,9 @@ use crate::{
 const EVENTS_WAITING: usize = 1024;
 /// Requests of people and pages that may wait.
 const REQUESTS_WAITING: usize = 64;
+/// After reports were taken the next ones gather for so long: in a large fleet each would wake the engine's thread by
+/// itself, which costs more than deciding on it. No verdict is in such a hurry.
+const REPORTS_GATHER: Duration = Duration::from_millis(5);
 /// The beat of the loop; its lateness shows a stall.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often the account's credit is read.
@@ -78,6 +80,8 @@ pub struct Engine {
     random: fastrand::Rng,
     events: mpsc::Receiver<Event>,
     probes: mpsc::Receiver<ProbeReport>,
+    /// When reports are taken again.
+    reports_from: Instant,
     requests: mpsc::Receiver<Request>,
     heartbeat: watch::Sender<Timestamp>,
     next_list: Timestamp,
@@ -145,6 +149,7 @@ impl Engine {
             random: fastrand::Rng::with_seed(parts.seed),
             events,
             probes: parts.probes,
+            reports_from: Instant::now(),
             requests,
             heartbeat,
             next_list: now,
@@ -180,14 +185,22 @@ impl Engine {
                 }
                 Wake::Due => {
                     let now = self.clock.now();
-                    while let Some(node) = self.timers.pop(now) {
-                        self.handle(Event::Look { node }).await;
-                    }
+                    let due = std::iter::from_fn(|| self.timers.pop(now)).take(TOGETHER);
+                    let looks: Vec<Event> = due.map(|node| Event::Look { node }).collect();
+                    self.handle_all(looks).await;
                 }
                 Wake::Event(event) => {
-                    self.handle(event).await;
+                    let waiting = std::iter::from_fn(|| self.events.try_recv().ok());
+                    let events: Vec<Event> = std::iter::once(event).chain(waiting).take(TOGETHER).collect();
+                    self.handle_all(events).await;
                 }
-                Wake::Probe(report) => self.probed(report).await,
+                Wake::Probe(report) => {
+                    let waiting = std::iter::from_fn(|| self.probes.try_recv().ok());
+                    let reports = std::iter::once(report).chain(waiting).take(TOGETHER);
+                    let probed: Vec<Event> = reports.map(|report| probed(&self.metrics, report)).collect();
+                    self.handle_all(probed).await;
+                    self.reports_from = Instant::now() + REPORTS_GATHER;
+                }
                 Wake::Request(request) => self.answer(request).await,
             }
         }
@@ -210,7 +223,7 @@ impl Engine {
             Some(event) = self.events.recv() => Wake::Event(event),
             Some(request) = self.requests.recv() => Wake::Request(request),
             () = due => Wake::Due,
-            Some(report) = self.probes.recv() => Wake::Probe(report),
+            Some(report) = gathered(&mut self.probes, self.reports_from) => Wake::Probe(report),
         }
     }
 
@@ -273,95 +286,25 @@ impl Engine {
             || self.fleet.nodes.values().any(|node| awaited(&node.state))
     }
 
-    async fn probed(&mut self, report: ProbeReport) {
-        self.metrics.probed(&report.observation);
-        if let Verdict::Failing(failure) = &report.observation.verdict {
-            tracing::debug!(node = %report.node, %failure, "probe failed");
-        }
-        self.handle(Event::Probed { node: report.node, observation: report.observation }).await;
-    }
-
-    /// One event, whole: decide, make durable, act.
-    async fn handle(&mut self, event: Event) -> Option<Reply> {
-        if self.storage.is_failed() {
-            self.only_watch(event);
-            return None;
-        }
-        let listed = matches!(event, Event::Listed(_));
-        let reply = self.decide(event).await;
-        if listed && std::mem::take(&mut self.list_wanted) && !self.storage.is_failed() {
-            self.list(self.clock.now());
-        }
-        reply
-    }
-
-    async fn decide(&mut self, event: Event) -> Option<Reply> {
-        let now = self.clock.now();
-        let policy = Arc::clone(&self.policy);
-        let context = Context { now, policy: &policy, random: self.random.u64(..) };
-        let step = match step(&mut self.fleet, &mut self.memory, event, &context) {
-            Ok(step) => step,
-            Err(fault @ IllegalEvent::Misfit(_)) => {
-                // The state in memory may be half changed: read it back before anything else is decided.
-                tracing::error!(fault = &fault as &dyn std::error::Error, "a decision did not fit the state");
-                self.storage_failed(StorageFault::Defect(fault.to_string())).await;
-                return None;
-            }
-            Err(fault) => {
-                tracing::error!(fault = &fault as &dyn std::error::Error, "an event made no sense");
-                return Some(Reply::Refused(fault.to_string()));
-            }
-        };
-        let Step { entries, commands, notices, looks, reply } = step;
-        let touched: Vec<NodeName> =
-            entries.iter().filter_map(|entry| entry.record.node().cloned()).collect();
-        if !entries.is_empty() || !notices.is_empty() {
-            if let Err(fault) = self.storage.commit(&self.fleet, &entries, &notices).await {
-                self.storage_failed(fault).await;
-                return None;
-            }
-            self.tell_log(&entries, &notices);
-        }
-        let not_after = self.expiry_from(now);
-        for command in commands {
-            if command == Command::List {
-                self.list(now);
-            } else {
-                self.executor.perform(command, not_after, &self.memory, &self.policy);
-            }
-        }
-        for (node, at) in looks {
-            self.timers.set(node, at);
-        }
-        for node in touched {
-            self.retarget(&node);
-        }
-        reply
-    }
-
-    /// What is on record now, in words: the log of a keeper without any sink must tell its story too.
-    fn tell_log(&self, entries: &[Entry], notices: &[Notice]) {
-        for entry in entries {
-            self.metrics.recorded(&entry.record);
-            let (kind, node) = (entry.record.kind(), entry.record.node().map(NodeName::as_str));
-            tracing::info!(kind, node, "{}", timeline::words(&entry.record));
-        }
-        for notice in notices {
-            let node = notice.node.as_ref().map(NodeName::as_str);
-            let next = notice.next.as_str();
-            match notice.severity {
-                Severity::Critical => tracing::error!(node, next, "{}", notice.title),
-                Severity::Warning => tracing::warn!(node, next, "{}", notice.title),
-                Severity::Info => tracing::info!(node, next, "{}", notice.title),
-            }
-        }
-    }
-
     fn expiry(&self) -> Timestamp {
-        self.expiry_from(self.clock.now())
+        self.clock.now().after(self.policy.rails.command_expiry)
     }
+}
 
-    fn expiry_from(&self, now: Timestamp) -> Timestamp {
-        now.after(self.policy.rails.command_expiry)
+/// The next report, not before `from`. Until then nobody listens, so that its arrival wakes no thread.
+async fn gathered(probes: &mut mpsc::Receiver<ProbeReport>, from: Instant) -> Option<ProbeReport> {
+    if from > Instant::now() {
+        tokio::time::sleep_until(from).await;
     }
+    probes.recv().await
+}
+
+/// Counts a probe and makes it an event.
+fn probed(metrics: &Metrics, report: ProbeReport) -> Event {
+    let ProbeReport { node, observation } = report;
+    metrics.probed(&observation);
+    if let Verdict::Failing(failure) = &observation.verdict {
+        tracing::debug!(%node, %failure, "probe failed");
+    }
+    Event::Probed { node, observation }
 }

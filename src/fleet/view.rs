@@ -17,6 +17,7 @@ use super::{
     state::{Fleet, Node, NodeState},
     tell,
     units::{Money, Timestamp, millis},
+    watch::Watch,
 };
 
 /// The fleet as a person sees it.
@@ -249,7 +250,8 @@ fn stage(state: &NodeState) -> (Option<String>, Option<Timestamp>) {
 }
 
 fn health(name: &NodeName, memory: &Memory, policy: &Policy) -> HealthView {
-    let watch = memory.watches.get(name).cloned().unwrap_or_default();
+    let unknown = Watch::default();
+    let watch = memory.watches.get(name).unwrap_or(&unknown);
     let (verdict, detail) = match watch.last.as_ref().map(|last| &last.verdict) {
         None => ("unknown", None),
         Some(Verdict::Healthy) => ("healthy", None),
