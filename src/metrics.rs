@@ -1,9 +1,12 @@
-//! Counters of the keeper, and the view's figures, as Prometheus text (OpenMetrics 1.0).
+//! Counters of the keeper, and the view's figures, as OpenMetrics 1.0 or as the older text format of Prometheus.
 //!
 //! Counters move where the thing happens; everything that is a state is taken from the view at the scrape, so that a
 //! metric and the page can never disagree.
 
-use std::sync::atomic::AtomicU64;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -55,7 +58,8 @@ pub struct Metrics {
     lateness_seconds: Histogram,
     commands: Family<Kind, Counter>,
     records: Family<Kind, Counter>,
-    states: States,
+    /// Locked over filling and writing, so that two scrapes at once never see each other's half-filled tables.
+    states: Mutex<States>,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +104,15 @@ impl Metrics {
         registry.register("journal_records", "Facts journaled, by kind", records.clone());
         let states = States::default();
         states.register(&mut registry);
-        Self { registry, probes, probe_seconds, lateness_seconds, commands, records, states }
+        Self {
+            registry,
+            probes,
+            probe_seconds,
+            lateness_seconds,
+            commands,
+            records,
+            states: Mutex::new(states),
+        }
     }
 
     /// Counts a health check.
@@ -127,15 +139,71 @@ impl Metrics {
 
     /// The exposition text for a scrape, with the view's figures.
     #[must_use]
-    pub fn render(&self, view: &FleetView) -> String {
-        self.states.take(view);
+    pub fn render(&self, view: &FleetView, format: Format) -> String {
         let mut text = String::new();
+        let written = {
+            let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+            states.take(view);
+            encode(&mut text, &self.registry)
+        };
         // Writing into a string cannot fail; an empty scrape would show it if it did.
-        if encode(&mut text, &self.registry).is_err() {
+        if written.is_err() {
             text.clear();
         }
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Plain => plain(&text),
+        }
     }
+}
+
+/// How a scrape is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4.
+    Plain,
+}
+
+impl Format {
+    /// The format for the values of a request's `Accept` headers: OpenMetrics only for who names it.
+    pub fn of_accept<'a>(mut accepted: impl Iterator<Item = &'a str>) -> Self {
+        let open =
+            accepted.any(|accept| accept.to_ascii_lowercase().contains("application/openmetrics-text"));
+        if open { Self::OpenMetrics } else { Self::Plain }
+    }
+
+    /// Its `Content-Type`.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// OpenMetrics text in the format 0.0.4. The two differ, in what is used here, in the names under which counters are
+/// described, and in the lines `# UNIT` and `# EOF`.
+fn plain(open: &str) -> String {
+    let described = |line: &str, what: &str| {
+        let (name, rest) = line.strip_prefix(what)?.split_once(' ')?;
+        Some((name.to_owned(), rest.to_owned()))
+    };
+    let types = open.lines().filter_map(|line| described(line, "# TYPE "));
+    let counters: BTreeSet<String> =
+        types.filter(|(_, kind)| kind == "counter").map(|(name, _)| name).collect();
+    let mut text = String::with_capacity(open.len());
+    for line in open.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let renamed = ["# HELP ", "# TYPE "].into_iter().find_map(|what| {
+            let (name, rest) = described(line, what)?;
+            counters.contains(&name).then(|| format!("{what}{name}_total {rest}"))
+        });
+        text.push_str(renamed.as_deref().unwrap_or(line));
+        text.push('\n');
+    }
+    text
 }
 
 impl States {
@@ -193,5 +261,32 @@ impl States {
             crate::fleet::breaker::Position::Slow => 1,
             crate::fleet::breaker::Position::Hold => 2,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_describes_counters_by_their_samples_names() {
+        let open = "# HELP vk_probes Health checks.\n# TYPE vk_probes counter\nvk_probes_total{kind=\"healthy\"} 3\n\
+                    # HELP vk_age_seconds Age.\n# TYPE vk_age_seconds gauge\n# UNIT vk_age_seconds seconds\n\
+                    vk_age_seconds 0.5\n# EOF\n";
+        let older = "# HELP vk_probes_total Health checks.\n# TYPE vk_probes_total counter\n\
+                     vk_probes_total{kind=\"healthy\"} 3\n\
+                     # HELP vk_age_seconds Age.\n# TYPE vk_age_seconds gauge\nvk_age_seconds 0.5\n";
+        assert_eq!(plain(open), older);
+    }
+
+    #[test]
+    fn open_metrics_is_for_who_asks_for_it() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        assert_eq!(Format::of_accept([prometheus].into_iter()), Format::OpenMetrics);
+        for other in ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8", "text/plain"] {
+            assert_eq!(Format::of_accept([other].into_iter()), Format::Plain, "{other}");
+        }
+        assert_eq!(Format::of_accept(std::iter::empty()), Format::Plain);
     }
 }

@@ -50,7 +50,11 @@ pub enum Verb {
     #[cfg(feature = "demo")]
     Demo(super::demo::DemoArgs),
     /// Validate the configuration and list all faults; contacts nobody
-    Check,
+    Check {
+        /// Print the verdict as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -75,15 +79,9 @@ pub enum Verb {
     /// Destroy what fills a node and leave it empty
     Destroy(Drastic),
     /// Keep healing away from a node; it is still watched
-    Pause {
-        /// The node
-        node: NodeName,
-    },
+    Pause(Calm),
     /// Let healing of a paused or held node go on
-    Resume {
-        /// The node
-        node: NodeName,
-    },
+    Resume(Calm),
     /// List incidents, or tell the story of one
     Incidents {
         /// Its number
@@ -124,6 +122,16 @@ pub enum ConfigAction {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What a verb takes that destroys nothing.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Calm {
+    /// The node
+    pub node: NodeName,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What a destructive verb takes.

@@ -1,6 +1,6 @@
 //! Talks to the running daemon over its unix socket.
 
-use std::{path::Path, time::Duration};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -15,10 +15,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the daemon at `socket`; `None` when no daemon listens there.
+    /// A client for the daemon at `socket`; `None` when no daemon listens there, which only a missing or deserted socket
+    /// proves. Anything else, such as a socket of another user, may hide one that runs.
     pub async fn find(socket: &Path) -> Result<Option<Self>, Failure> {
-        if tokio::net::UnixStream::connect(socket).await.is_err() {
-            return Ok(None);
+        match tokio::net::UnixStream::connect(socket).await {
+            Ok(_) => {}
+            Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(fault) => {
+                let message = format!("cannot talk to the keeper on `{}`: {fault}", socket.display());
+                return Err(Failure::new(exit::UNREACHABLE, message)
+                    .hint("the socket is open to the keeper's own user only, e.g. `sudo -u vast-keeper …`"));
+            }
         }
         let http = reqwest::Client::builder().unix_socket(socket).no_proxy().timeout(PATIENCE).build();
         let http = http.map_err(|fault| Failure::new(exit::BUG, exit::chain(&fault)))?;

@@ -33,11 +33,22 @@ impl Failure {
         Self { code, message: message.into(), hint: None }
     }
 
+    /// The reader of the answer has gone: the command ends, and there is nothing to say and nobody to blame.
+    pub fn unheard() -> Self {
+        Self::new(DONE, "")
+    }
+
     /// Adds the next command to type.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Why, in words; empty when there is nothing to say.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// The exit code.

@@ -18,6 +18,7 @@ use self::{
     args::{Args, Verb},
     exit::Failure,
 };
+use crate::fleet::event::Wish;
 
 /// Runs the command line of this process and returns its exit code.
 pub async fn run() -> u8 {
@@ -32,7 +33,9 @@ pub async fn run() -> u8 {
     match dispatch(args).await {
         Ok(code) => code,
         Err(failure) => {
-            print::talk(&failure.to_string());
+            if !failure.message().is_empty() {
+                print::talk(&failure.to_string());
+            }
             failure.code()
         }
     }
@@ -44,14 +47,14 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Run { observe_only } => setup::daemon(&common, observe_only).await,
         #[cfg(feature = "demo")]
         Verb::Demo(options) => demo::run(options).await,
-        Verb::Check => setup::check(&common),
+        Verb::Check { json } => setup::check(&common, json),
         Verb::Config { action: args::ConfigAction::Show { json } } => setup::show_config(&common, json),
         Verb::Status { json } => read::status(&common, json).await,
         Verb::Offers { node, json } => offers::offers(&common, node, json).await,
         Verb::Reprovision(options) => verbs::reprovision(&common, options).await,
         Verb::Destroy(options) => verbs::destroy(&common, options).await,
-        Verb::Pause { node } => verbs::simple(&common, node, crate::fleet::event::Wish::Pause).await,
-        Verb::Resume { node } => verbs::simple(&common, node, crate::fleet::event::Wish::Resume).await,
+        Verb::Pause(calm) => verbs::simple(&common, calm, Wish::Pause).await,
+        Verb::Resume(calm) => verbs::simple(&common, calm, Wish::Resume).await,
         Verb::Incidents { id, limit, node, json } => read::incidents(&common, id, limit, node, json).await,
         Verb::Events { follow, after, node, json } => read::events(&common, follow, after, node, json).await,
     }

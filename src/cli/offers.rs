@@ -38,7 +38,7 @@ pub(super) async fn offers(common: &Common, node: Option<NodeName>, json: bool) 
         let taken = selection.ranked.iter().map(|offer| json!({ "offer": offer, "rejected": null }));
         let rejected = selection.rejected.iter();
         let rejected = rejected.map(|(offer, why)| json!({ "offer": offer, "rejected": why.to_string() }));
-        print::json(&taken.chain(rejected).collect::<Vec<_>>());
+        print::json(&taken.chain(rejected).collect::<Vec<_>>())?;
     } else {
         let mut rows: Vec<[String; 5]> = Vec::new();
         for (rank, offer) in selection.ranked.iter().enumerate() {
@@ -60,7 +60,7 @@ pub(super) async fn offers(common: &Common, node: Option<NodeName>, json: bool) 
                 offer.to_string(),
             ]);
         }
-        show::table(&["offer", "machine", "price", "for this node", "what"], &rows);
+        show::table(&["offer", "machine", "price", "for this node", "what"], &rows)?;
     }
     if selection.ranked.is_empty() {
         print::talk(&format!("nothing would be taken for `{name}`: {}", selection.why_none()));
@@ -88,7 +88,7 @@ fn provider_failure(fault: ProviderFault) -> Failure {
 }
 
 /// What the journal knows, so that blamed machines and the price step count; a first look has no journal.
-async fn known(config: &Config) -> Fleet {
+pub(super) async fn known(config: &Config) -> Fleet {
     let Ok(history) = Store::open_read_only(&config.state_dir) else { return Fleet::default() };
     match history.load().await {
         Ok(Ok(loaded)) => engine::fold(loaded).unwrap_or_default(),

@@ -2,17 +2,49 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-/// Data. A reader that went away, such as `head`, is no fault.
-pub fn data(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::exit::{self, Failure};
+
+/// Whether data got out. An answer that nobody could read must not look like success.
+pub type Printed = Result<(), Failure>;
+
+/// Data.
+///
+/// # Errors
+/// A reader that went away, such as `head`, ends the command quietly; a full disk is a failure.
+pub fn data(text: &str) -> Printed {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(unwritten)
 }
 
 /// Data as pretty JSON.
-pub fn json<T: serde::Serialize>(value: &T) {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => data(&text),
-        Err(fault) => talk(&format!("error: the answer cannot be written as json: {fault}")),
+///
+/// # Errors
+/// As [`data`].
+pub fn json<T: serde::Serialize>(value: &T) -> Printed {
+    let text = serde_json::to_string_pretty(value).map_err(|fault| unwritten(fault.into()))?;
+    data(&text)
+}
+
+fn unwritten(fault: io::Error) -> Failure {
+    match fault.kind() {
+        io::ErrorKind::BrokenPipe => Failure::unheard(),
+        _ => Failure::new(exit::BUG, format!("the answer cannot be written to stdout: {fault}")),
     }
+}
+
+/// Fails once whoever read the data has gone, which a command with nothing to say would not notice otherwise.
+///
+/// # Errors
+/// The same as of [`data`] for a reader that went away.
+pub fn heard() -> Printed {
+    let stdout = io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    // Linux reports a pipe or socket without a reader as an error condition (poll(2)).
+    let gone = poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
+        && watched.iter().any(|stdout| stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP));
+    if gone { Err(Failure::unheard()) } else { Ok(()) }
 }
 
 /// Talk.

@@ -1,12 +1,13 @@
 //! Verbs that only read: from the running daemon, or from the journal where none runs.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     args::Common,
     client::Client,
     exit::{self, Failure},
-    print, setup, show,
+    print::{self, Printed},
+    setup, show,
 };
 use crate::{
     config::{Config, Need},
@@ -22,7 +23,9 @@ use crate::{
 /// How often a followed journal is asked.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// How much of the journal is shown when nothing is said.
-const RECENT: u64 = 50;
+const RECENT: usize = 50;
+/// Entries read at once.
+const PAGE: usize = 1000;
 
 pub(super) async fn status(common: &Common, json: bool) -> Result<u8, Failure> {
     let (config, _) = setup::load(common, Need::Talk)?;
@@ -31,9 +34,9 @@ pub(super) async fn status(common: &Common, json: bool) -> Result<u8, Failure> {
         return Err(Failure::new(exit::UNREACHABLE, "the keeper shows no fleet"));
     };
     if json {
-        print::json(&view);
+        print::json(&view)?;
     } else {
-        show::fleet(&view);
+        show::fleet(&view)?;
     }
     Ok(exit::DONE)
 }
@@ -82,12 +85,12 @@ impl Past {
             Self::Daemon(client) => {
                 let of = node.map_or_else(String::new, |node| format!("&node={node}"));
                 Ok(client
-                    .get(&format!("/api/v1/events?limit=1000&after={after}{of}"))
+                    .get(&format!("/api/v1/events?limit={PAGE}&after={after}{of}"))
                     .await?
                     .unwrap_or_default())
             }
             Self::Journal(history) => {
-                daemon::events(Some(history), after, 1000, node).await.ok_or_else(unreadable)
+                daemon::events(Some(history), after, PAGE as u32, node).await.ok_or_else(unreadable)
             }
         }
     }
@@ -109,11 +112,11 @@ pub(super) async fn incidents(
     let Some(id) = id else {
         let incidents = past.incidents(limit, node.as_ref()).await?;
         if json {
-            print::json(&incidents);
+            print::json(&incidents)?;
         } else if incidents.is_empty() {
             print::talk("no incident is on record");
         } else {
-            show::incidents(&incidents);
+            show::incidents(&incidents)?;
         }
         return Ok(exit::DONE);
     };
@@ -123,9 +126,9 @@ pub(super) async fn incidents(
             .hint("`vast-keeper incidents` lists them")
     })?;
     if json {
-        print::json(&incident);
+        print::json(&incident)?;
     } else {
-        show::story(&incident);
+        show::story(&incident)?;
     }
     Ok(exit::DONE)
 }
@@ -138,32 +141,70 @@ pub(super) async fn events(
     json: bool,
 ) -> Result<u8, Failure> {
     let (config, _) = setup::load(common, Need::Talk)?;
-    let past = Past::open(&config).await?;
-    let mut seen = after.unwrap_or(0);
-    let mut first = after.is_none();
+    let mut past = Past::open(&config).await?;
+    let mut seen = match after {
+        Some(after) => after,
+        // Without a starting point only the end is of interest.
+        None => recent(&past, node.as_ref(), json).await?,
+    };
+    let mut lost = false;
     loop {
-        let lines = past.events(seen, node.as_ref()).await?;
-        let full = lines.len() >= 1000;
-        let newest = lines.last().map(|line| line.seq);
-        // Without a starting point only the end is of interest; what came before is walked over silently.
-        let from = if first { newest.unwrap_or(0).saturating_sub(RECENT) } else { 0 };
-        if !(first && full) {
-            for line in lines.iter().filter(|line| line.seq > from) {
-                if json {
-                    print::data(&serde_json::to_string(line).unwrap_or_default());
-                } else {
-                    show::line(line);
+        let lines = match past.events(seen, node.as_ref()).await {
+            Ok(lines) => lines,
+            // The keeper may be restarting; what it journaled meanwhile is printed once somebody can read it.
+            Err(failure) if follow => {
+                if !lost {
+                    print::talk(&format!("{}; waiting for it", failure.message()));
                 }
+                lost = true;
+                Vec::new()
             }
+            Err(failure) => return Err(failure),
+        };
+        if lost && let Ok(found) = Past::open(&config).await {
+            past = found;
+            lost = false;
         }
-        seen = newest.unwrap_or(seen);
-        if full {
+        for line in &lines {
+            show_line(line, json)?;
+        }
+        seen = lines.last().map_or(seen, |line| line.seq);
+        if lines.len() >= PAGE {
             continue;
         }
-        first = false;
         if !follow {
             return Ok(exit::DONE);
         }
+        print::heard()?;
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
+}
+
+/// Prints the last [`RECENT`] entries and returns the number of the newest. The journal can only be read forwards, so what
+/// came before is walked over silently.
+async fn recent(past: &Past, node: Option<&NodeName>, json: bool) -> Result<u64, Failure> {
+    let mut last = VecDeque::with_capacity(RECENT + PAGE);
+    loop {
+        let seen = last.back().map_or(0, |line: &Line| line.seq);
+        let lines = past.events(seen, node).await?;
+        let whole = lines.len() < PAGE;
+        last.extend(lines);
+        last.drain(..last.len().saturating_sub(RECENT));
+        if whole {
+            break;
+        }
+    }
+    for line in &last {
+        show_line(line, json)?;
+    }
+    Ok(last.back().map_or(0, |line| line.seq))
+}
+
+fn show_line(line: &Line, json: bool) -> Printed {
+    if !json {
+        return show::line(line);
+    }
+    let text = serde_json::to_string(line)
+        .map_err(|fault| Failure::new(exit::BUG, format!("an entry cannot be written as json: {fault}")))?;
+    print::data(&text)
 }

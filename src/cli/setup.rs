@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use serde_json::json;
+
 use super::{
     args::Common,
     exit::{self, Failure, chain},
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{self, Config, Need, Sources},
+    config::{self, Config, ConfigErrors, Need, Sources},
     daemon::{self, Options, StartError},
     telemetry,
 };
@@ -49,19 +51,35 @@ pub(super) fn load(common: &Common, need: Need) -> Result<(Config, Sources), Fai
 }
 
 fn read(sources: &Sources) -> Result<Config, Failure> {
-    config::load(sources).map_err(|faults| {
-        Failure::new(exit::USAGE, faults.to_string().trim_end())
-            .hint("config/keeper.toml explains every key; nothing was contacted")
-    })
+    config::load(sources).map_err(|faults| faulty(&faults))
 }
 
-pub(super) fn check(common: &Common) -> Result<u8, Failure> {
-    let (config, _) = load(common, Need::Run)?;
+fn faulty(faults: &ConfigErrors) -> Failure {
+    Failure::new(exit::USAGE, faults.to_string().trim_end())
+        .hint("config/keeper.toml explains every key; nothing was contacted")
+}
+
+pub(super) fn check(common: &Common, json: bool) -> Result<u8, Failure> {
+    let config = match config::load(&sources(common, Need::Run)?) {
+        Ok(config) => config,
+        Err(faults) if json => {
+            let faults: Vec<String> = faults.faults.iter().map(ToString::to_string).collect();
+            print::json(&json!({ "valid": false, "faults": faults }))?;
+            return Ok(exit::USAGE);
+        }
+        Err(faults) => return Err(faulty(&faults)),
+    };
+    let nodes = config.policy.nodes.len();
+    if json {
+        let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        let fleet = &config.policy.fleet;
+        print::json(&json!({ "valid": true, "fleet": fleet, "nodes": nodes, "warnings": warnings }))?;
+        return Ok(exit::DONE);
+    }
     for warning in &config.warnings {
         talk(&format!("warning: {warning}"));
     }
-    let nodes = config.policy.nodes.len();
-    data(&format!("the configuration is valid: fleet `{}`, {nodes} nodes", config.policy.fleet));
+    data(&format!("the configuration is valid: fleet `{}`, {nodes} nodes", config.policy.fleet))?;
     Ok(exit::DONE)
 }
 
@@ -71,13 +89,13 @@ pub(super) fn show_config(common: &Common, json: bool) -> Result<u8, Failure> {
         config.explain().iter().map(|row| (row.key.clone(), row.value.clone(), row.source.to_string()));
     if json {
         let rows: Vec<_> = rows
-            .map(|(key, value, source)| serde_json::json!({ "key": key, "value": value, "source": source }))
+            .map(|(key, value, source)| json!({ "key": key, "value": value, "source": source }))
             .collect();
-        print::json(&rows);
+        print::json(&rows)?;
         return Ok(exit::DONE);
     }
     let rows: Vec<_> = rows.map(|(key, value, source)| [key, value.unwrap_or_default(), source]).collect();
-    super::show::table(&["setting", "value", "from"], &rows);
+    super::show::table(&["setting", "value", "from"], &rows)?;
     Ok(exit::DONE)
 }
 
@@ -111,7 +129,7 @@ pub(super) fn start_failure(fault: StartError) -> Failure {
         StartError::Store { .. } | StartError::Journal { .. } => Failure::new(exit::BUG, text)
             .hint("nothing was changed; keep a copy of the state directory before mending it"),
         StartError::Serve { .. } => {
-            Failure::new(exit::USAGE, text).hint("set another address with `--set http=…`")
+            Failure::new(exit::USAGE, text).hint("set another address with `--set http.listen=127.0.0.1:9311`, or the socket with `--set keeper.control_socket=…`")
         }
         StartError::Setting { .. }
         | StartError::Provider(_)

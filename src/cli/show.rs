@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp as Instant, tz::TimeZone};
 
-use super::print::{Colour, data, paint};
+use super::print::{Colour, Printed, data, paint};
 use crate::fleet::{
     tell::span,
     timeline::{IncidentView, Line},
@@ -11,7 +11,7 @@ use crate::fleet::{
 };
 
 /// Prints rows under headings, each column as wide as its widest cell.
-pub(super) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) {
+pub(super) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> Printed {
     let mut widths = headings.map(|heading| heading.chars().count());
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -25,10 +25,11 @@ pub(super) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) 
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    data(&paint(&line(&headings.map(str::to_owned)), Colour::Soft));
+    data(&paint(&line(&headings.map(str::to_owned)), Colour::Soft))?;
     for row in rows {
-        data(&line(row));
+        data(&line(row))?;
     }
+    Ok(())
 }
 
 /// A time of day in the machine's zone.
@@ -49,7 +50,7 @@ fn tone(word: &str) -> Colour {
 }
 
 /// The fleet, one line a node and what needs words below.
-pub(super) fn fleet(view: &FleetView) {
+pub(super) fn fleet(view: &FleetView) -> Printed {
     let credit = view.credit.map_or_else(String::new, |credit| format!(" · credit {credit}"));
     data(&format!(
         "fleet {} · {} · {} of {} nodes healthy · {}/h{credit}",
@@ -58,23 +59,23 @@ pub(super) fn fleet(view: &FleetView) {
         view.healthy,
         view.wanted,
         view.dollars_per_hour,
-    ));
+    ))?;
     if view.observe_only {
-        data(&paint("observing only: nothing is changed", Colour::Odd));
+        data(&paint("observing only: nothing is changed", Colour::Odd))?;
     }
     if view.breaker != crate::fleet::breaker::Position::Normal {
-        data(&paint(&format!("breaker: {}", view.breaker.word()), Colour::Bad));
+        data(&paint(&format!("breaker: {}", view.breaker.word()), Colour::Bad))?;
     }
     if !view.key_accepted {
-        data(&paint("the provider refuses the api key", Colour::Bad));
+        data(&paint("the provider refuses the api key", Colour::Bad))?;
     }
     if let Some(fault) = &view.list_fault {
-        data(&paint(&format!("the provider's list: {fault}"), Colour::Odd));
+        data(&paint(&format!("the provider's list: {fault}"), Colour::Odd))?;
     }
     let rows: Vec<[String; 7]> = view.nodes.iter().map(|node| row(node, view.at)).collect();
-    table(&["node", "state", "for", "health", "last probes", "instance", "cost"], &rows);
+    table(&["node", "state", "for", "health", "last probes", "instance", "cost"], &rows)?;
     for node in &view.nodes {
-        remarks(node);
+        remarks(node)?;
     }
     for doomed in &view.doomed {
         let whose = doomed.node.as_ref().map_or_else(String::new, |node| format!(" of {node}"));
@@ -83,8 +84,9 @@ pub(super) fn fleet(view: &FleetView) {
             doomed.instance,
             span(view.at.since(doomed.since)),
             if doomed.acknowledged { "destroyed, not yet proven gone" } else { "destroy not acknowledged" }
-        ));
+        ))?;
     }
+    Ok(())
 }
 
 fn row(node: &NodeView, now: Timestamp) -> [String; 7] {
@@ -110,24 +112,25 @@ fn row(node: &NodeView, now: Timestamp) -> [String; 7] {
     ]
 }
 
-fn remarks(node: &NodeView) {
+fn remarks(node: &NodeView) -> Printed {
     let name = &node.node;
     if let Some(detail) = &node.health.detail {
-        data(&paint(&format!("{name}: {detail}"), Colour::Bad));
+        data(&paint(&format!("{name}: {detail}"), Colour::Bad))?;
     }
     if let Some(held) = &node.held {
-        data(&paint(&format!("{name} waits for you: {held}"), Colour::Bad));
+        data(&paint(&format!("{name} waits for you: {held}"), Colour::Bad))?;
     }
     if let Some(blocked) = &node.blocked {
-        data(&paint(&format!("{name} is kept back by `{}`: {}", blocked.rail, blocked.why), Colour::Odd));
+        data(&paint(&format!("{name} is kept back by `{}`: {}", blocked.rail, blocked.why), Colour::Odd))?;
     }
     if let Some(by) = &node.paused_by {
-        data(&paint(&format!("{name} is paused by {by}"), Colour::Odd));
+        data(&paint(&format!("{name} is paused by {by}"), Colour::Odd))?;
     }
+    Ok(())
 }
 
 /// A list of incidents.
-pub(super) fn incidents(incidents: &[IncidentView]) {
+pub(super) fn incidents(incidents: &[IncidentView]) -> Printed {
     let rows: Vec<[String; 5]> = incidents
         .iter()
         .map(|incident| {
@@ -143,21 +146,22 @@ pub(super) fn incidents(incidents: &[IncidentView]) {
             ]
         })
         .collect();
-    table(&["id", "since", "node", "lasted", "why"], &rows);
+    table(&["id", "since", "node", "lasted", "why"], &rows)
 }
 
 /// The story of one incident.
-pub(super) fn story(incident: &IncidentView) {
-    data(&format!("incident {} of {}: {}", incident.id, incident.node, incident.why));
-    data(&format!("first failed probe {}", clock_time(incident.first_failure_at)));
-    milestones(incident);
+pub(super) fn story(incident: &IncidentView) -> Printed {
+    data(&format!("incident {} of {}: {}", incident.id, incident.node, incident.why))?;
+    data(&format!("first failed probe {}", clock_time(incident.first_failure_at)))?;
+    milestones(incident)?;
     for entry in &incident.lines {
-        line(entry);
+        line(entry)?;
     }
+    Ok(())
 }
 
 /// The milestones with their durations, and the whole.
-pub(super) fn milestones(incident: &IncidentView) {
+pub(super) fn milestones(incident: &IncidentView) -> Printed {
     let rows: Vec<[String; 3]> = incident
         .milestones
         .iter()
@@ -166,19 +170,20 @@ pub(super) fn milestones(incident: &IncidentView) {
             [milestone.name.clone(), took, clock_time(milestone.at)]
         })
         .collect();
-    table(&["milestone", "took", "at"], &rows);
+    table(&["milestone", "took", "at"], &rows)?;
     if let Some(closed) = incident.closed_at {
-        data(&format!("whole: {}", span(closed.since(incident.first_failure_at))));
+        data(&format!("whole: {}", span(closed.since(incident.first_failure_at))))?;
     }
+    Ok(())
 }
 
 /// One journaled fact.
-pub(super) fn line(line: &Line) {
+pub(super) fn line(line: &Line) -> Printed {
     let node = line.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
     data(&format!(
         "{} {} {node}{}",
         paint(&line.seq.to_string(), Colour::Soft),
         clock_time(line.at),
         line.text
-    ));
+    ))
 }

@@ -7,9 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    args::{Common, Drastic},
+    args::{Calm, Common, Drastic},
     client::Client,
     exit::{self, Failure},
+    offers::known as known_fleet,
     print::{self, confirmed, data, talk},
     setup,
 };
@@ -19,7 +20,9 @@ use crate::{
     daemon::{Daemon, Options},
     engine::Handle,
     fleet::{
+        self,
         event::{Reply, Wish},
+        memory::Memory,
         name::NodeName,
         view::{FleetView, NodeView, Request},
     },
@@ -30,10 +33,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How long a one-off waits for lists and credit before it believes a rail's refusal.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) async fn simple(common: &Common, node: NodeName, wish: Wish) -> Result<u8, Failure> {
+pub(super) async fn simple(common: &Common, calm: Calm, wish: Wish) -> Result<u8, Failure> {
     let (config, _) = setup::load(common, Need::Talk)?;
     let client = Client::connect(&config.control_socket).await?;
-    answered(ask(&client, &node, wish).await?, false)
+    answered(ask(&client, &calm.node, wish).await?, calm.json)
 }
 
 pub(super) async fn destroy(common: &Common, options: Drastic) -> Result<u8, Failure> {
@@ -72,13 +75,17 @@ async fn by_ourselves(common: &Common, options: Drastic) -> Result<u8, Failure> 
         return Err(Failure::new(exit::USAGE, format!("node `{name}` is not configured")));
     }
     config.policy.only = Some(name.clone());
+    let clock = Clock::new();
     talk("no keeper runs: doing it here, alone on the state");
-    consent(&options, &format!("destroy what fills `{name}`, if anything, and rent anew"))?;
+    // The journal's last word; the provider is only asked once the state is locked.
+    let journaled =
+        fleet::view::view(&known_fleet(&config).await, &Memory::default(), &config.policy, clock.now());
+    consent(&options, &format!("destroy {} and rent anew", what(known(&journaled, &name)?)))?;
     if options.dry_run {
         return Ok(exit::DONE);
     }
     let patience = patience(&config, &name);
-    let start = Options { clock: Clock::new(), seed: fastrand::u64(..), bare: true };
+    let start = Options { clock, seed: fastrand::u64(..), bare: true };
     let daemon = Daemon::start(&config, start).await.map_err(setup::start_failure)?;
     let result = tokio::select! {
         result = carry_out(&daemon.handle, &name, patience) => result,
@@ -88,9 +95,9 @@ async fn by_ourselves(common: &Common, options: Drastic) -> Result<u8, Failure> 
     daemon.stop().await;
     let node = result?;
     if options.json {
-        print::json(&node);
+        print::json(&node)?;
     } else {
-        data(&format!("`{name}` is filled by {}", what(&node)));
+        data(&format!("`{name}` is filled by {}", what(&node)))?;
     }
     Ok(exit::DONE)
 }
@@ -112,13 +119,15 @@ async fn carry_out(engine: &Handle, name: &NodeName, patience: Duration) -> Resu
     bar.enable_steady_tick(Duration::from_millis(120));
     bar.set_message("reading the provider's list");
     let ready = tokio::time::Instant::now() + READY_PATIENCE;
+    let view = engine.view().await.map_err(gone)?;
+    // Neither of these passes by waiting; lists and credit, which the other refusals are about, are still being read.
+    let lasting = view.observe_only || known(&view, name)?.paused_by.is_some();
     loop {
         match engine.ask(name.clone(), Wish::Reprovision, person()).await.map_err(gone)? {
             Reply::Accepted(_) | Reply::NothingToDo(_) => break,
-            Reply::Refused(why) if tokio::time::Instant::now() > ready => {
+            Reply::Refused(why) if lasting || tokio::time::Instant::now() > ready => {
                 return Err(Failure::new(exit::REFUSED, why).hint("nothing was changed"));
             }
-            // Lists and credit are still being read.
             Reply::Refused(_) => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
@@ -182,6 +191,9 @@ fn what(node: &NodeView) -> String {
 
 /// Asks on a terminal, needs `--yes` elsewhere, and only tells with `--dry-run`.
 fn consent(options: &Drastic, act: &str) -> Result<(), Failure> {
+    if options.dry_run && options.json {
+        return print::json(&json!({ "dry_run": true, "node": options.node, "would": act }));
+    }
     if options.dry_run {
         talk(&format!("would {act}"));
         return Ok(());
@@ -210,9 +222,9 @@ fn answered(reply: Reply, as_json: bool) -> Result<u8, Failure> {
         Reply::Refused(text) => (exit::REFUSED, "refused", text),
     };
     if as_json {
-        print::json(&json!({ "reply": word, "text": text }));
+        print::json(&json!({ "reply": word, "text": text }))?;
     } else if code == exit::DONE {
-        data(text);
+        data(text)?;
     } else {
         talk(text);
     }

@@ -139,6 +139,8 @@ fn nearest_path(unknown: &str) -> Option<String> {
     if list != Some("alerts.sink") {
         known.extend(keys::all().filter(per_group).map(|key| key.path));
     }
+    // What was typed is no answer to itself: a section is a known name, but no key.
+    known.retain(|path| *path != split_list(unknown).1);
     let last = |path: &str| path.rsplit('.').next().map(String::from).unwrap_or_default();
     let best = |score: &dyn Fn(&str) -> f64, least: f64| {
         let scored = known.iter().map(|path| (score(path), *path)).filter(|(score, _)| *score >= least);
@@ -184,6 +186,7 @@ mod tests {
             ("group[3].health.intervall", "health.interval"),
             ("group[3].cuont", "count"),
             ("alerts.sink[0].min_severty", "min_severity"),
+            ("http", "http.listen"),
             ("xyzzy", ""),
         ] {
             let near = nearest_path(slip).unwrap_or_default();

@@ -11,7 +11,7 @@ mod service;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use answer::{events, incident, incidents};
 pub use service::serve;
@@ -155,11 +155,14 @@ impl Daemon {
         let (engine, handle) = Engine::new(parts);
         let stop = CancellationToken::new();
         let serving = CancellationToken::new();
+        // Whatever fails below, nothing that was begun above it goes on.
+        let begun = [stop.clone().drop_guard(), serving.clone().drop_guard()];
         let page =
             if options.bare { None } else { serve_all(config, &handle, &follow, metrics, &serving).await? };
         if !options.bare {
             schedule::start(&config.schedule, &handle, &stop).await.map_err(StartError::Schedule)?;
         }
+        let [stop, serving] = begun.map(DropGuard::disarm);
         let engine = tokio::spawn({
             let stop = stop.clone();
             async move {
@@ -231,13 +234,14 @@ async fn serve_all(
     tokio::spawn(answer::answer_all(questions, handle.clone(), store.clone()));
     let socket = &config.control_socket;
     let taken = |at: String| move |source| StartError::Serve { at, source };
-    http::serve_unix(site.clone(), socket, stop.clone()).map_err(taken(socket.display().to_string()))?;
-    match config.http {
+    // The address first: it may well be taken, and a socket made before it would have to be taken away again.
+    let bound = match config.http {
         Some(listen) => {
-            let bound =
-                http::serve_tcp(site, listen, stop.clone()).await.map_err(taken(listen.to_string()))?;
-            Ok(Some(bound))
+            let bound = http::serve_tcp(site.clone(), listen, stop.clone()).await;
+            Some(bound.map_err(taken(listen.to_string()))?)
         }
-        None => Ok(None),
-    }
+        None => None,
+    };
+    http::serve_unix(site, socket, stop.clone()).map_err(taken(socket.display().to_string()))?;
+    Ok(bound)
 }

@@ -4,16 +4,20 @@
 //! The room knows the view, not the engine: each request becomes a [`Question`] on a bounded channel, and the daemon
 //! answers it.
 
+mod connections;
 mod page;
 mod routes;
+mod socket;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::TcpListener,
     sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
+
+use self::socket::Socket;
 
 use crate::{
     fleet::{
@@ -27,6 +31,11 @@ use crate::{
 
 /// Questions that may wait for the daemon.
 const QUESTIONS_WAITING: usize = 64;
+
+/// Connections at once on the TCP address; a few browsers and a scraper are its users.
+const TCP_CONNECTIONS: usize = 64;
+/// The same on the unix socket, whose users are the owner's commands.
+const UNIX_CONNECTIONS: usize = 32;
 
 /// What a request needs to know.
 #[derive(Debug)]
@@ -93,44 +102,21 @@ impl Site {
 pub async fn serve_tcp(site: Site, listen: SocketAddr, stop: CancellationToken) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(listen).await?;
     let bound = listener.local_addr()?;
-    tokio::spawn(async move {
-        let served =
-            axum::serve(listener, routes::public(site)).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(fault) = served.await {
-            tracing::error!(%fault, "the page ended");
-        }
-    });
+    tokio::spawn(connections::serve(listener, routes::public(site), TCP_CONNECTIONS, stop));
     Ok(bound)
 }
 
-/// Serves the site with the verbs on a unix socket, mode 0600, until `stop`. A left-over socket file is replaced: the
-/// store's lock has proven by now that no other keeper is alive.
+/// Serves the site with the verbs on a unix socket, mode 0600, until `stop`. A left-over socket is replaced: the store's
+/// lock has proven by now that no other keeper is alive. Anything else of that name is refused and left alone.
 ///
 /// # Errors
-/// The socket cannot be made.
+/// The socket cannot be made, or its name is taken by something that is no socket.
 pub fn serve_unix(site: Site, path: &Path, stop: CancellationToken) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
-        Err(fault) => return Err(fault),
-    }
-    // Bound under a name of its own first, so that nobody can connect before the mode is set.
-    let hidden = path.with_extension("new");
-    let _ = std::fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden)?;
-    std::fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    std::fs::rename(&hidden, path)?;
-    let path = path.to_owned();
+    let Socket { listener, place } = Socket::bind(path)?;
+    tokio::spawn(connections::serve(listener, routes::control(site), UNIX_CONNECTIONS, stop.clone()));
     tokio::spawn(async move {
-        let served =
-            axum::serve(listener, routes::control(site)).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(fault) = served.await {
-            tracing::error!(%fault, "the control socket ended");
-        }
-        let _ = std::fs::remove_file(path);
+        stop.cancelled().await;
+        place.leave();
     });
     Ok(())
 }

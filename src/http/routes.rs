@@ -1,9 +1,11 @@
-//! The routes. Errors are problem JSON (RFC 9457).
+//! The routes. Every error is problem JSON (RFC 9457), those that axum finds by itself included.
 
 use axum::{
     Json, Router,
+    body::to_bytes,
     extract::{Path, Query, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -16,19 +18,35 @@ use crate::fleet::{
     name::{IncidentId, NodeName},
     view::Request,
 };
+use crate::metrics::Format;
 
 /// Rows given where the request names no limit, and at most.
 const ROWS: u32 = 100;
 const ROWS_MOST: u32 = 1000;
 
+/// Characters of the name under which a wish is journaled.
+const NAME_LENGTH: usize = 64;
+/// Bytes of an error's text that are passed on.
+const DETAIL_LENGTH: usize = 4096;
+
 /// Read-only: what the TCP address serves.
 pub(super) fn public(site: Site) -> Router {
-    reading().with_state(site)
+    finish(reading(), site)
 }
 
 /// The same and the verbs: what the unix socket serves.
 pub(super) fn control(site: Site) -> Router {
-    reading().route("/api/v1/control", post(ask)).with_state(site)
+    finish(reading().route("/api/v1/control", post(ask)), site)
+}
+
+fn finish(routes: Router<Site>, site: Site) -> Router {
+    let nowhere = async || problem(StatusCode::NOT_FOUND, "there is nothing at this path");
+    let not_so = async || problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method");
+    routes
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_so)
+        .layer(map_response(as_problem))
+        .with_state(site)
 }
 
 fn reading() -> Router<Site> {
@@ -46,6 +64,18 @@ fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("error");
     let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+/// Turns what axum's extractors refuse, a bad query or body, into problem JSON; their plain text becomes the detail.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let fault = status.is_client_error() || status.is_server_error();
+    if !fault || kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json")) {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), DETAIL_LENGTH).await.unwrap_or_default();
+    problem(status, &String::from_utf8_lossy(&text))
 }
 
 /// Asks the daemon; no answer, or none in it, becomes a 503.
@@ -78,10 +108,13 @@ async fn healthz(State(site): State<Site>) -> Response {
     }
 }
 
-async fn metrics(State(site): State<Site>) -> Result<Response, Response> {
+/// A scraper that accepts OpenMetrics gets it; everybody else, a browser too, gets the older text format of Prometheus.
+async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Result<Response, Response> {
     let view = put(&site, Question::View).await?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], site.metrics.render(&view)).into_response())
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let format = Format::of_accept(accepted);
+    let text = site.metrics.render(&view, format);
+    Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 async fn fleet(State(site): State<Site>) -> Result<Response, Response> {
@@ -123,5 +156,17 @@ async fn events(State(site): State<Site>, Query(cut): Query<Cut>) -> Result<Resp
 }
 
 async fn ask(State(site): State<Site>, Json(request): Json<Request>) -> Result<Json<Reply>, Response> {
+    let request = Request { by: name_of(&request.by), ..request };
     put(&site, |reply| Question::Ask { request, reply }).await.map(Json)
 }
+
+/// A name as it may stand in journal, alerts and on terminals: short, of letters, digits and plain punctuation. Anything
+/// else, such as what moves a cursor or turns the reading direction, becomes a `?`.
+fn name_of(by: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    let name: String = by.trim().chars().take(NAME_LENGTH).map(plain).collect();
+    if name.is_empty() { "somebody".into() } else { name }
+}
+
+#[cfg(test)]
+mod tests;

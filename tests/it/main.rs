@@ -10,6 +10,7 @@ mod crashes;
 mod demo;
 mod harness;
 mod healing;
+mod install;
 mod layers;
 mod licences;
 mod secrets;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use vast_sim::{Ledger, Rental, RentalEnd};
 
 /// What the provider's record says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Audit {
     /// Instances ever rented.
     pub rentals_created: usize,

@@ -52,10 +52,10 @@ pub(super) async fn break_and_heal(
         stage.sim().clear_fault(fault);
     }
     let incident = heal(&node, at, stage, narrator, patience).await?;
-    narrator.timeline(&incident);
+    narrator.timeline(&incident)?;
     Ok(Healed {
         kind,
-        node: node.to_string(),
+        node: Some(node.to_string()),
         incident: Some(incident.id.0),
         detected_ms: Some(millis(incident.opened_at.since(at))),
         healed_ms: incident.closed_at.map(|closed| millis(closed.since(at))),
@@ -115,7 +115,7 @@ async fn heal(
             return Ok(whole.unwrap_or(incident));
         }
         if tokio::time::Instant::now() > end {
-            crate::cli::show::fleet(&view);
+            narrator.show(&view)?;
             let message = format!("`{node}` was not healed within {} s", patience.as_secs());
             return Err(Failure::new(exit::BUG, message).hint("run it again with `RUST_LOG=debug`"));
         }

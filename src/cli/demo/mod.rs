@@ -5,7 +5,9 @@
 //! view.
 
 mod audit;
+mod build;
 mod faults;
+mod interrupts;
 mod narrate;
 mod receiver;
 mod stage;
@@ -14,9 +16,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
-use self::{audit::Audit, narrate::Narrator, stage::Stage};
+use self::{
+    audit::Audit,
+    interrupts::{Interrupts, interrupted},
+    narrate::Narrator,
+    stage::Stage,
+};
 use super::exit::{self, Failure};
 use super::print::{self, talk};
 
@@ -84,7 +90,8 @@ impl FaultChoice {
 #[derive(Debug, Clone, Serialize)]
 pub struct Healed {
     kind: FaultChoice,
-    node: String,
+    /// `null` in each of these: it did not come so far.
+    node: Option<String>,
     incident: Option<u64>,
     /// From the fault to the incident, in milliseconds.
     detected_ms: Option<u64>,
@@ -92,10 +99,18 @@ pub struct Healed {
     healed_ms: Option<u64>,
 }
 
+impl Healed {
+    fn not_yet(kind: FaultChoice) -> Self {
+        Self { kind, node: None, incident: None, detected_ms: None, healed_ms: None }
+    }
+}
+
 /// The one object of `--json`.
 #[derive(Debug, Serialize)]
 struct Verdict {
     result: &'static str,
+    /// Why it failed, where something else than the audit says so.
+    why: Option<String>,
     nodes: u32,
     faults: Vec<Healed>,
     #[serde(flatten)]
@@ -103,42 +118,41 @@ struct Verdict {
     alerts: receiver::Counts,
 }
 
-pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
-    let mut narrator = Narrator::new(!args.json);
-    // Dropped half-way, the stage takes everything with it that was set so far.
-    let stage = tokio::select! {
-        stage = Stage::set(&args, &mut narrator) => stage?,
-        () = interrupted() => return Err(Failure::new(exit::UNKNOWN, "interrupted before the demo began")),
-    };
-    let ended = tokio::select! {
-        ended = play(&args, &stage, &mut narrator) => ended,
-        () = interrupted() => Ok(None),
-    };
-    let verdict = match &ended {
-        Ok(Some(faults)) => Some(verdict(&args, &stage, faults.clone()).await),
-        Ok(None) | Err(_) => None,
-    };
-    stage.strike().await;
-    let healed = ended?;
-    let Some(verdict) = verdict else {
-        talk("the demo ended; everything it started is gone");
-        return Ok(if healed.is_none() { exit::DONE } else { exit::BUG });
-    };
-    conclude(&args, &verdict)
+impl Verdict {
+    /// Before anything has happened.
+    fn open(args: &DemoArgs) -> Self {
+        Self {
+            result: "failed",
+            why: None,
+            nodes: args.nodes,
+            faults: args.fault.kinds().into_iter().map(Healed::not_yet).collect(),
+            audit: Audit::default(),
+            alerts: receiver::Counts::default(),
+        }
+    }
 }
 
-/// Waits for Ctrl-C, or for whoever ends the demo in its place.
-async fn interrupted() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
+pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
+    let mut verdict = Verdict::open(&args);
+    let ended = perform(&args, &mut verdict).await;
+    conclude(&args, verdict, ended)
+}
+
+/// Everything from the first to the last process; the verdict holds what is known of it, however it ends.
+async fn perform(args: &DemoArgs, verdict: &mut Verdict) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::take()?;
+    let mut narrator = Narrator::new(!args.json);
+    let stage = Stage::set(args, &mut narrator, &mut interrupts).await?;
+    let ended = tokio::select! {
+        ended = play(args, &stage, &mut narrator, &mut verdict.faults) => ended,
+        () = interrupts.next() => Err(interrupted()),
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
+    // The closing messages leave the outbox a moment after the journal has them.
+    let expected = if ended.is_ok() { verdict.faults.len() as u64 } else { 0 };
+    verdict.alerts = stage.receiver().settle(expected).await;
+    verdict.audit = audit::audit(&stage.sim().ledger(), &stage.node_names());
+    stage.strike().await;
+    ended
 }
 
 /// Fills the fleet, breaks it, watches it heal. Without `--once` it goes on until it is interrupted.
@@ -146,43 +160,47 @@ async fn play(
     args: &DemoArgs,
     stage: &Stage,
     narrator: &mut Narrator,
-) -> Result<Option<Vec<Healed>>, Failure> {
+    faults: &mut [Healed],
+) -> Result<(), Failure> {
     narrator.say(&format!("renting {} boxes and deploying the bundled server to each over ssh", args.nodes));
     narrator.until_all_serve(stage, FILL_PATIENCE).await?;
     if let Some(page) = stage.page() {
         narrator.say(&format!("all nodes serve; the keeper's page is at http://{page}/"));
     }
-    let mut healed = Vec::new();
-    for (round, kind) in args.fault.kinds().into_iter().enumerate() {
-        healed.push(faults::break_and_heal(kind, round, stage, narrator, HEAL_PATIENCE).await?);
+    for (round, fault) in faults.iter_mut().enumerate() {
+        *fault = faults::break_and_heal(fault.kind, round, stage, narrator, HEAL_PATIENCE).await?;
     }
     if args.once {
-        narrator.until_nothing_is_doomed(stage, HEAL_PATIENCE).await?;
-        return Ok(Some(healed));
+        return narrator.until_nothing_is_doomed(stage, HEAL_PATIENCE).await;
     }
     narrator.say("healed; the fleet runs on until ctrl-c");
-    narrator.follow(stage).await?;
-    Ok(Some(healed))
+    narrator.follow(stage).await
 }
 
-async fn verdict(args: &DemoArgs, stage: &Stage, faults: Vec<Healed>) -> Verdict {
-    let audit = audit::audit(&stage.sim().ledger(), &stage.node_names());
-    // The closing messages leave the outbox a moment after the journal has them.
-    let alerts = stage.receiver().settle(faults.len() as u64).await;
-    let all_healed = faults.iter().all(|fault| fault.healed_ms.is_some());
-    let result = if all_healed && audit.is_clean() { "healed" } else { "failed" };
-    Verdict { result, nodes: args.nodes, faults, audit, alerts }
-}
-
-fn conclude(args: &DemoArgs, verdict: &Verdict) -> Result<u8, Failure> {
-    if args.json {
-        print::json(verdict);
-    } else {
-        narrate::verdict(verdict.result, &verdict.audit, &verdict.alerts);
+/// Tells the verdict. A demo without `--once` has none: to be interrupted is its only good end.
+fn conclude(args: &DemoArgs, mut verdict: Verdict, ended: Result<(), Failure>) -> Result<u8, Failure> {
+    if !args.once {
+        return match ended {
+            Err(failure) if failure.code() != exit::UNKNOWN => Err(failure),
+            Ok(()) | Err(_) => {
+                talk("the demo ended; everything it started is gone");
+                Ok(exit::DONE)
+            }
+        };
     }
-    if verdict.result == "healed" {
-        return Ok(exit::DONE);
+    let all_healed = verdict.faults.iter().all(|fault| fault.healed_ms.is_some());
+    let clean = ended.is_ok() && all_healed && verdict.audit.is_clean();
+    verdict.result = if clean { "healed" } else { "failed" };
+    verdict.why = ended.as_ref().err().map(|failure| failure.message().to_owned());
+    let told = match &ended {
+        _ if args.json => print::json(&verdict),
+        Ok(()) => narrate::verdict(verdict.result, &verdict.audit, &verdict.alerts),
+        Err(_) => Ok(()),
+    };
+    ended?;
+    if !clean {
+        return Err(Failure::new(exit::BUG, "the demo did not heal cleanly")
+            .hint("run it again with the same `--seed` and `RUST_LOG=debug`, and report the output"));
     }
-    Err(Failure::new(exit::BUG, "the demo did not heal cleanly")
-        .hint("run it again with the same `--seed` and `RUST_LOG=debug`, and report the output"))
+    told.map(|()| exit::DONE)
 }

@@ -9,7 +9,7 @@ use super::{audit::Audit, receiver::Counts, stage::Stage};
 use crate::{
     cli::{
         exit::{self, Failure},
-        print::{Colour, data, paint},
+        print::{Colour, Printed, data, heard, paint},
         show,
     },
     daemon,
@@ -27,6 +27,8 @@ pub(super) struct Narrator {
     began: Instant,
     seen: u64,
     bar: ProgressBar,
+    /// Set once a line could not be told; the next look ends the demo.
+    told: Printed,
 }
 
 impl Narrator {
@@ -35,19 +37,31 @@ impl Narrator {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
-        Self { loud, began: Instant::now(), seen: 0, bar }
+        Self { loud, began: Instant::now(), seen: 0, bar, told: Ok(()) }
     }
 
     /// One line of the story.
     pub fn say(&mut self, text: &str) {
-        if self.loud {
+        if self.loud && self.told.is_ok() {
             let at = format!("{:7.2}s", self.began.elapsed().as_secs_f64());
-            self.bar.suspend(|| data(&format!("{}  {text}", paint(&at, Colour::Soft))));
+            self.told = self.bar.suspend(|| data(&format!("{}  {text}", paint(&at, Colour::Soft))));
         }
+    }
+
+    /// Fails once nobody listens any more or nothing can be told.
+    pub fn heard(&mut self) -> Printed {
+        std::mem::replace(&mut self.told, Ok(()))?;
+        heard()
+    }
+
+    /// The whole fleet, where something did not happen that should have.
+    pub fn show(&mut self, view: &FleetView) -> Printed {
+        if self.loud { self.bar.suspend(|| show::fleet(view)) } else { Ok(()) }
     }
 
     /// Tells what the journal and the sinks have new, and shows the fleet.
     pub async fn look(&mut self, stage: &Stage) -> Result<FleetView, Failure> {
+        self.heard()?;
         let lines =
             daemon::events(stage.history().as_ref(), self.seen, FACTS, None).await.unwrap_or_default();
         for line in lines {
@@ -83,7 +97,7 @@ impl Narrator {
                 return Ok(view);
             }
             if Instant::now() > end {
-                show::fleet(&view);
+                self.show(&view)?;
                 let message = format!("{what} did not happen within {} s", patience.as_secs());
                 return Err(Failure::new(exit::BUG, message).hint("run it again with `RUST_LOG=debug`"));
             }
@@ -114,10 +128,8 @@ impl Narrator {
     }
 
     /// The milestones of one healing.
-    pub fn timeline(&mut self, incident: &IncidentView) {
-        if self.loud {
-            self.bar.suspend(|| show::milestones(incident));
-        }
+    pub fn timeline(&mut self, incident: &IncidentView) -> Printed {
+        if self.loud { self.bar.suspend(|| show::milestones(incident)) } else { Ok(()) }
     }
 }
 
@@ -128,7 +140,7 @@ impl Drop for Narrator {
 }
 
 /// The verdict in words.
-pub(super) fn verdict(result: &str, audit: &Audit, alerts: &Counts) {
+pub(super) fn verdict(result: &str, audit: &Audit, alerts: &Counts) -> Printed {
     let tone = if result == "healed" { Colour::Good } else { Colour::Bad };
     data(&format!(
         "{}: {} rented, {} destroyed, {} alive · {} leaked, {} double rented, {} wrongly destroyed",
@@ -139,9 +151,10 @@ pub(super) fn verdict(result: &str, audit: &Audit, alerts: &Counts) {
         audit.leaked,
         audit.double_rented,
         audit.wrongly_destroyed,
-    ));
-    data("counted from the simulated provider's own record, not from the keeper's view");
+    ))?;
+    data("counted from the simulated provider's own record, not from the keeper's view")?;
     for (sink, count) in [("slack", alerts.slack), ("discord", alerts.discord), ("webhook", alerts.webhook)] {
-        data(&format!("{sink}: {} opening and {} closing messages", count.opened, count.closed));
+        data(&format!("{sink}: {} opening and {} closing messages", count.opened, count.closed))?;
     }
+    Ok(())
 }

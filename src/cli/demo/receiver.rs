@@ -19,6 +19,8 @@ use serde_json::Value;
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
+/// What the title of a message says that tells several notices, because they waited for each other.
+const FOLDED: &str = "notices waited and come together";
 /// How long the last messages of a demo may take.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -107,15 +109,30 @@ impl Receiver {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, sink: &str, title: &str, pick: impl Fn(&mut Counts) -> &mut Count) {
+    /// Takes a message. A fold of several notices tells them in its `lines`, and each of them counts.
+    fn take(&self, sink: &str, title: &str, lines: &[&str], pick: impl Fn(&mut Counts) -> &mut Count) {
         let mut taken = self.lock();
         taken.fresh.push(format!("{sink} got: {title}"));
+        let folded = title.contains(FOLDED);
+        if folded {
+            taken.fresh.extend(lines.iter().map(|line| format!("{sink} got:   {line}")));
+        }
+        let told = if folded { lines } else { &[title] };
         let count = pick(&mut taken.counts);
-        count.opened += u64::from(title.contains("is failing"));
-        count.closed += u64::from(title.contains("healthy") && title.contains(" after "));
+        for line in told {
+            let opened = line.contains(" is failing: ");
+            count.opened += u64::from(opened);
+            count.closed += u64::from(!opened && line.contains("healthy") && line.contains(" after "));
+        }
         drop(taken);
         self.changed.notify_waiters();
     }
+}
+
+/// The lines of every text at `field` of the elements of `list`.
+fn lines<'a>(list: Option<&'a Value>, field: &str) -> Vec<&'a str> {
+    let elements = list.and_then(Value::as_array).into_iter().flatten();
+    elements.filter_map(|element| element.pointer(field)?.as_str()).flat_map(str::lines).collect()
 }
 
 /// Slack refuses what has neither text nor blocks, and answers `ok` as plain text.
@@ -123,7 +140,10 @@ async fn slack(State(receiver): State<Receiver>, Json(message): Json<Value>) -> 
     let Some(text) = message.get("text").and_then(Value::as_str) else {
         return (StatusCode::BAD_REQUEST, "no_text").into_response();
     };
-    receiver.take("slack", text, |counts| &mut counts.slack);
+    let sections = lines(message.get("blocks"), "/text/text");
+    // The heading repeats the text.
+    let sections: Vec<&str> = sections.into_iter().filter(|line| *line != text).collect();
+    receiver.take("slack", text, &sections, |counts| &mut counts.slack);
     "ok".into_response()
 }
 
@@ -133,12 +153,47 @@ async fn discord(State(receiver): State<Receiver>, Json(message): Json<Value>) -
         let refusal = serde_json::json!({ "message": "Cannot send an empty message", "code": 50006 });
         return (StatusCode::BAD_REQUEST, Json(refusal)).into_response();
     };
-    receiver.take("discord", title, |counts| &mut counts.discord);
+    let described = lines(message.get("embeds"), "/description");
+    receiver.take("discord", title, &described, |counts| &mut counts.discord);
     Json(serde_json::json!({ "id": "1" })).into_response()
 }
 
 async fn webhook(State(receiver): State<Receiver>, Json(message): Json<Value>) -> StatusCode {
     let Some(title) = message.get("text").and_then(Value::as_str) else { return StatusCode::BAD_REQUEST };
-    receiver.take("webhook", title, |counts| &mut counts.webhook);
+    let notices = lines(message.pointer("/data/notices"), "/title");
+    receiver.take("webhook", title, &notices, |counts| &mut counts.webhook);
     StatusCode::NO_CONTENT
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_notice_of_a_fold_counts() {
+        let receiver = Receiver::start(CancellationToken::new()).await.unwrap();
+        let (one, two) = ("duel-0 is failing: no answer", "duel-1 is replaced and healthy after 9 s");
+        let three = "the provider's list fails";
+        let title = format!("3 {FOLDED}");
+        let text = format!("10:00:00 x {one}\n10:00:01 x {two}\n10:00:02 x {three}\n");
+        let blocks = json!([
+            { "type": "header", "text": { "type": "plain_text", "text": &title } },
+            { "type": "section", "text": { "type": "mrkdwn", "text": &text } },
+        ]);
+        slack(State(receiver.clone()), Json(json!({ "text": &title, "blocks": blocks }))).await;
+        let embeds = json!([{ "title": &title, "description": &text }]);
+        discord(State(receiver.clone()), Json(json!({ "embeds": embeds }))).await;
+        let notices = json!([{ "title": one }, { "title": two }, { "title": three }]);
+        let fold = json!({ "text": &title, "data": { "notices": notices } });
+        webhook(State(receiver.clone()), Json(fold)).await;
+        // A message of its own counts once, although its blocks repeat it.
+        let blocks =
+            json!([{ "text": { "text": one } }, { "text": { "text": "duel-0 is failing: no answer" } }]);
+        slack(State(receiver.clone()), Json(json!({ "text": one, "blocks": blocks }))).await;
+        let counts = receiver.lock().counts;
+        let once = Count { opened: 1, closed: 1 };
+        assert_eq!(counts, Counts { slack: Count { opened: 2, closed: 1 }, discord: once, webhook: once });
+    }
 }

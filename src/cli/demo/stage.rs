@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use vast_sim::{LifecycleConfig, Sim, SimConfig};
 
-use super::{DemoArgs, Narrator, receiver::Receiver};
+use super::{DemoArgs, Narrator, build, interrupts::Interrupts, receiver::Receiver};
 use crate::{
     cli::{
         exit::{self, Failure, chain},
@@ -21,7 +21,6 @@ use crate::{
     clock::Clock,
     config::{self, Need, Sources},
     daemon::{Daemon, Options},
-    deploy::{Artifact, ArtifactSource},
     engine::Handle,
     store::{History, Store},
     telemetry,
@@ -44,7 +43,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub async fn set(args: &DemoArgs, narrator: &mut Narrator) -> Result<Self, Failure> {
+    /// Sets everything. Only the build is long enough to be interrupted; the rest takes moments, and is struck in order.
+    pub async fn set(
+        args: &DemoArgs,
+        narrator: &mut Narrator,
+        interrupts: &mut Interrupts,
+    ) -> Result<Self, Failure> {
         for (program, package) in [("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")] {
             require(program, &format!("install it, e.g. `apt-get install {package}`"))?;
         }
@@ -52,7 +56,8 @@ impl Stage {
         let scratch =
             TempDir::with_prefix("vk-demo-").map_err(|fault| broken("make a scratch folder", &fault))?;
         let key = make_key(scratch.path()).await?;
-        let server = build_server(narrator).await?;
+        let server = build::server(scratch.path(), narrator, interrupts).await?;
+        narrator.heard()?;
         let stop = CancellationToken::new();
         let receiver =
             Receiver::start(stop.clone()).await.map_err(|fault| broken("start the receiver", &fault))?;
@@ -69,11 +74,13 @@ impl Stage {
             sim.url(),
             sim.panel_url()
         ));
-        let sources = sources(args, scratch.path(), &key, &server, &sim, &receiver)?;
-        let config = config::load(&sources).map_err(|faults| Failure::new(exit::BUG, faults.to_string()))?;
-        let options = Options { clock: Clock::new(), seed: args.seed, bare: false };
-        let daemon = Daemon::start(&config, options).await.map_err(setup::start_failure)?;
-        Ok(Self { daemon, sim, receiver, nodes: args.nodes, stop, scratch })
+        match raise(args, scratch.path(), &key, &server, &sim, &receiver).await {
+            Ok(daemon) => Ok(Self { daemon, sim, receiver, nodes: args.nodes, stop, scratch }),
+            Err(failure) => {
+                sim.shutdown().await;
+                Err(failure)
+            }
+        }
     }
 
     pub fn engine(&self) -> &Handle {
@@ -109,11 +116,26 @@ impl Stage {
     }
 }
 
-fn broken(act: &str, fault: &dyn std::error::Error) -> Failure {
+/// Starts the keeper.
+async fn raise(
+    args: &DemoArgs,
+    scratch: &Path,
+    key: &Path,
+    server: &Path,
+    sim: &Sim,
+    receiver: &Receiver,
+) -> Result<Daemon, Failure> {
+    let sources = sources(args, scratch, key, server, sim, receiver)?;
+    let config = config::load(&sources).map_err(|faults| Failure::new(exit::BUG, faults.to_string()))?;
+    let options = Options { clock: Clock::new(), seed: args.seed, bare: false };
+    Daemon::start(&config, options).await.map_err(setup::start_failure)
+}
+
+pub(super) fn broken(act: &str, fault: &dyn std::error::Error) -> Failure {
     Failure::new(exit::BUG, format!("cannot {act}: {}", chain(fault)))
 }
 
-fn require(program: &str, hint: &str) -> Result<(), Failure> {
+pub(super) fn require(program: &str, hint: &str) -> Result<(), Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         return Ok(());
@@ -145,28 +167,6 @@ async fn make_key(scratch: &Path) -> Result<PathBuf, Failure> {
     }
     let words = String::from_utf8_lossy(&made.stderr).trim().to_owned();
     Err(Failure::new(exit::BUG, format!("ssh-keygen made no key: {words}")))
-}
-
-/// The bundled server, from the workspace this program was built from or is run in.
-async fn build_server(narrator: &mut Narrator) -> Result<PathBuf, Failure> {
-    let here = [PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from(".")];
-    let Some(workspace) =
-        here.into_iter().find(|folder| folder.join("crates/duel-server/Cargo.toml").is_file())
-    else {
-        let failure = Failure::new(exit::USAGE, "the sources of the bundled server are not here");
-        return Err(failure.hint("run the demo in a clone of the repository"));
-    };
-    require("cargo", "install Rust from https://rustup.rs, the demo builds the bundled server with it")?;
-    narrator.say("building the bundled server: cargo build --release -p duel-server");
-    let source = ArtifactSource::Build {
-        workspace,
-        package: "duel-server".into(),
-        profile: "release".into(),
-        portable: false,
-    };
-    let built =
-        Artifact::prepare(&source).await.map_err(|fault| broken("build the bundled server", &fault))?;
-    Ok(built.path)
 }
 
 /// The demo's settings: those of earnest, with patience measured in seconds.
