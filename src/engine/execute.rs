@@ -326,7 +326,7 @@ impl Executor {
         let address = self.address(&job.tenant, memory);
         let work = self.spawn(async move {
             let result = job.remedy(rung, &edges, address, clock, not_after).await;
-            Some(Event::RemedyWorked { node: job.node, rung, result })
+            Some(Event::RemedyWorked { node: job.node, instance: job.tenant.instance, rung, result })
         });
         self.take_up(node, work);
     }

@@ -242,6 +242,7 @@ impl Engine {
             self.try_storage_again(now).await;
             return;
         }
+        self.handle(Event::Beat).await;
         if now >= self.next_list {
             self.list(now);
         }

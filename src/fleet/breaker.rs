@@ -73,8 +73,9 @@ pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, no
     let mut census = Census::default();
     for (name, node) in &fleet.nodes {
         let (Some(_), Some(spec)) = (tenant_in_play(&node.state), policy.nodes.get(name)) else { continue };
-        // A tenant not probed since the keeper's start or a stall says nothing either way.
-        let Some(watch) = memory.watches.get(name).filter(|watch| watch.last.is_some()) else { continue };
+        // A tenant not probed since the keeper's start or a stall, or not for long, says nothing either way.
+        let watch = memory.watches.get(name).filter(|watch| watch.current(&spec.health, now).is_some());
+        let Some(watch) = watch else { continue };
         census.filled += 1;
         if watch.failures == 0 {
             census.healthy += 1;

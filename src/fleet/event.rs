@@ -28,6 +28,8 @@ pub enum Event {
         /// For how long.
         gap: Duration,
     },
+    /// The loop turns: once a second, whatever else happens. What shows only by its absence is noticed here.
+    Beat,
     /// The configuration was read anew.
     PolicyChanged,
     /// A timer asked to look again; the core decides from its state alone.
@@ -82,6 +84,8 @@ pub enum Event {
     RemedyWorked {
         /// Whose.
         node: NodeName,
+        /// On which instance.
+        instance: InstanceId,
         /// Which.
         rung: Rung,
         /// How.

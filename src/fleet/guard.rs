@@ -57,8 +57,10 @@ fn defer<T>(rail: Rail, why: impl Into<String>, until: Option<Timestamp>) -> Res
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// The rails alone decide.
+    /// The rails alone decide, on evidence that a second witness confirms, or without any harm alleged.
     ByItself,
+    /// The same, but no witness could answer: our own probes are all there is, so our own network must be proven.
+    Unwitnessed,
     /// A person asked: the cooldown, the breaker, the warm-up and the self-check do not apply, money and lists do.
     ByHand,
 }
@@ -83,7 +85,7 @@ impl Guard<'_> {
     /// The first rail in the way.
     pub fn recovery(&self, node: &NodeName, wanted: Wanted) -> Admission {
         self.anything(node)?;
-        if wanted == Wanted::ByItself {
+        if wanted != Wanted::ByHand {
             self.trusted()?;
             self.breaker()?;
         }
@@ -94,7 +96,7 @@ impl Guard<'_> {
             reasons.push("asked for by hand".into());
             return Ok(Permit(reasons.join(", ")));
         }
-        reasons.push(self.own_network(census)?);
+        reasons.push(self.own_network(census, wanted)?);
         let (under_way, most) = (self.recoveries_under_way(), self.parallel());
         if under_way >= most {
             return defer(Rail::Parallel, format!("{under_way} recoveries under way, {most} allowed"), None);
@@ -169,7 +171,7 @@ impl Guard<'_> {
     }
 
     /// Proof that we are not the ones cut off.
-    fn own_network(&self, census: Census) -> Result<String, Deferral> {
+    fn own_network(&self, census: Census, wanted: Wanted) -> Result<String, Deferral> {
         self.inventory()?;
         if census.healthy > 0 {
             return Ok("the provider and a healthy node answer".into());
@@ -187,8 +189,16 @@ impl Guard<'_> {
             _ if !self.policy.rails.canaries.is_empty() => {
                 defer(Rail::SelfCheck, "the canaries were not asked yet", None)
             }
-            // Without peers and canaries the provider's own answer is the only proof there is.
-            _ => Ok("the provider answers; no peer is healthy and no canary is configured".into()),
+            // The provider's answer proves our way to the provider, and none to the box.
+            _ if wanted == Wanted::Unwitnessed => {
+                let why = "only our own probes fail it: no witness answers, no peer is healthy and no canary is \
+                           configured, so we may be the ones cut off; name one or two in `rails.canaries`";
+                defer(Rail::SelfCheck, why, None)
+            }
+            _ => Ok(
+                "the provider answers and a witness confirms; no peer is healthy and no canary is configured"
+                    .into(),
+            ),
         }
     }
 

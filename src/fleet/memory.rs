@@ -8,9 +8,10 @@ use super::{
     guard::Rail,
     name::{FleetName, InstanceId, NodeName, OfferId, OpId, Ownership, ownership},
     offer::Offer,
+    policy::HealthPolicy,
     provider::{Credit, Inventory, ProviderFault, Rental},
     units::Timestamp,
-    watch::Watch,
+    watch::{Watch, observed_for},
 };
 
 /// The volatile side of the core.
@@ -30,6 +31,10 @@ pub struct Memory {
     pub trust_from: Timestamp,
     /// When the keeper started, or its last stall ended: work that went on without it gets some time more.
     pub awake_from: Timestamp,
+    /// When the configuration was last read: probes run by its intervals from then on.
+    pub policy_from: Timestamp,
+    /// Whether nodes that should be probed are not, and when that was last looked at.
+    pub blindness: Blindness,
     /// Searches that are out, and since when.
     pub searches: BTreeMap<NodeName, Timestamp>,
     /// Offers that were gone when tried, and until when they are passed over: a search goes on showing them for a while.
@@ -52,6 +57,15 @@ pub struct Memory {
     pub census: Option<(Timestamp, Census)>,
     /// Provider trouble already told, so that one outage gives one notice.
     pub outage_told: bool,
+}
+
+/// Whether the keeper itself fails to probe.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blindness {
+    /// When this was last looked at.
+    pub looked_at: Timestamp,
+    /// Whether it was told, so that one episode gives one notice.
+    pub told: bool,
 }
 
 /// What the lists taught.
@@ -168,6 +182,23 @@ impl Memory {
     /// The node's work in flight.
     pub fn desk(&mut self, node: &NodeName) -> &mut Desk {
         self.desks.entry(node.clone()).or_default()
+    }
+
+    /// Since when a node that should be probed has gone unobserved, where that is too long. One that was never observed
+    /// counts from when it could be probed at the earliest.
+    #[must_use]
+    pub fn unobserved_since(
+        &self,
+        node: &NodeName,
+        health: &HealthPolicy,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let watch = self.watches.get(node);
+        let seen = watch.map_or(Timestamp(0), |watch| {
+            watch.last.as_ref().map_or(watch.from, |last| last.at.max(watch.from))
+        });
+        let since = seen.max(self.awake_from).max(self.policy_from);
+        (now.since(since) > observed_for(health)).then_some(since)
     }
 
     /// What the last good list says of an instance.

@@ -147,7 +147,7 @@ pub struct Rails {
     pub backoff: Duration,
     /// Longest wait between attempts.
     pub backoff_max: Duration,
-    /// A node replaced less than this ago is held instead of replaced again.
+    /// A node replaced less than this ago is not replaced again until this is past: deferred, shown and told, not held.
     pub cooldown: Duration,
     /// Most the whole fleet may cost an hour, the new rental included.
     pub dollars_per_hour: Option<Money>,

@@ -5,8 +5,8 @@ mod provider;
 use std::time::Duration;
 
 pub(super) use provider::{
-    breaker, implausible, key_refused, key_taken, outage, outage_over, relabelled, stalled, stray,
-    stray_doomed, undying, unwanted,
+    blind, blind_no_more, breaker, implausible, key_refused, key_taken, outage, outage_over, relabelled,
+    stalled, stray, stray_doomed, undying, unwanted,
 };
 
 use super::{
@@ -55,7 +55,7 @@ pub fn held_text(reason: &HeldReason) -> String {
             format!("the release or its configuration is at fault: {detail}")
         }
         HeldReason::Refused { detail } => format!("the provider refused the request: {detail}"),
-        HeldReason::Destroyed { by } => format!("destroyed by {by}"),
+        HeldReason::Destroyed { by } => format!("destroyed by {by}; it stays empty until `resume`"),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    journal::{Cause, DoomReason, Entry, Outcome, Record},
+    journal::{Cause, DoomReason, Entry, HeldReason, Outcome, Record},
     name::{IncidentId, InstanceId, NodeName},
     tell,
     units::{Timestamp, millis},
@@ -166,6 +166,7 @@ pub fn words(record: &Record) -> String {
         }
         Record::AttemptFailed { detail, .. } => format!("the attempt failed: {detail}"),
         Record::Adopted { instance, .. } => on(instance, "is healthy and takes the node"),
+        Record::Held { reason: reason @ HeldReason::Destroyed { .. }, .. } => tell::held_text(reason),
         Record::Held { reason, .. } => format!("waits for a human: {}", tell::held_text(reason)),
         Record::Released { by, .. } => format!("let go on by {by}"),
         Record::Paused { by, .. } => format!("paused by {by}"),

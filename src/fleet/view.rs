@@ -27,9 +27,10 @@ pub struct FleetView {
     pub fleet: FleetName,
     /// When this was true, in milliseconds since the Unix epoch.
     pub at: Timestamp,
-    /// One word: `healthy`, `healing`, `blind` (the provider cannot be asked), `held`, `storage-failed`.
+    /// One word: `healthy` (every node serves and none fails), `healing`, `held` (a node waits for a human, or is kept empty
+    /// by one), `blind` (the provider cannot be asked, or a serving node is not observed), `storage-failed`.
     pub summary: String,
-    /// Nodes that serve and answered their last probe well.
+    /// Nodes that serve and answered their last probe well, if that is not too long ago.
     pub healthy: u32,
     /// Nodes wanted.
     pub wanted: u32,
@@ -104,9 +105,9 @@ pub struct BlockedView {
 /// What the probes say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthView {
-    /// `healthy`, `maintenance`, `failing` or `unknown`.
+    /// `healthy`, `maintenance`, `failing`, or `unknown`: nothing to probe, not probed yet, or not for long.
     pub verdict: String,
-    /// The reason of the last failure in the present run.
+    /// Why it fails, or since when nothing is known of it.
     pub detail: Option<String>,
     /// Consecutive failures.
     pub failures: u32,
@@ -156,7 +157,8 @@ pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> 
     let mut names: Vec<&NodeName> = policy.nodes.keys().chain(fleet.nodes.keys()).collect();
     names.sort();
     names.dedup();
-    let nodes: Vec<NodeView> = names.into_iter().map(|name| node_view(name, fleet, memory, policy)).collect();
+    let nodes: Vec<NodeView> =
+        names.into_iter().map(|name| node_view(name, fleet, memory, policy, now)).collect();
     let healthy =
         nodes.iter().filter(|node| node.state == "serving" && node.health.verdict == "healthy").count();
     let guard = Guard { fleet, memory, policy, now };
@@ -200,14 +202,19 @@ fn summary(
         "blind"
     } else if nodes.iter().any(|node| node.state == "held") {
         "held"
-    } else if nodes.iter().all(|node| node.state == "serving") {
-        "healthy"
-    } else {
+    } else if nodes.iter().any(|node| node.state != "serving" || node.health.verdict == "failing") {
         "healing"
+    } else if nodes
+        .iter()
+        .any(|node| node.health.verdict == "unknown" && policy.nodes.contains_key(&node.node))
+    {
+        "blind"
+    } else {
+        "healthy"
     }
 }
 
-fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy) -> NodeView {
+fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> NodeView {
     let vacant = Node::default();
     let node = fleet.nodes.get(name).unwrap_or(&vacant);
     let claim = node.state.claim();
@@ -236,7 +243,7 @@ fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy) -
             since,
             until,
         }),
-        health: health(name, memory, policy),
+        health: health(name, &node.state, memory, policy, now),
     }
 }
 
@@ -249,10 +256,25 @@ fn stage(state: &NodeState) -> (Option<String>, Option<Timestamp>) {
     }
 }
 
-fn health(name: &NodeName, memory: &Memory, policy: &Policy) -> HealthView {
+fn health(
+    name: &NodeName,
+    state: &NodeState,
+    memory: &Memory,
+    policy: &Policy,
+    now: Timestamp,
+) -> HealthView {
     let unknown = Watch::default();
     let watch = memory.watches.get(name).unwrap_or(&unknown);
-    let (verdict, detail) = match watch.last.as_ref().map(|last| &last.verdict) {
+    let spec = policy.nodes.get(name);
+    // What was seen of a tenant that is gone says nothing of the node, and a node no longer wanted is not probed.
+    let probed = state.probed().filter(|_| spec.is_some());
+    let last =
+        watch.last.as_ref().filter(|last| probed.is_some_and(|tenant| tenant.rental.op == last.identity));
+    let unobserved = probed.and(spec).and_then(|spec| memory.unobserved_since(name, &spec.health, now));
+    let (verdict, detail) = match last.map(|last| &last.verdict) {
+        _ if unobserved.is_some() => {
+            ("unknown", unobserved.map(|since| format!("not probed for {}", tell::span(now.since(since)))))
+        }
         None => ("unknown", None),
         Some(Verdict::Healthy) => ("healthy", None),
         Some(Verdict::Maintenance) => ("maintenance", None),
@@ -263,10 +285,10 @@ fn health(name: &NodeName, memory: &Memory, policy: &Policy) -> HealthView {
     HealthView {
         verdict: verdict.into(),
         detail,
-        failures: watch.failures,
-        threshold: policy.nodes.get(name).map_or(0, |spec| spec.health.failure_threshold),
-        took_ms: watch.last.as_ref().map(|last| millis(last.took)),
-        last_at: watch.last.as_ref().map(|last| last.at),
+        failures: if probed.is_some() { watch.failures } else { 0 },
+        threshold: spec.map_or(0, |spec| spec.health.failure_threshold),
+        took_ms: last.map(|last| millis(last.took)),
+        last_at: last.map(|last| last.at),
         checks: watch.checks,
         failed_checks: watch.failed_checks,
         history,

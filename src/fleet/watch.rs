@@ -4,9 +4,22 @@
 use std::time::Duration;
 
 use super::{
+    policy::HealthPolicy,
     probe::{Failure, Observation, Verdict},
     units::Timestamp,
 };
+
+/// Probe intervals without an observation after which nothing is known of a node any more: one may be lost or late, three
+/// mean that nobody probes.
+const UNOBSERVED_INTERVALS: u32 = 3;
+/// But never less than this: short intervals are for trials, and a busy machine is late by seconds.
+const UNOBSERVED_LEAST: Duration = Duration::from_secs(5);
+
+/// How long an observation tells how a node is: three intervals and one timeout from the start of its probe.
+#[must_use]
+pub fn observed_for(health: &HealthPolicy) -> Duration {
+    health.interval.saturating_mul(UNOBSERVED_INTERVALS).saturating_add(health.timeout).max(UNOBSERVED_LEAST)
+}
 
 /// Who gave a testimony.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -118,6 +131,12 @@ impl Watch {
     pub fn start_over(&mut self, now: Timestamp) {
         let kept = (self.checks, self.failed_checks, self.history);
         *self = Self { checks: kept.0, failed_checks: kept.1, history: kept.2, from: now, ..Self::default() };
+    }
+
+    /// The last observation, unless it is too old to tell how the node is now.
+    #[must_use]
+    pub fn current(&self, health: &HealthPolicy, now: Timestamp) -> Option<&Observation> {
+        self.last.as_ref().filter(|last| now.since(last.at) <= observed_for(health))
     }
 
     /// A witness's word, where it is fresh and belongs to the present run of failures.

@@ -14,6 +14,7 @@
 //! Every handler ends in `Turn::pursue`, which decides from the state alone what is due now. So a timer, a restart and
 //! a late answer all lead to the same place, and nothing depends on having seen a particular event.
 
+mod blindness;
 mod desk;
 mod doomed;
 mod inventory;
@@ -83,6 +84,10 @@ impl Turn<'_> {
                 self.stalled(gap);
                 Ok(())
             }
+            Event::Beat => {
+                self.notice_blindness();
+                Ok(())
+            }
             Event::PolicyChanged => self.policy_changed(),
             Event::Look { node } => {
                 self.memory.desk(&node).look_at = None;
@@ -95,7 +100,9 @@ impl Turn<'_> {
             Event::CreateAnswered { node, op, answer } => self.create_answered(&node, &op, answer),
             Event::DestroyAnswered { instance, answer } => self.destroy_answered(instance, answer),
             Event::DeployEnded { node, instance, result } => self.deploy_ended(&node, instance, result),
-            Event::RemedyWorked { node, rung, result } => self.remedy_worked(&node, rung, result),
+            Event::RemedyWorked { node, instance, rung, result } => {
+                self.remedy_worked(&node, instance, rung, result)
+            }
             Event::Witnessed { node, instance, asked_at, word } => {
                 self.witnessed(&node, instance, asked_at, word)
             }
@@ -135,6 +142,7 @@ impl Turn<'_> {
     }
 
     fn policy_changed(&mut self) -> Result<(), IllegalEvent> {
+        self.memory.policy_from = self.now();
         for desk in self.memory.desks.values_mut() {
             // They were chosen by the rules of before.
             desk.offers.clear();
@@ -317,7 +325,7 @@ impl Turn<'_> {
         let now = self.now();
         let (asked_at, command) = if rail == Rail::Credit {
             (&mut self.memory.credit_asked_at, Command::ReadCredit)
-        } else if rail == Rail::SelfCheck {
+        } else if rail == Rail::SelfCheck && !self.context.policy.rails.canaries.is_empty() {
             (&mut self.memory.self_asked_at, Command::CheckSelf)
         } else {
             return;

@@ -1,7 +1,8 @@
 //! A node under suspicion: gather evidence, then take the next rung of the ladder.
 //!
 //! Evidence is the threshold reached, a self-check, and a second witness. A fresh "up" from a witness vetoes. Where no
-//! witness can answer, the threshold doubles; it never waits for ever.
+//! witness can answer, the threshold doubles, and our own network must be proven by a healthy peer or by canaries: where
+//! there is neither, the node is left to a human, who is told.
 
 use std::time::Duration;
 
@@ -29,8 +30,19 @@ enum Evidence {
     Awaited(String),
     /// A witness says the server is up.
     Vetoed(String),
-    /// Enough, with the evidence in words; `reachable` when the box answers over SSH.
-    Enough { text: String, reachable: bool },
+    /// Enough, with the evidence in words and who confirms it.
+    Enough { text: String, source: Source },
+}
+
+/// Who confirms that a server is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The box itself, so that it can be reached over SSH.
+    Box,
+    /// The provider's lists.
+    Provider,
+    /// Nobody but our own probes.
+    ProbesAlone,
 }
 
 impl Turn<'_> {
@@ -54,7 +66,16 @@ impl Turn<'_> {
                 self.ask_witness(name, &tenant);
                 self.veto(name, why)
             }
-            Evidence::Enough { text, reachable } => self.next_rung(name, spec, tenant, &text, reachable),
+            Evidence::Enough { text, source } => {
+                self.next_rung(name, spec, tenant.clone(), &text, source)?;
+                let waits =
+                    self.node(name).is_some_and(|node| matches!(node.state, NodeState::Suspect { .. }));
+                if source == Source::ProbesAlone && waits {
+                    // While a rail is in the way a witness may answer after all.
+                    self.ask_witness(name, &tenant);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -68,12 +89,15 @@ impl Turn<'_> {
         if let Some(Word::Up(detail)) = ssh {
             return Evidence::Vetoed(format!("{probes}; but the box itself says its server is up: {detail}"));
         }
-        let reachable = matches!(ssh, Some(Word::Down(_)));
         if let Some(Word::Down(detail)) = ssh {
-            return Evidence::Enough { text: format!("{probes}; the box itself: {detail}"), reachable };
+            return Evidence::Enough {
+                text: format!("{probes}; the box itself: {detail}"),
+                source: Source::Box,
+            };
         }
         if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh) {
-            return Evidence::Enough { text: format!("{probes}; the provider: {detail}"), reachable };
+            let text = format!("{probes}; the provider: {detail}");
+            return Evidence::Enough { text, source: Source::Provider };
         }
         let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
         // Fast re-probes reach the count in seconds; without a witness the time must have passed as well.
@@ -92,7 +116,7 @@ impl Turn<'_> {
         let doubled = threshold.saturating_mul(2);
         if watch.failures >= doubled && failing_for >= patience {
             let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
-            return Evidence::Enough { text, reachable };
+            return Evidence::Enough { text, source: Source::ProbesAlone };
         }
         Evidence::Awaited(format!(
             "no witness can answer ({silence}): waiting for {doubled} failures over {} s instead of {threshold}",
@@ -153,7 +177,7 @@ impl Turn<'_> {
         spec: &NodeSpec,
         tenant: Tenant,
         evidence: &str,
-        reachable: bool,
+        source: Source,
     ) -> Result<(), IllegalEvent> {
         let tried =
             self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.tried.clone());
@@ -163,7 +187,7 @@ impl Turn<'_> {
             .ladder
             .iter()
             .copied()
-            .find(|rung| !tried.contains(rung) && (reachable || !needs_ssh(*rung)));
+            .find(|rung| !tried.contains(rung) && (source == Source::Box || !needs_ssh(*rung)));
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
         };
@@ -182,7 +206,8 @@ impl Turn<'_> {
             return Ok(());
         }
         let guard = self.guard();
-        let admitted = guard.recovery(name, Wanted::ByItself).and_then(|permit| {
+        let wanted = if source == Source::ProbesAlone { Wanted::Unwitnessed } else { Wanted::ByItself };
+        let admitted = guard.recovery(name, wanted).and_then(|permit| {
             // Nothing is destroyed that could not be replaced.
             if rung == Rung::Replace { guard.create(name, None).map(|_| permit) } else { Ok(permit) }
         });
@@ -273,6 +298,7 @@ impl Turn<'_> {
     pub(super) fn remedy_worked(
         &mut self,
         name: &NodeName,
+        instance: InstanceId,
         rung: Rung,
         result: Result<Option<ReleaseRef>, WorkFault>,
     ) -> Result<(), IllegalEvent> {
@@ -281,10 +307,10 @@ impl Turn<'_> {
         else {
             return Ok(());
         };
-        if *current != rung {
+        // Work that was given up may still report: what it did to a box of before says nothing of this one.
+        if *current != rung || tenant.instance != instance {
             return Ok(());
         }
-        let instance = tenant.instance;
         self.memory.desk(name).working = false;
         match result {
             Ok(release) => {

@@ -205,3 +205,22 @@ pub(in crate::fleet) fn stalled(at: Timestamp, gap: Duration) -> Notice {
         "if it was no suspend, look at the load of its machine",
     )
 }
+
+/// Nodes that should be probed are not.
+pub(in crate::fleet) fn blind(at: Timestamp, nodes: u32, lasted: Duration) -> Notice {
+    let noun = if nodes == 1 { "node" } else { "nodes" };
+    notice(
+        at,
+        Severity::Critical,
+        Topic::Keeper,
+        format!("the keeper cannot probe: {nodes} {noun} unobserved for {}", span(lasted)),
+        "nothing is known of them and nothing is healed there; look at the keeper's log and the load of its machine, and \
+         restart it",
+    )
+}
+
+/// Every node is probed again.
+pub(in crate::fleet) fn blind_no_more(at: Timestamp) -> Notice {
+    let title = "the keeper probes every node again".into();
+    notice(at, Severity::Info, Topic::Keeper, title, "nothing to do")
+}

@@ -201,7 +201,8 @@ impl Nonsense {
                 }
                 Event::PolicyChanged
             }
-            0 | 2 | 3 => Event::Look { node },
+            2 => Event::Beat,
+            0 | 3 => Event::Look { node },
             4..=6 => {
                 self.failing ^= self.rng.u32(0..20) == 0;
                 let verdict = match self.rng.u32(0..20) {
@@ -256,7 +257,8 @@ impl Nonsense {
                 let rungs = [Rung::RestartServer, Rung::Redeploy, Rung::Reboot, Rung::Replace];
                 let rung = rungs[self.rng.usize(0..4)];
                 let result = if self.rng.bool() { Ok(None) } else { Err(self.work_fault()) };
-                Event::RemedyWorked { node, rung, result }
+                let instance = self.own_instance(&node);
+                Event::RemedyWorked { node, instance, rung, result }
             }
             16 => {
                 let instance = self.own_instance(&node);

@@ -1,7 +1,7 @@
 //! How a story is told: events in, and every record, command and notice that followed, as text to be read.
 //!
-//! Time passes in [`Story::pass`]: honest lists every 20 s, looks when they are due, the credit read now and then. What
-//! changes nothing is left out of the text.
+//! Time passes in [`Story::pass`]: honest lists every 20 s, looks when they are due, the credit read now and then, and
+//! healthy nodes stay so unless `no_probes`. What changes nothing is left out of the text.
 
 mod show;
 
@@ -15,11 +15,11 @@ use show::title;
 
 use super::{
     super::super::{
-        event::{Context, Event, Step, Wish},
+        event::{Context, Event, Step, Wish, WorkFault},
         journal::{Entry, ReleaseRef},
         memory::Memory,
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
-        policy::Policy,
+        policy::{Policy, Rung},
         probe::{Failure, Observation, Verdict},
         provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, Rental, Status},
         state::{Fleet, NodeState, Tenant},
@@ -45,6 +45,8 @@ pub struct Story {
     /// Statuses other than running.
     pub status: BTreeMap<InstanceId, Status>,
     pub lists_fail: bool,
+    /// The prober itself is dead: no observation comes.
+    pub no_probes: bool,
     pub last: Step,
     began: u64,
     looks: BTreeSet<(u64, NodeName)>,
@@ -67,6 +69,7 @@ impl Story {
             absent: BTreeSet::new(),
             status: BTreeMap::new(),
             lists_fail: false,
+            no_probes: false,
             last: Step::default(),
             began: 1_000_000,
             looks: BTreeSet::new(),
@@ -171,11 +174,28 @@ impl Story {
                     if !self.lists_fail {
                         self.list();
                     }
+                    if self.now.is_multiple_of(60_000) && !self.no_probes {
+                        self.probe_the_healthy();
+                    }
+                    self.tell(Event::Beat);
                 }
                 _ => break,
             }
         }
         self.now = until;
+    }
+
+    /// What was healthy at its last probe is so at the next.
+    fn probe_the_healthy(&mut self) {
+        let healthy = |name: &&NodeName| {
+            let last = self.memory.watches.get(name).and_then(|watch| watch.last.as_ref());
+            matches!(self.fleet.nodes[*name].state, NodeState::Serving(_))
+                && last.is_some_and(|last| last.verdict == Verdict::Healthy)
+        };
+        let names: Vec<NodeName> = self.fleet.nodes.keys().filter(healthy).cloned().collect();
+        for name in names {
+            self.ok(&name);
+        }
     }
 
     /// An honest list, begun now.
@@ -274,6 +294,12 @@ impl Story {
     pub fn witness(&mut self, name: &NodeName, word: Word) {
         let (instance, asked_at) = (self.instance(name), Timestamp(self.now));
         self.tell(Event::Witnessed { node: name.clone(), instance, asked_at, word });
+    }
+
+    /// The work of a soft remedy on the present tenant ended.
+    pub fn remedied(&mut self, name: &NodeName, rung: Rung, result: Result<Option<ReleaseRef>, WorkFault>) {
+        let instance = self.instance(name);
+        self.tell(Event::RemedyWorked { node: name.clone(), instance, rung, result });
     }
 
     /// Fails, and the box itself says so: the tenant is doomed.

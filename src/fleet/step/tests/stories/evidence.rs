@@ -9,6 +9,7 @@ use super::{
         event::{Event, WorkFault},
         journal::ReleaseRef,
         memory::SelfCheck,
+        name::InstanceId,
         policy::{NodeSpec, Rung},
         probe::{Failure, Observation, Verdict},
         provider::Status,
@@ -155,17 +156,17 @@ fn the_ladder_is_climbed_rung_by_rung() {
     s.witness(&node(0), down());
     // The restart is done, but does not help.
     s.pass(5);
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::RestartServer, result: Ok(None) });
+    s.remedied(&node(0), Rung::RestartServer, Ok(None));
     s.fail_thrice(&node(0));
     s.pass(300);
     s.witness(&node(0), down());
     // The redeploy fails by itself.
     let fault = WorkFault::Box("disk full".into());
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Err(fault) });
+    s.remedied(&node(0), Rung::Redeploy, Err(fault));
     s.fail_thrice(&node(0));
     s.witness(&node(0), down());
     // The reboot helps.
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Reboot, result: Ok(None) });
+    s.remedied(&node(0), Rung::Reboot, Ok(None));
     s.pass(30);
     s.ok(&node(0));
     s.ok(&node(0));
@@ -198,7 +199,14 @@ fn an_answer_during_the_work_is_the_old_servers() {
     s.ok(&node(0));
     s.ok(&node(0));
     assert_eq!(s.state(0).word(), "remedying");
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::RestartServer, result: Ok(None) });
+    // Late news of an earlier tenant's restart is no news of this one's.
+    let (earlier, rung) = (InstanceId(1), Rung::RestartServer);
+    s.tell(Event::RemedyWorked { node: node(0), instance: earlier, rung, result: Ok(None) });
+    s.pass(1);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "remedying");
+    s.remedied(&node(0), Rung::RestartServer, Ok(None));
     assert_eq!(s.state(0).word(), "remedying");
     s.pass(1);
     s.ok(&node(0));
@@ -244,6 +252,44 @@ fn the_last_node_is_replaced_only_when_canaries_answer() {
     s.tell(Event::SelfChecked(SelfCheck { at: Timestamp(s.now), answered: 1, asked: 1 }));
     s.witness(&node(0), Word::Down("no answer on its own port".into()));
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn the_only_node_is_never_destroyed_on_our_own_probes_alone() {
+    let mut s = Story::serving(1);
+    s.fail_thrice(&node(0));
+    for _ in 0..60 {
+        s.witness(&node(0), Word::Silent("connection timed out".into()));
+        s.pass(10);
+        s.fail(&node(0));
+    }
+    assert_eq!(s.state(0).word(), "suspect", "{}", s.text);
+    let blocked = s.memory.desks[&node(0)].blocked.clone().unwrap();
+    assert_eq!(blocked.rail.word(), "self-check");
+    assert!(blocked.why.contains("`rails.canaries`"), "{}", blocked.why);
+    assert_eq!(s.text.matches("the rail `self-check`").count(), 1, "{}", s.text);
+    // The provider's word or the box's own is enough at once.
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
+}
+
+#[test]
+fn the_only_node_is_destroyed_unwitnessed_where_canaries_answer() {
+    let mut policy = policy(1);
+    policy.rails.canaries = vec!["https://example.org".into()];
+    let mut s = Story::serving_with(policy);
+    s.fail_thrice(&node(0));
+    for _ in 0..30 {
+        s.witness(&node(0), Word::Silent("connection timed out".into()));
+        s.tell(Event::SelfChecked(SelfCheck { at: Timestamp(s.now), answered: 1, asked: 1 }));
+        s.pass(10);
+        if s.state(0).word() == "suspect" {
+            s.fail(&node(0));
+        } else {
+            break;
+        }
+    }
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
 }
 
 #[test]
@@ -317,7 +363,7 @@ fn a_remedy_that_finds_the_release_at_fault_hands_over_and_a_recovery_takes_back
     s.fail_thrice(&node(0));
     s.witness(&node(0), Word::Down("no answer on its own port".into()));
     let fault = WorkFault::Release("checksum differs".into());
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Err(fault) });
+    s.remedied(&node(0), Rung::Redeploy, Err(fault));
     s.pass(600);
     assert!(matches!(s.state(0), NodeState::Held { tenant: Some(_), .. }));
     s.ok(&node(0));
@@ -332,14 +378,14 @@ fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
     s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
     s.ok(&node(0));
     s.ok(&node(0));
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Ok(Some(release)) });
+    s.remedied(&node(0), Rung::Redeploy, Ok(Some(release)));
     s.pass(1);
     s.ok(&node(0));
     s.ok(&node(0));
     assert_eq!(s.state(0).word(), "serving");
     s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
     let fault = WorkFault::Box("disk full".into());
-    s.tell(Event::RemedyWorked { node: node(0), rung: Rung::Redeploy, result: Err(fault) });
+    s.remedied(&node(0), Rung::Redeploy, Err(fault));
     s.pass(1);
     s.ok(&node(0));
     s.ok(&node(0));

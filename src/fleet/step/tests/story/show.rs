@@ -92,6 +92,7 @@ pub(super) fn title(event: &Event) -> String {
     match event {
         Event::Booted { .. } => "the keeper starts".into(),
         Event::Stalled { gap } => format!("the keeper stood still for {} s", gap.as_secs()),
+        Event::Beat => "the loop turns".into(),
         Event::PolicyChanged => "the configuration changed".into(),
         Event::Look { node } => format!("look at {node}"),
         Event::Probed { node, observation } => format!("probe of {node}: {}", observation.verdict),
@@ -110,7 +111,7 @@ pub(super) fn title(event: &Event) -> String {
             Ok(_) => format!("deploy on {node}: done"),
             Err(fault) => format!("deploy on {node}: {fault:?}"),
         },
-        Event::RemedyWorked { node, rung, result } => match result {
+        Event::RemedyWorked { node, rung, result, .. } => match result {
             Ok(_) => format!("{} on {node}: done", rung.word()),
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },

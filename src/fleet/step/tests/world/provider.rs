@@ -77,7 +77,8 @@ impl World {
                 {
                     self.turn(tenant.instance, State::Up);
                 }
-                self.tell(10 * SECOND, Event::RemedyWorked { node, rung, result: Ok(None) });
+                let instance = tenant.instance;
+                self.tell(10 * SECOND, Event::RemedyWorked { node, instance, rung, result: Ok(None) });
             }
             Command::AskWitness { node, tenant } => {
                 let state = self.boxes.get(&tenant.instance).map(|rented| rented.state);
