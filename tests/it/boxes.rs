@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vast_keeper::clock::Clock;
 use vast_sim::{Action, Fault, FaultKind, TrafficBreak};
 
 use crate::harness::{Fleet, KILL_SERVER, PATIENCE, eventually};
@@ -141,7 +142,7 @@ async fn a_hung_fleet_is_noticed_in_time_and_held() {
     let call = fleet.newest_call();
     let mut frozen_at = Vec::new();
     for (node, instance) in &before {
-        frozen_at.push((node.clone(), now_ms()));
+        frozen_at.push((node.clone(), Clock::new().now().0));
         fleet.sim.act(*instance, Action::Do(FaultKind::Freeze)).await.unwrap();
     }
     for (node, frozen) in frozen_at {
@@ -163,11 +164,6 @@ async fn a_hung_fleet_is_noticed_in_time_and_held() {
     }
     fleet.all_serve().await;
     assert_eq!(fleet.instances().await, before);
-}
-
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    u64::try_from(since.as_millis()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,10 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::mpsc::{self, RecvTimeoutError, Sender},
     thread::JoinHandle,
     time::Duration,
 };
@@ -113,26 +110,26 @@ fn files_of(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
+/// Between two looks: short enough to meet most processes, long enough to leave the cores free.
+const SPY_EVERY: Duration = Duration::from_millis(15);
+
 /// Reads every command line of this machine, over and over, while boxes are deployed to.
 struct Spy {
-    over: Arc<AtomicBool>,
+    over: Sender<()>,
     thread: JoinHandle<BTreeSet<String>>,
 }
 
 impl Spy {
     fn start() -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let watched = Arc::clone(&over);
+        let (over, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut seen = BTreeSet::new();
-            while !watched.load(Ordering::Relaxed) {
+            while told.recv_timeout(SPY_EVERY) == Err(RecvTimeoutError::Timeout) {
                 for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
                     if let Ok(words) = fs::read(entry.path().join("cmdline")) {
                         seen.insert(String::from_utf8_lossy(&words).replace('\0', " "));
                     }
                 }
-                // Short enough to meet a process that lives for an instant now and then, long enough to leave a core free.
-                std::thread::sleep(Duration::from_millis(15));
             }
             seen
         });
@@ -140,7 +137,7 @@ impl Spy {
     }
 
     fn stop(self) -> Vec<String> {
-        self.over.store(true, Ordering::Relaxed);
+        drop(self.over);
         self.thread.join().unwrap().into_iter().collect()
     }
 }

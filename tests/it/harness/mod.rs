@@ -130,6 +130,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     /// A failed test leaves its story: seed, the keeper's last words, its last decisions, the provider's last calls.
+    #[allow(clippy::print_stderr, reason = "a failed test tells its story")]
     fn drop(&mut self) {
         drop(self.keeper.take());
         if !std::thread::panicking() {

@@ -1,13 +1,11 @@
 //! Looking at the running keeper over its control socket, and waiting for what should happen.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    time::Instant,
 };
 use vast_keeper::fleet::{timeline::IncidentView, view::FleetView};
 
