@@ -57,9 +57,9 @@ fn defer<T>(rail: Rail, why: impl Into<String>, until: Option<Timestamp>) -> Res
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// The rails alone decide, on evidence that a second witness confirms, or without any harm alleged.
+    /// The rails alone decide, on evidence that a second witness confirms.
     ByItself,
-    /// The same, but no witness could answer: our own probes are all there is, so our own network must be proven.
+    /// The same, but no witness confirms: our own probes are all there is, so our own network must be proven.
     Unwitnessed,
     /// A person asked: the cooldown, the breaker, the warm-up and the self-check do not apply, money and lists do.
     ByHand,
