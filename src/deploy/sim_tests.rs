@@ -81,7 +81,7 @@ impl Rented {
 
     async fn witness(&self) -> Witnessed {
         let limit = Duration::from_secs(10);
-        self.remote.witness(&self.request.address(), 5555, &self.request.op, limit).await
+        self.remote.witness(&self.request.address(), 5555, "/health", Some(&self.request.op), limit).await
     }
 
     async fn act(&self, kind: FaultKind) {

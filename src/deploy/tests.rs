@@ -269,7 +269,9 @@ async fn the_witness_knows_the_supervised_server() {
     let Some(stage) = Stage::new().await else { return };
     stage.deploy().await.unwrap();
     let address = stage.request.address();
-    let look = || stage.remote.witness(&address, stage.request.server_port, &stage.request.op, LIMIT);
+    let look = || {
+        stage.remote.witness(&address, stage.request.server_port, "/health", Some(&stage.request.op), LIMIT)
+    };
     assert_eq!(look().await, Witnessed::ServerUp);
 
     // Frozen: it holds the port and answers nobody.
@@ -324,8 +326,10 @@ async fn the_scripts_run_under_every_shell_that_a_box_may_have() {
         );
 
         let (address, server) = (stage.request.address(), stage.pid().await);
-        let witnessed =
-            stage.remote.witness(&address, stage.request.server_port, &stage.request.op, LIMIT).await;
+        let witnessed = stage
+            .remote
+            .witness(&address, stage.request.server_port, "/health", Some(&stage.request.op), LIMIT)
+            .await;
         assert_eq!(witnessed, Witnessed::ServerUp, "{}", shell.display());
         kill(server);
         stage.health("pid", |pid| pid != server.to_string()).await;

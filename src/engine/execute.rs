@@ -268,8 +268,9 @@ impl Executor {
             let word = if address.endpoints.is_empty() {
                 Word::Silent("the provider names no way to reach it".into())
             } else {
-                let (port, op) = (spec.rental.port, &tenant.rental.op);
-                match edges.remote.witness(&address, port, op, WITNESS_LIMIT).await {
+                let (port, health) = (spec.rental.port, &spec.health);
+                let identity = health.require_identity.then_some(&tenant.rental.op);
+                match edges.remote.witness(&address, port, &health.path, identity, WITNESS_LIMIT).await {
                     Witnessed::ServerUp => Word::Up("its own health check answers".into()),
                     Witnessed::ServerDown(detail) => Word::Down(detail),
                     Witnessed::Silent(detail) => Word::Silent(detail),

@@ -3,6 +3,7 @@
 //! A record that does not fit the state it meets is an error value, never a guess: a journal that folds with one is not
 //! acted on.
 
+mod bill;
 mod rental;
 
 use std::time::Duration;
@@ -75,10 +76,12 @@ impl Fleet {
                     price: *price,
                 };
                 self.doomed.entry(*instance).or_insert(doomed);
+                self.open_bill(at, *instance, None, *price);
             }
             Record::DestroyAcknowledged { instance } => {
                 if let Some(doomed) = self.doomed.get_mut(instance) {
                     doomed.acknowledged_at = Some(at);
+                    self.close_bill(at, *instance);
                 }
             }
             Record::Gone { instance } => {

@@ -73,9 +73,12 @@ pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, no
     let mut census = Census::default();
     for (name, node) in &fleet.nodes {
         let (Some(_), Some(spec)) = (tenant_in_play(&node.state), policy.nodes.get(name)) else { continue };
-        // A tenant not probed since the keeper's start or a stall, or not for long, says nothing either way.
-        let watch = memory.watches.get(name).filter(|watch| watch.current(&spec.health, now).is_some());
-        let Some(watch) = watch else { continue };
+        // A tenant not probed since the keeper's start or a stall says nothing either way, and one that was healthy too long
+        // ago is no proof of anything now. One that failed then still counts: doubt slows down, it never speeds up.
+        let Some(watch) = memory.watches.get(name).filter(|watch| watch.last.is_some()) else { continue };
+        if watch.failures == 0 && watch.current(&spec.health, now).is_none() {
+            continue;
+        }
         census.filled += 1;
         if watch.failures == 0 {
             census.healthy += 1;

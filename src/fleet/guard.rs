@@ -57,9 +57,9 @@ fn defer<T>(rail: Rail, why: impl Into<String>, until: Option<Timestamp>) -> Res
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// The rails alone decide, on evidence that a second witness confirms, or without any harm alleged.
+    /// The rails alone decide, on evidence that a second witness confirms.
     ByItself,
-    /// The same, but no witness could answer: our own probes are all there is, so our own network must be proven.
+    /// The same, but no witness confirms: our own probes are all there is, so our own network must be proven.
     Unwitnessed,
     /// A person asked: the cooldown, the breaker, the warm-up and the self-check do not apply, money and lists do.
     ByHand,
@@ -331,6 +331,12 @@ impl Guard<'_> {
         claimed.chain(doomed.map(|doomed| doomed.price)).sum()
     }
 
+    /// What the fleet cost in the last 24 hours, by its own record of prices and times.
+    #[must_use]
+    pub fn spent_24h(&self) -> Money {
+        self.fleet.spent(self.now.before(DAY), self.now)
+    }
+
     fn money(&self, price: Option<Money>) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
         let total = self.hourly_cost().plus(price.unwrap_or_default());
@@ -341,13 +347,16 @@ impl Guard<'_> {
                 None,
             );
         }
-        let day = Money(total.0.saturating_mul(24));
-        if let Some(cap) = rails.dollars_per_day.filter(|cap| day > *cap) {
-            return defer(
-                Rail::DollarsPerDay,
-                format!("the fleet would cost {day} a day, the cap is {cap}"),
-                None,
-            );
+        if let Some(cap) = rails.dollars_per_day {
+            // An hour ahead: a rental that would break the budget before it is of any use is not begun.
+            let spent = self.spent_24h();
+            if spent.plus(total) > cap {
+                let why = format!(
+                    "{spent} were spent in the last 24 h and the fleet would cost {total} in the next hour, the cap is \
+                     {cap} a day"
+                );
+                return defer(Rail::DollarsPerDay, why, None);
+            }
         }
         let credit = self.memory.credit.filter(|(at, _)| self.now.since(*at) <= CREDIT_FRESH);
         match credit {

@@ -151,7 +151,8 @@ pub struct Rails {
     pub cooldown: Duration,
     /// Most the whole fleet may cost an hour, the new rental included.
     pub dollars_per_hour: Option<Money>,
-    /// Most the whole fleet may cost in a day, as rented now and including the new rental.
+    /// The day's budget: nothing is rented when what was spent in the last 24 hours and an hour of the whole fleet, the new
+    /// rental included, exceed it together. What serves goes on serving.
     pub dollars_per_day: Option<Money>,
     /// No rental below this credit.
     pub credit_floor: Money,

@@ -29,6 +29,9 @@ pub struct Fleet {
     pub ops: BTreeMap<OpId, Op>,
     /// Machines that failed us.
     pub blamed: BTreeMap<MachineId, Blame>,
+    /// What each rental has cost, for the daily budget: those that may still be billed, and those that ended within 25 h.
+    #[serde(default)]
+    pub bills: BTreeMap<InstanceId, Bill>,
     /// What the rails count, of the last day.
     pub actions: VecDeque<Action>,
     /// The number of the next incident.
@@ -46,6 +49,7 @@ impl Default for Fleet {
             doomed: BTreeMap::new(),
             ops: BTreeMap::new(),
             blamed: BTreeMap::new(),
+            bills: BTreeMap::new(),
             actions: VecDeque::new(),
             next_incident: 1,
             key_accepted: true,
@@ -231,6 +235,17 @@ pub struct Doomed {
     pub acknowledged_at: Option<Timestamp>,
     /// What it costs an hour while it lives.
     pub price: Money,
+}
+
+/// What one rental is counted with. The provider bills by the second, so price and time tell the money without its help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// Dollars per hour.
+    pub price: Money,
+    /// From its create's intent; a stray whose create is not on record from its condemnation.
+    pub from: Timestamp,
+    /// Until its destroy was acknowledged, if it was.
+    pub to: Option<Timestamp>,
 }
 
 /// What became of an attempt to rent.

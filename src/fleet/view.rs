@@ -36,6 +36,9 @@ pub struct FleetView {
     pub wanted: u32,
     /// Dollars per hour of everything that may be billed.
     pub dollars_per_hour: Money,
+    /// Dollars spent in the last 24 hours, by the keeper's own record.
+    #[serde(default)]
+    pub spent_24h: Money,
     /// The account's credit in dollars, when last read.
     pub credit: Option<Money>,
     /// Where the mass-failure breaker stands.
@@ -169,6 +172,7 @@ pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> 
         healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         wanted: u32::try_from(policy.nodes.len()).unwrap_or(u32::MAX),
         dollars_per_hour: guard.hourly_cost(),
+        spent_24h: guard.spent_24h(),
         credit: memory.credit.map(|(_, credit)| credit.dollars),
         breaker: fleet.breaker,
         observe_only: policy.observe_only,

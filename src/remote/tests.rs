@@ -245,7 +245,7 @@ async fn the_witness_sees_what_is_really_there() {
     let Some(sshd) = Sshd::start() else { return };
     let (remote, address, op) = (sshd.remote(), sshd.address(), OpId::from_bits(3));
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let down = remote.witness(&address, closed, &op, LIMIT).await;
+    let down = remote.witness(&address, closed, "/health", Some(&op), LIMIT).await;
     assert!(matches!(down, Witnessed::ServerDown(_)), "{down:?}");
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -253,19 +253,31 @@ async fn the_witness_sees_what_is_really_there() {
     let instance = op.to_string();
     let health =
         move || async move { axum::Json(serde_json::json!({ "status": "healthy", "instance": instance })) };
-    let app = axum::Router::new().route("/health", axum::routing::get(health));
+    // Another path, which neither the shell nor its tool must read, of a server that names no identity.
+    let path = "/alive/it's?deep=$(id)&of[]={a,b}";
+    let elsewhere = move |uri: axum::http::Uri| async move {
+        if uri == *path { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND }
+    };
+    let app = axum::Router::new().route("/health", axum::routing::get(health)).fallback(elsewhere);
     tokio::spawn(async move { axum::serve(listener, app).await });
-    assert_eq!(remote.witness(&address, port, &op, LIMIT).await, Witnessed::ServerUp);
-    let stranger = remote.witness(&address, port, &OpId::from_bits(4), LIMIT).await;
+    assert_eq!(remote.witness(&address, port, "/health", Some(&op), LIMIT).await, Witnessed::ServerUp);
+    let stranger = remote.witness(&address, port, "/health", Some(&OpId::from_bits(4)), LIMIT).await;
     assert!(matches!(stranger, Witnessed::Silent(_)), "{stranger:?}");
+
+    assert_eq!(remote.witness(&address, port, path, None, LIMIT).await, Witnessed::ServerUp);
+    let nobody = remote.witness(&address, port, path, Some(&op), LIMIT).await;
+    assert!(matches!(nobody, Witnessed::Silent(_)), "{nobody:?}");
+    let elsewhere = remote.witness(&address, port, "/elsewhere", None, LIMIT).await;
+    assert!(matches!(elsewhere, Witnessed::Silent(_)), "{elsewhere:?}");
 
     // Connections are accepted by the kernel and never answered.
     let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent = remote.witness(&address, hung.local_addr().unwrap().port(), &op, LIMIT).await;
+    let silent =
+        remote.witness(&address, hung.local_addr().unwrap().port(), "/health", Some(&op), LIMIT).await;
     assert!(matches!(silent, Witnessed::Silent(_)), "{silent:?}");
     // So is a box that cannot be reached.
     let gone = BoxAddress { endpoints: vec![], ..address };
-    let silent = remote.witness(&gone, port, &op, Duration::from_secs(1)).await;
+    let silent = remote.witness(&gone, port, "/health", Some(&op), Duration::from_secs(1)).await;
     assert!(matches!(silent, Witnessed::Silent(_)), "{silent:?}");
 }
 

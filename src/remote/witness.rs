@@ -4,17 +4,16 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::{config::Remote, connect::BoxAddress, script::Script};
-use crate::fleet::name::OpId;
+use crate::fleet::{health::IDENTITY_FIELD, name::OpId};
 
 /// What the box says of its server.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Witnessed {
-    /// `/health` answered 200 on the box's own port and named this box.
+    /// The health path answered 200 on the box's own port and, where that is asked for, named this box.
     ServerUp,
     /// No listener on the port, or the process is dead or stopped.
     ServerDown(String),
@@ -32,19 +31,28 @@ struct Seen {
 }
 
 impl Remote {
-    /// Asks the box whether its server on `port` (inside the container) lives. Always a fresh connection: an old one can
-    /// outlive both the key and the route to the box.
-    pub async fn witness(&self, address: &BoxAddress, port: u16, op: &OpId, limit: Duration) -> Witnessed {
+    /// Asks the box whether its server on `port` (inside the container) lives: `path` is what the probes ask for, and
+    /// `identity` what the answer must echo, where the probes demand that. Always a fresh connection: an old one can outlive
+    /// both the key and the route to the box.
+    pub async fn witness(
+        &self,
+        address: &BoxAddress,
+        port: u16,
+        path: &str,
+        identity: Option<&OpId>,
+        limit: Duration,
+    ) -> Witnessed {
         let end = Instant::now() + limit;
         let look = async {
             let session = match self.connect(address, limit).await {
                 Ok(session) => session,
                 Err(fault) => return Witnessed::Silent(fault.to_string()),
             };
-            let script = Script::new(include_str!("witness.sh")).value("port", port.to_string());
+            let script =
+                Script::new(include_str!("witness.sh")).value("port", port.to_string()).value("path", path);
             let left = end.saturating_duration_since(Instant::now());
             let told = match session.run(&script, b"", left).await {
-                Ok(output) if output.rc == 0 => judge(&Seen::read(&output.stdout), op),
+                Ok(output) if output.rc == 0 => judge(&Seen::read(&output.stdout), identity),
                 Ok(output) => Witnessed::Silent(format!("the box could not look: {}", output.reason())),
                 Err(fault) => Witnessed::Silent(fault.to_string()),
             };
@@ -67,18 +75,19 @@ impl Seen {
     }
 }
 
-#[derive(Deserialize)]
-struct Health {
-    instance: Option<String>,
-}
-
-fn judge(seen: &Seen, op: &OpId) -> Witnessed {
-    let identity = || serde_json::from_str::<Health>(seen.body.trim()).ok()?.instance;
+fn judge(seen: &Seen, identity: Option<&OpId>) -> Witnessed {
+    let named = || {
+        let body: serde_json::Value = serde_json::from_str(seen.body.trim()).ok()?;
+        Some(body.get(IDENTITY_FIELD)?.as_str()?.to_owned())
+    };
     match (seen.http.as_str(), seen.process.as_str(), seen.port.as_str()) {
-        ("200", _, _) => match identity() {
-            Some(instance) if instance == op.as_str() => Witnessed::ServerUp,
-            Some(_) => Witnessed::Silent("a server answers on the box, under another identity".into()),
-            None => Witnessed::Silent("a server answers on the box and names no identity".into()),
+        ("200", _, _) => match (identity, named()) {
+            (None, _) => Witnessed::ServerUp,
+            (Some(wanted), Some(named)) if named == wanted.as_str() => Witnessed::ServerUp,
+            (Some(_), Some(_)) => {
+                Witnessed::Silent("a server answers on the box, under another identity".into())
+            }
+            (Some(_), None) => Witnessed::Silent("a server answers on the box and names no identity".into()),
         },
         (code, _, _) if code.parse::<u16>().is_ok() => {
             Witnessed::Silent(format!("the server answers {code} on the box itself"))
@@ -101,9 +110,9 @@ mod tests {
     #[test]
     fn up_and_down_are_said_only_of_what_was_seen() {
         let op = OpId::from_bits(9);
-        let told = |process: &str, port: &str, http: &str, body: &str| {
+        let told = |identity: bool, process: &str, port: &str, http: &str, body: &str| {
             let text = format!("process={process}\nport={port}\nhttp={http}\nbody\n{body}\n");
-            match judge(&Seen::read(&text), &op) {
+            match judge(&Seen::read(&text), identity.then_some(&op)) {
                 Witnessed::ServerUp => "up",
                 Witnessed::ServerDown(_) => "down",
                 Witnessed::Silent(_) => "silent",
@@ -130,7 +139,10 @@ mod tests {
             ("none", "unknown", "silent", "", "silent"),
         ];
         for (process, port, http, body, word) in cases {
-            assert_eq!(told(process, port, http, body), word, "{process} {port} {http} {body}");
+            assert_eq!(told(true, process, port, http, body), word, "{process} {port} {http} {body}");
+            // Where the probes demand no identity, any answer that they would take is one.
+            let word = if http == "200" { "up" } else { word };
+            assert_eq!(told(false, process, port, http, body), word, "{process} {port} {http} {body}");
         }
     }
 
@@ -145,7 +157,7 @@ mod tests {
             "http=200\nbody\n\u{0}\u{fffd}",
             "process=\nport=\nhttp=99999",
         ] {
-            assert!(matches!(judge(&Seen::read(text), &op), Witnessed::Silent(_)), "{text:?}");
+            assert!(matches!(judge(&Seen::read(text), Some(&op)), Witnessed::Silent(_)), "{text:?}");
         }
     }
 }

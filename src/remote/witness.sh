@@ -1,7 +1,7 @@
 # Looks at the server from the box itself and prints what it sees; judges nothing.
 #   process=alive|dead|stopped|none   what became of the process that the supervisor started
 #   port=open|closed|unknown          whether the kernel has a listener on the port
-#   http=CODE|refused|silent|unasked  the answer to one request, its body after the line `body`
+#   http=CODE|refused|silent|unasked  the answer to one request for `path`, its body after the line `body`
 cd || exit 1
 run=keeper/run
 
@@ -38,13 +38,14 @@ for table in /proc/net/tcp /proc/net/tcp6; do
 done
 echo "port=$listening"
 
-ask_curl() { curl -s -m 5 --noproxy '*' --max-filesize 262144 -w '\n%{http_code}' "http://$site/health"; }
+# `-g`: brackets and braces in a query are themselves.
+ask_curl() { curl -g -s -m 5 --noproxy '*' --max-filesize 262144 -w '\n%{http_code}' "http://$site$path"; }
 ask_python() {
-  python3 - "$site" <<'PYTHON'
+  python3 - "http://$site$path" <<'PYTHON'
 import sys, urllib.request, urllib.error
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 try:
-    answer = opener.open("http://%s/health" % sys.argv[1], timeout=5)
+    answer = opener.open(sys.argv[1], timeout=5)
 except urllib.error.HTTPError as error:
     answer = error
 except urllib.error.URLError as error:
@@ -55,11 +56,11 @@ PYTHON
 ask_bash() {
   timeout 5 bash -c '
     exec 3<>"/dev/tcp/$0/$1" || exit 7
-    printf "GET /health HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" "$0" >&3
+    printf "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" "$2" "$0" >&3
     read -r _ code _ <&3 || exit 28
     while IFS= read -r line <&3; do [ "$line" = "$(printf "\r")" ] && break; done
     head -c 262144 <&3
-    printf "\n%s" "$code"' "$host" "$port" 2>/dev/null
+    printf "\n%s" "$code"' "$host" "$port" "$path" 2>/dev/null
 }
 for tool in curl python3 bash; do
   command -v $tool >/dev/null 2>&1 && break

@@ -40,7 +40,7 @@ pub(super) const RAILS: &[Key] = &[
         "rails.cooldown",
         duration(0, 7 * DAY),
         r#""30m""#,
-        "A node replaced less than this ago is held instead of replaced again",
+        "A node replaced less than this ago is not replaced again before that has passed",
     ),
     Key::new(
         "rails.dollars_per_hour",
@@ -52,7 +52,8 @@ pub(super) const RAILS: &[Key] = &[
         "rails.dollars_per_day",
         dollars(0.001, 1e7),
         "",
-        "Most the whole fleet may cost a day, the new rental included. No limit without it",
+        "Nothing is rented when the last 24 hours' spending and the fleet's next hour, the new rental included, would exceed \
+         this together; what serves goes on. No limit without it",
     ),
     Key::new("rails.credit_floor", dollars(0.0, 1e6), "1", "Nothing is rented below this credit in dollars"),
     Key::new(

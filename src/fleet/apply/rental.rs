@@ -50,11 +50,13 @@ impl Fleet {
                         state: "doomed",
                     });
                 }
+                let price = attempt.price;
                 let stage = Stage::Booting { attempt, instance: *instance, since: at };
                 self.recovery_mut("created", node)?.stage = stage;
                 if let Some(op) = self.ops.get_mut(op) {
                     op.instance = Some(*instance);
                 }
+                self.open_bill(at, *instance, Some(op), price);
             }
             Record::CreateFailed { node, op, retry_at, .. } => {
                 self.open_attempt("create-failed", node, op)?;

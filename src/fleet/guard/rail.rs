@@ -40,7 +40,7 @@ pub enum Rail {
     FleetDaily,
     /// The fleet would cost too much an hour.
     DollarsPerHour,
-    /// The fleet would cost too much a day.
+    /// The fleet spent its day's budget, or would within the hour.
     DollarsPerDay,
     /// The account's credit is too low.
     Credit,

@@ -63,7 +63,8 @@ impl Turn<'_> {
         self.order(Command::Destroy { instance });
     }
 
-    /// Whether somebody gave an instance another label than ours; one that lost its label is still known by its id.
+    /// Whether somebody gave an instance another label than ours. One whose label was removed is nobody else's: ids are never
+    /// given twice, so it is still ours by its id, and a human was told when it was seen first.
     pub(super) fn bears_anothers_label(&self, instance: InstanceId) -> bool {
         let label = self.memory.row(instance).and_then(|row| row.label.as_deref());
         label.is_some_and(|label| {

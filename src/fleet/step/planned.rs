@@ -22,8 +22,8 @@ impl Turn<'_> {
         if self.memory.watch(name).failures > 0 {
             return Ok(Reply::Refused(format!("`{name}` fails its probes now")));
         }
-        // Planned work is never urgent, so every rail applies although a person or a schedule asked.
-        match self.guard().recovery(name, Wanted::ByItself) {
+        // Planned work is never urgent, so every rail applies although a person or a schedule asked; and no witness was asked.
+        match self.guard().recovery(name, Wanted::Unwitnessed) {
             Ok(permit) => {
                 let permit = format!("asked for by {by}; {}", permit.reason());
                 self.start_remedy(name, tenant, Rung::Redeploy, &spec, permit)?;

@@ -88,8 +88,16 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
     }
 }
 
-/// An instance of ours bears another's label, or none.
+/// An instance of ours bears another's label, which makes it another's to destroy, or none, which does not: its id is known.
 pub(in crate::fleet) fn relabelled(at: Timestamp, row: &Rental) -> Notice {
+    let (done, next) = if row.label.as_deref().unwrap_or_default().is_empty() {
+        ("removed", "it is known by its id and treated as ours still")
+    } else {
+        (
+            "changed",
+            "it is still watched; while it bears another's label it is neither replaced nor destroyed",
+        )
+    };
     Notice {
         facts: facts([
             ("instance", row.id.to_string()),
@@ -100,8 +108,8 @@ pub(in crate::fleet) fn relabelled(at: Timestamp, row: &Rental) -> Notice {
             at,
             Severity::Warning,
             Topic::Stray,
-            format!("instance {} is ours, but its label was changed", row.id),
-            "it is still watched; while it bears another's label it is neither replaced nor destroyed",
+            format!("instance {} is ours, but its label was {done}", row.id),
+            next,
         )
     }
 }

@@ -6,7 +6,7 @@ use super::{
     super::super::super::{
         event::{Event, Wish},
         provider::Credit,
-        units::Money,
+        units::{Money, Timestamp},
         watch::Word,
     },
     Story, node, policy,
@@ -96,7 +96,7 @@ fn only_so_many_recover_at_once() {
 
 #[test]
 fn dollars_per_hour_and_per_day_stop_a_rental() {
-    for (hour, day) in [(Some(Money(800_000)), None), (None, Some(Money(20_000_000)))] {
+    for (hour, day) in [(Some(Money(800_000)), None), (None, Some(Money(1_000_000)))] {
         let mut policy = policy(3);
         policy.rails.dollars_per_hour = hour;
         policy.rails.dollars_per_day = day;
@@ -111,6 +111,45 @@ fn dollars_per_hour_and_per_day_stop_a_rental() {
         let word = if hour.is_some() { "dollars-per-hour" } else { "dollars-per-day" };
         assert_eq!(s.text.matches(&format!("the rail `{word}`")).count(), 1, "{}", s.text);
     }
+}
+
+#[test]
+fn the_days_budget_counts_what_each_box_cost_until_it_was_destroyed() {
+    let mut policy = policy(2);
+    policy.rails.dollars_per_day = Some(Money(3_000_000));
+    let mut s = Story::serving_with(policy);
+    let spent = |s: &Story| s.fleet.spent(Timestamp(s.now.saturating_sub(86_400_000)), Timestamp(s.now));
+    let per_hour = Money(700_000).dollars();
+    assert!((spent(&s).dollars() - per_hour).abs() < 0.05, "an hour of two boxes: {}", spent(&s));
+    s.pass(3 * 3600);
+    assert!((spent(&s).dollars() - 4.0 * per_hour).abs() < 0.05, "{}", spent(&s));
+    // $2.80 spent and $0.70 to come: nothing more is rented, so nothing is destroyed to be replaced either.
+    s.lose(&node(0));
+    s.pass(40);
+    s.fail(&node(0));
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
+    assert_eq!(s.state(0).word(), "suspect", "{}", s.text);
+    assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail.word(), "dollars-per-day");
+    // What is destroyed costs nothing from its acknowledgement on, and what it cost lapses after a day.
+    for i in 0..2 {
+        let instance = s.instance(&node(i));
+        s.ask(&node(i), Wish::Destroy);
+        s.destroyed(instance);
+    }
+    let before = spent(&s);
+    s.pass(3600);
+    assert_eq!(spent(&s), before);
+    s.pass(24 * 3600);
+    assert_eq!(spent(&s), Money(0));
+}
+
+#[test]
+fn a_snapshot_from_before_the_bills_is_read() {
+    let s = Story::serving(1);
+    let mut snapshot = serde_json::to_value(&s.fleet).unwrap();
+    assert!(snapshot.as_object_mut().unwrap().remove("bills").is_some());
+    let fleet: super::super::super::super::state::Fleet = serde_json::from_value(snapshot).unwrap();
+    assert_eq!(fleet.nodes, s.fleet.nodes);
 }
 
 #[test]

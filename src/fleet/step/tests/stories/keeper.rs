@@ -20,6 +20,7 @@ fn seen_node(s: &Story, i: usize) -> NodeView {
 #[test]
 fn a_dead_prober_leaves_no_node_healthy_and_is_told_once_and_once_when_it_is_over() {
     let mut s = Story::serving(3);
+    s.beats = true;
     s.pass(600);
     assert_eq!(s.text, "", "who is probed each minute is observed");
     assert_eq!((seen(&s).summary.as_str(), seen(&s).healthy), ("healthy", 3));
@@ -44,7 +45,7 @@ fn a_dead_prober_leaves_no_node_healthy_and_is_told_once_and_once_when_it_is_ove
 #[test]
 fn a_keeper_whose_prober_never_starts_tells_so() {
     let mut s = Story::serving(2);
-    s.no_probes = true;
+    (s.no_probes, s.beats) = (true, true);
     s.restart(s.journal.len());
     s.pass(170);
     assert!(!s.text.contains("cannot probe"), "{}", s.text);
