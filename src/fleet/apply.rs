@@ -3,7 +3,6 @@
 //! A record that does not fit the state it meets is an error value, never a guess: a journal that folds with one is not
 //! acted on.
 
-mod bill;
 mod rental;
 
 use std::time::Duration;

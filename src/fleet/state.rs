@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bill::Bill,
     breaker::Position,
     journal::{Cause, DoomReason, HeldReason, ReleaseRef},
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
@@ -235,17 +236,6 @@ pub struct Doomed {
     pub acknowledged_at: Option<Timestamp>,
     /// What it costs an hour while it lives.
     pub price: Money,
-}
-
-/// What one rental is counted with. The provider bills by the second, so price and time tell the money without its help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bill {
-    /// Dollars per hour.
-    pub price: Money,
-    /// From its create's intent; a stray whose create is not on record from its condemnation.
-    pub from: Timestamp,
-    /// Until its destroy was acknowledged, if it was.
-    pub to: Option<Timestamp>,
 }
 
 /// What became of an attempt to rent.

@@ -1,15 +1,28 @@
-//! The fold of what rentals cost.
+//! What rentals cost, by the keeper's own record: the daily budget counts from it, and a restart forgets none of it.
 
 use std::time::Duration;
 
-use crate::fleet::{
+use serde::{Deserialize, Serialize};
+
+use super::{
     name::{InstanceId, OpId},
-    state::{Bill, Fleet},
+    state::Fleet,
     units::{Money, Timestamp},
 };
 
 /// How long an ended rental is remembered: the day that the budget looks back on, and some slack.
 const BILLS_KEPT: Duration = Duration::from_secs(25 * 3600);
+
+/// What one rental is counted with. The provider bills by the second, so price and time tell the money without its help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// Dollars per hour.
+    pub price: Money,
+    /// From its create's intent; a stray whose create is not on record from its condemnation.
+    pub from: Timestamp,
+    /// Until its destroy was acknowledged, if it was.
+    pub to: Option<Timestamp>,
+}
 
 impl Fleet {
     /// A rental is on record from its create's intent: between that and the answer the provider billed already.
