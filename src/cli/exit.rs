@@ -16,7 +16,7 @@ pub const UNKNOWN: u8 = 32;
 pub const LOCKED: u8 = 40;
 /// The provider, a node or the daemon cannot be reached.
 pub const UNREACHABLE: u8 = 69;
-/// A defect of the keeper.
+/// A defect of the keeper, or an answer that cannot be written.
 pub const BUG: u8 = 70;
 
 /// Why a command failed, what to type next, and the exit code.
