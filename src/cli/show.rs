@@ -118,7 +118,9 @@ fn remarks(node: &NodeView) -> Printed {
         data(&paint(&format!("{name}: {detail}"), Colour::Bad))?;
     }
     if let Some(held) = &node.held {
-        data(&paint(&format!("{name} waits for you: {held}"), Colour::Bad))?;
+        // What a person emptied waits for nobody.
+        let waits = if held.starts_with("destroyed by") { "" } else { "waits for you: " };
+        data(&paint(&format!("{name} {waits}{held}"), Colour::Bad))?;
     }
     if let Some(blocked) = &node.blocked {
         data(&paint(&format!("{name} is kept back by `{}`: {}", blocked.rail, blocked.why), Colour::Odd))?;

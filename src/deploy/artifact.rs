@@ -21,6 +21,9 @@ use super::fault::DeployFault;
 const NAME_DIGITS: usize = 12;
 /// Limit for `--version`, which any server answers without starting anything.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
+/// Beginnings of variables that `cargo run` and `cargo test` set for the program they start.
+const TOLD_BY_CARGO: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
 /// The commit of a binary that does not know its own.
 const UNKNOWN_COMMIT: &str = "unknown";
 
@@ -152,6 +155,15 @@ async fn build(
         command.args(["--target", &format!("{}-unknown-linux-gnu", std::env::consts::ARCH)]);
         let given = std::env::var("RUSTFLAGS").unwrap_or_default();
         command.env("RUSTFLAGS", format!("{given} -C target-feature=+crt-static").trim());
+    }
+    // What cargo tells a program that it runs about that program's own package: build scripts watch some of it, and with
+    // it everything would be built anew.
+    for (name, _) in std::env::vars_os() {
+        let told =
+            name.to_str().is_some_and(|name| TOLD_BY_CARGO.iter().any(|prefix| name.starts_with(prefix)));
+        if told {
+            command.env_remove(name);
+        }
     }
     let output = command.output().await.map_err(|error| {
         DeployFault::Release(format!(
