@@ -38,7 +38,7 @@ const WITNESSES_AT_ONCE: usize = 16;
 /// Deploys at once: uploads share one line.
 const DEPLOYS_AT_ONCE: usize = 8;
 /// How long a witness may take.
-const WITNESS_LIMIT: Duration = Duration::from_secs(12);
+const WITNESS_LIMIT: Duration = Duration::from_secs(8);
 /// How long a canary may take.
 const CANARY_LIMIT: Duration = Duration::from_secs(5);
 /// How patiently our key is attached: the instance may not take it in its first minutes.

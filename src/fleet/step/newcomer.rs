@@ -103,7 +103,13 @@ impl Turn<'_> {
             let detail = format!("not finished after {} s", now.since(since).as_secs());
             return self.fail_start(name, detail);
         }
+        // After a start the way to the box is known only from the first list; without it a deploy would blame the box.
+        let reachable = self.memory.row(tenant.instance).is_some();
         let desk = self.memory.desk(name);
+        if !reachable && !desk.working {
+            self.look(name, now.after(LOOK_AGAIN).min(deadline));
+            return Ok(());
+        }
         if desk.work_after > now {
             let again = desk.work_after.min(deadline);
             self.look(name, again);

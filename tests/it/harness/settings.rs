@@ -54,7 +54,7 @@ backoff = "300ms"
 backoff_max = "1s"
 cooldown = "0s"
 warm_up = "1s"
-witness_fresh = "10s"
+witness_fresh = "20s"
 breaker_count = 100
 
 [inventory]
