@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Fleet, Settings};
 
 /// No command of a test takes longer; the longest is the whole demo, which may have to build the server first.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(360);
 
 /// How a command ended.
 pub struct Ended {
