@@ -15,8 +15,9 @@ use crate::{clock::Clock, fleet::units::Timestamp};
 
 /// Longest wait of our own choosing after a 429.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// Longest wait that the provider can impose: its search quota lasts until midnight UTC, nothing lasts longer.
-pub(super) const TOLD_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait that one answer of the provider can impose. Its search quota lasts until midnight UTC; asked again every
+/// quarter of an hour, a wrong answer or clock does not stop the healing for a day, and a right one costs 96 calls.
+pub(super) const TOLD_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// There is no turn in time; the next would be after `wait`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

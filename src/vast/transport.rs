@@ -225,7 +225,7 @@ impl Transport {
             let now_s = self.clock.now().0 / 1000;
             text.contains("search_quota_exceeded").then(|| Duration::from_secs(DAY_S - now_s % DAY_S))
         };
-        let retry_after = told.or_else(in_body).or_else(quota);
+        let retry_after = told.or_else(in_body).or_else(quota).map(|wait| wait.min(TOLD_MAX));
         Reply { status, text, json, retry_after }
     }
 

@@ -267,12 +267,15 @@ fn struck(state: &mut State, incoming: &Incoming, endpoint: &Endpoint) -> Option
     let page = if incoming.query.contains_key("after_token") { list::page_of(&incoming.query) } else { 1 };
     let is_list = matches!(endpoint, Endpoint::List);
     let auth_status = state.config.auth_error_status;
+    let wall_s = state.wall_ms / 1000;
     draw_api(state, endpoint, &label, instance, |kind| match kind {
         FaultKind::ApiOutage { how } => Some(Reply::broken(*how, None)),
         FaultKind::RateLimited { body, retry_after } => {
             Some(Reply::too_frequent(*body, endpoint.spacing(), *retry_after))
         }
-        FaultKind::SearchQuota if is_search => Some(search_quota()),
+        FaultKind::SearchQuota { resets_in_s } if is_search => {
+            Some(search_quota(resets_in_s.map(|seconds| wall_s + u64::from(seconds))))
+        }
         FaultKind::AuthError if !endpoint.is_public() => Some(invalid_key(auth_status)),
         FaultKind::ListPageFails { page: wanted, how } if is_list && *wanted == page => {
             Some(Reply::broken(*how, None))
@@ -281,14 +284,15 @@ fn struck(state: &mut State, incoming: &Incoming, endpoint: &Endpoint) -> Option
     })
 }
 
-fn search_quota() -> Reply {
+/// The daily quota is used up until `reset`, a unix time in seconds.
+fn search_quota(reset: Option<u64>) -> Reply {
     let body =
         json!({"success": false, "error": "search_quota_exceeded", "msg": "Daily search quota exceeded"});
     Reply::Raw {
         status: 429,
         content_type: "application/json",
         body: body.to_string().into_bytes(),
-        headers: Vec::new(),
+        headers: reset.map(|at| ("x-ratelimit-reset", at.to_string())).into_iter().collect(),
     }
 }
 

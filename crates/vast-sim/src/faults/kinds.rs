@@ -106,7 +106,11 @@ pub enum FaultKind {
         retry_after: Option<u32>,
     },
     /// A search is answered 429 `search_quota_exceeded`. One firing: one search.
-    SearchQuota,
+    SearchQuota {
+        /// `X-RateLimit-Reset` this many seconds from now; absent: no header.
+        #[serde(default)]
+        resets_in_s: Option<u32>,
+    },
     /// A call is answered as with a revoked key. One firing: one call.
     AuthError,
     /// A create is answered as if its offer had just gone. One firing: one create.

@@ -111,7 +111,7 @@ async fn throttling_comes_in_four_shapes_with_and_without_retry_after() {
             assert!(answer.text.contains("API requests too frequent"));
         }
     }
-    bench.sim.inject(Fault::once(FaultKind::SearchQuota)).expect("a rule");
+    bench.sim.inject(Fault::once(FaultKind::SearchQuota { resets_in_s: Some(30) })).expect("a rule");
     assert_eq!(bench.call(Method::GET, "/api/v1/instances/", Value::Null).await.status, 200, "only searches");
     let quota = bench.call(Method::POST, "/api/v0/bundles/", json!({})).await;
     assert_eq!((quota.status.as_u16(), quota.json()["error"].as_str()), (429, Some("search_quota_exceeded")));
