@@ -20,6 +20,8 @@ use super::{
 
 /// A reading of the credit older than this says nothing any more; it is read every five minutes and on demand.
 const CREDIT_FRESH: Duration = Duration::from_secs(900);
+/// Most time that stopped boxes get to come back once the credit is back.
+const PAID_GRACE: Duration = Duration::from_secs(180);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -122,6 +124,36 @@ impl Guard<'_> {
         }
         reasons.push(self.money(price)?);
         Ok(Permit(reasons.join(", ")))
+    }
+
+    /// Was the credit read since the provider first called a box stopped? An account without credit has all its boxes stopped at once: what
+    /// looks like many deaths is an unpaid bill, and a destroy would throw away what a payment may bring back.
+    ///
+    /// # Errors
+    /// The credit has to be read first; what it says is [`Guard::create`]'s to judge.
+    pub fn credit_read_since(&self, stopped: Timestamp) -> Result<(), Deferral> {
+        if self.memory.credit.is_some_and(|(at, _)| at >= stopped) {
+            return Ok(());
+        }
+        let why = "the credit is read first: without credit the provider stops every box";
+        defer(Rail::Credit, why, None)
+    }
+
+    /// Was the account not topped up a moment ago? Boxes that were stopped for want of credit get the time of a boot to come
+    /// back.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn credit_not_just_back(&self, boot: Duration) -> Result<(), Deferral> {
+        let until = self.memory.paid_at.map(|at| at.after(boot.min(PAID_GRACE)));
+        match until.filter(|until| *until > self.now) {
+            Some(until) => defer(
+                Rail::Credit,
+                "the credit is back: stopped boxes are given time to start again",
+                Some(until),
+            ),
+            None => Ok(()),
+        }
     }
 
     /// Nothing is paid for, and nothing destroyed, for want of something to deploy.

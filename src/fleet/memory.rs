@@ -49,6 +49,8 @@ pub struct Memory {
     pub credit: Option<(Timestamp, Credit)>,
     /// When the credit was last asked for because a rail wanted to know.
     pub credit_asked_at: Option<Timestamp>,
+    /// When the credit rose over the floor again.
+    pub paid_at: Option<Timestamp>,
     /// Rails that concern the whole fleet, and when each was last told: one notice serves all nodes.
     pub rails_told: BTreeMap<Rail, Timestamp>,
     /// Strays already told.

@@ -168,6 +168,27 @@ async fn without_credit_nothing_is_rented_until_there_is_some() {
     fleet.until("the credit rail blocks and shows it", credit).await;
     eventually("somebody is told", PATIENCE, async || fleet.receiver.count("webhook", "credit") > 0).await;
     assert_eq!(fleet.calls_of(&["create"], 0), 0);
+
+    // Somebody pays; nobody has to tell the keeper.
+    fleet.sim.set_credit(100.0);
+    fleet.all_serve().await;
+
+    // The account runs dry while the fleet serves: the provider stops every box, and nothing is destroyed for it.
+    let before = fleet.instances().await;
+    let call = fleet.newest_call();
+    fleet.sim.set_credit(0.0);
+    fleet
+        .until("both wait for credit", |view| {
+            let waits = |node: &vast_keeper::fleet::view::NodeView| node.incident.is_some();
+            credit(view) && view.nodes.iter().all(waits)
+        })
+        .await;
+    assert_eq!(fleet.calls_of(&["create", "destroy"], call), 0);
+
+    // Paid at last; what does not come back is replaced.
+    fleet.sim.set_credit(100.0);
+    fleet.replaced(&["duel-0".into(), "duel-1".into()], &before).await;
+    fleet.verdict(&[]).await.is_clean();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

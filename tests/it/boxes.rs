@@ -67,11 +67,15 @@ async fn a_server_that_only_seems_dead_is_left_alone_and_told() {
         TrafficBreak::Reset,
         TrafficBreak::Close,
         TrafficBreak::CutAfter(20),
+        TrafficBreak::CutUploadAfter(10),
+        TrafficBreak::BytesPerSecond(20),
+        TrafficBreak::DelayMs(2_000),
         TrafficBreak::Html502,
         TrafficBreak::Garbage,
         TrafficBreak::Huge(400_000_000),
         TrafficBreak::Stranger,
     ];
+    let rounds = kinds.len();
     for (round, how) in kinds.into_iter().enumerate() {
         let node = format!("duel-{}", round % 3);
         let what = format!("{how:?} at {node}");
@@ -90,7 +94,7 @@ async fn a_server_that_only_seems_dead_is_left_alone_and_told() {
     }
     assert_eq!(fleet.calls_of(&["destroy", "create", "reboot", "recycle"], call), 0);
     eventually("somebody is told that the box says it is up", PATIENCE, async || {
-        fleet.receiver.count("webhook", "the box itself says its server is up") == 8
+        fleet.receiver.count("webhook", "the box itself says its server is up") == rounds
     })
     .await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", fleet.keeper().id())).unwrap();

@@ -1,7 +1,7 @@
 //! Every fault that the simulator knows, end to end: either the fleet is whole again at the end, or nothing was destroyed
 //! and somebody was told.
 
-use vast_sim::{ApiBreak, Fault, FaultKind, GoneStatus, RateLimitBody};
+use vast_sim::{ApiBreak, Fault, FaultKind, GoneStatus, RateLimitBody, TrafficBreak};
 
 use crate::harness::{Fleet, KILL_SERVER};
 
@@ -107,4 +107,37 @@ async fn a_destroy_is_repeated_until_the_box_is_gone_and_searches_are_repeated_t
     fleet.replaced(&["duel-0".into()], &before).await;
     assert_eq!(rules.map(|rule| fleet.fired(rule)), [1; 4]);
     fleet.verdict(&[]).await.is_clean();
+}
+
+/// The provider says that a box is destroyed and leaves it running: for a while two boxes of the node live, which nothing
+/// can prevent, since the replacement follows the provider's word. The lists show it, and the destroy is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destroy_that_was_acknowledged_and_not_done_is_found_out_and_sent_again() {
+    let fleet = Fleet::serving("destroys that lie", 2).await;
+    let before = fleet.instances().await;
+    let old = before["duel-0"];
+    let call = fleet.newest_call();
+    let lie = fleet.inject(Fault::once(FaultKind::DestroyIgnored).on_instance(old).times(2));
+    fleet.hit("duel-0", KILL_SERVER).await;
+    fleet.replaced(&["duel-0".into()], &before).await;
+    assert_eq!((fleet.fired(lie), fleet.calls_of(&["destroy"], call)), (2, 3));
+    let verdict = fleet.verdict(&[]).await;
+    let new = fleet.instances().await["duel-0"];
+    assert_eq!(verdict.doubled, [(old, new)], "the lie's doing, and no other");
+    assert!(verdict.leaked.is_empty() && verdict.wrongly_destroyed.is_empty(), "{verdict:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_whose_connection_breaks_ends_on_this_box_or_on_another() {
+    let fleet = Fleet::serving("broken uploads", 5).await;
+    // The first connection may be the question to the dying box; the later ones are the deploy to the new one.
+    let ssh = |how| Fault::once(FaultKind::SshTraffic { how, path: None }).times(3);
+    fleet
+        .round(vec![
+            ssh(TrafficBreak::Reset),
+            ssh(TrafficBreak::CutUploadAfter(1_000_000)),
+            ssh(TrafficBreak::Hang),
+            ssh(TrafficBreak::DelayMs(300)),
+        ])
+        .await;
 }

@@ -32,7 +32,7 @@ use super::{
     event::{Command, Context, Event, IllegalEvent, Step},
     guard::{Guard, Rail},
     journal::{Cause, Entry, Outcome, Record},
-    memory::Memory,
+    memory::{Desk, Memory},
     name::NodeName,
     notice::Notice,
     policy::NodeSpec,
@@ -48,6 +48,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// How soon the credit or the canaries are asked again when a rail wants to know.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// How soon the credit is read again when boxes stop: the provider takes one such call a second.
+const CREDIT_AGAIN: Duration = Duration::from_secs(2);
 
 /// Decides what follows from an event.
 ///
@@ -314,10 +316,29 @@ impl Turn<'_> {
 
     fn credit_read(&mut self, answer: Result<Credit, ProviderFault>) -> Result<(), IllegalEvent> {
         match answer {
-            Ok(credit) => self.memory.credit = Some((self.now(), credit)),
+            Ok(credit) => {
+                let floor = self.context.policy.rails.credit_floor;
+                let was_short = self.memory.credit.is_some_and(|(_, before)| before.dollars < floor);
+                if was_short && credit.dollars >= floor {
+                    self.memory.paid_at = Some(self.now());
+                }
+                self.memory.credit = Some((self.now(), credit));
+            }
             Err(fault) => self.provider_refused(&fault),
         }
-        Ok(())
+        let waits = |desk: &Desk| desk.blocked.as_ref().is_some_and(|blocked| blocked.rail == Rail::Credit);
+        let desks = self.memory.desks.iter().filter(|(_, desk)| waits(desk));
+        let names: Vec<NodeName> = desks.map(|(name, _)| name.clone()).collect();
+        names.iter().try_for_each(|name| self.pursue(name))
+    }
+
+    /// Reads the credit, whose last reading is older than what has just happened.
+    fn read_credit_again(&mut self) {
+        let now = self.now();
+        if self.memory.credit_asked_at.is_none_or(|asked| now.since(asked) >= CREDIT_AGAIN) {
+            self.memory.credit_asked_at = Some(now);
+            self.order(Command::ReadCredit);
+        }
     }
 
     /// Where a rail is in the way for want of knowledge, asks for it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{
     super::{
         event::{Command, IllegalEvent, WorkFault},
-        guard::{Rail, Wanted},
+        guard::{Deferral, Rail, Wanted},
         journal::{Cause, DoomReason, HeldReason, Record, ReleaseRef},
         name::{InstanceId, NodeName},
         policy::{NodeSpec, Rung},
@@ -205,6 +205,14 @@ impl Turn<'_> {
             self.block_for(name, Rail::Cooldown, why, Some(until));
             return Ok(());
         }
+        // Boxes that the provider stopped may have been stopped for want of credit.
+        if rung == Rung::Replace
+            && source == Source::Provider
+            && let Err(deferral) = self.stopped_for_another_reason_than_credit(name, spec)
+        {
+            self.block(name, deferral);
+            return Ok(());
+        }
         let guard = self.guard();
         let wanted = if source == Source::ProbesAlone { Wanted::Unwitnessed } else { Wanted::ByItself };
         let admitted = guard.recovery(name, wanted).and_then(|permit| {
@@ -247,6 +255,18 @@ impl Turn<'_> {
         self.order(Command::Remedy { node: name.clone(), tenant, rung, deadline });
         self.look(name, deadline);
         Ok(())
+    }
+
+    fn stopped_for_another_reason_than_credit(
+        &mut self,
+        name: &NodeName,
+        spec: &NodeSpec,
+    ) -> Result<(), Deferral> {
+        let read = self.guard().credit_read_since(self.stopped_since(name));
+        if read.is_err() {
+            self.read_credit_again();
+        }
+        read.and_then(|()| self.guard().credit_not_just_back(spec.deadlines.boot))
     }
 
     fn cooling_until(&self, name: &NodeName) -> Option<Timestamp> {

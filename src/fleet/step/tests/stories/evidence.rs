@@ -12,9 +12,9 @@ use super::{
         name::InstanceId,
         policy::{NodeSpec, Rung},
         probe::{Failure, Observation, Verdict},
-        provider::Status,
+        provider::{Credit, Status},
         state::NodeState,
-        units::Timestamp,
+        units::{Money, Timestamp},
         watch::Word,
     },
     Story, node, policy, with_spec,
@@ -127,8 +127,45 @@ fn the_provider_is_a_witness_after_two_lists() {
     let instance = s.instance(&node(0));
     s.status.insert(instance, Status::Exited);
     s.pass(60);
-    assert_eq!(s.text, "", "its word alone moves nothing");
+    assert!(!s.text.contains("journal"), "its word alone moves nothing: {}", s.text);
     s.fail_thrice(&node(0));
+    credit(&mut s, 50);
+    assert_snapshot!(s.read());
+}
+
+fn credit(s: &mut Story, dollars: i64) {
+    s.tell(Event::CreditRead(Ok(Credit { dollars: Money(dollars * 1_000_000) })));
+}
+
+#[test]
+fn boxes_stopped_for_want_of_credit_are_kept_until_somebody_pays() {
+    let mut s = Story::serving(3);
+    for i in 0..3 {
+        let instance = s.instance(&node(i));
+        s.status.insert(instance, Status::Exited);
+    }
+    // What was read before they stopped tells nothing, so it is asked for.
+    s.memory.credit.as_mut().unwrap().0 = Timestamp(0);
+    s.list();
+    assert_eq!(s.memory.credit_asked_at, Some(Timestamp(s.now)));
+    s.list();
+    s.fail_thrice(&node(0));
+    assert!(s.fleet.doomed.is_empty(), "not before the answer: {}", s.text);
+    credit(&mut s, 0);
+    s.fail_thrice(&node(1));
+    s.fail_thrice(&node(2));
+    s.pass(1800);
+    assert!(!s.text.contains("doomed"), "{}", s.text);
+    assert!(s.fleet.doomed.is_empty());
+    // Paid: whoever does not come back by itself in a while is replaced.
+    credit(&mut s, 50);
+    for i in 1..3 {
+        let instance = s.instance(&node(i));
+        s.status.remove(&instance);
+        s.ok(&node(i));
+        s.ok(&node(i));
+    }
+    s.pass(200);
     assert_snapshot!(s.read());
 }
 
