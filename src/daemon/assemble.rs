@@ -1,6 +1,6 @@
 //! From the configuration's plain words to the rooms' own types.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use secrecy::ExposeSecret;
 
@@ -11,7 +11,10 @@ use crate::{
     config::{Artifact, Config, SinkConfig, SinkKind},
     deploy::{self, ArtifactSource},
     engine::{BoxAccess, Edges, Releases},
-    fleet::policy::{NodeSpec, Policy, RentalSpec},
+    fleet::{
+        name::NodeName,
+        policy::{NodeSpec, Policy, RentalSpec},
+    },
     probe::Prober,
     remote::{Remote, RemoteConfig},
     vast::{Vast, VastConfig},
@@ -45,15 +48,30 @@ fn sink(config: &SinkConfig) -> Result<Sink, StartError> {
 /// The policy as it runs: a box that reboots brings its server back by itself, before anything of the user's own.
 pub(super) fn policy(config: &Config) -> Policy {
     let mut policy = config.policy.clone();
-    for spec in policy.nodes.values_mut() {
-        let onstart = match &spec.rental.onstart {
-            None => deploy::ONSTART.to_owned(),
-            Some(own) => format!("{}\n{own}", deploy::ONSTART),
-        };
-        let rental = RentalSpec { onstart: Some(onstart), ..spec.rental.clone() };
-        *spec = Arc::new(NodeSpec { rental, ..NodeSpec::clone(spec) });
-    }
+    bring_servers_back(&mut policy.nodes);
     policy
+}
+
+fn bring_servers_back(nodes: &mut BTreeMap<NodeName, Arc<NodeSpec>>) {
+    // Nodes of one group share their specification before and after: thousands of copies would be most of the memory.
+    let mut shared: Vec<(Arc<NodeSpec>, Arc<NodeSpec>)> = Vec::new();
+    for spec in nodes.values_mut() {
+        let known = shared.iter().find(|(before, _)| Arc::ptr_eq(before, spec));
+        let after = known.map_or_else(|| Arc::new(with_onstart(spec)), |(_, after)| Arc::clone(after));
+        let before = std::mem::replace(spec, Arc::clone(&after));
+        if shared.iter().all(|(known, _)| !Arc::ptr_eq(known, &before)) {
+            shared.push((before, after));
+        }
+    }
+}
+
+fn with_onstart(spec: &NodeSpec) -> NodeSpec {
+    let onstart = match &spec.rental.onstart {
+        None => deploy::ONSTART.to_owned(),
+        Some(own) => format!("{}\n{own}", deploy::ONSTART),
+    };
+    let rental = RentalSpec { onstart: Some(onstart), ..spec.rental.clone() };
+    NodeSpec { rental, ..spec.clone() }
 }
 
 pub(super) fn edges(
@@ -97,5 +115,24 @@ fn artifact(artifact: &Artifact) -> ArtifactSource {
             profile: "release".into(),
             portable: *portable,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::bring_servers_back;
+
+    #[test]
+    fn nodes_of_one_group_share_what_they_must_be() {
+        let spec = Arc::default();
+        let group = ["duel-0", "duel-1"].map(|name| (name.parse().unwrap(), Arc::clone(&spec)));
+        let mut nodes: BTreeMap<_, _> = group.into();
+        nodes.insert("other".parse().unwrap(), Arc::default());
+        bring_servers_back(&mut nodes);
+        let of = |name: &str| &nodes[&name.parse().unwrap()];
+        assert!(Arc::ptr_eq(of("duel-0"), of("duel-1")) && !Arc::ptr_eq(of("duel-0"), of("other")));
+        assert!(of("other").rental.onstart.is_some());
     }
 }
