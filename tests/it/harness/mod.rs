@@ -31,8 +31,8 @@ pub use server::server_binary;
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
 pub use watch::eventually;
 
-/// Fleets that may run at once: each has several boxes with a server, and two cores carry them all.
-const FLEETS_AT_ONCE: usize = 2;
+/// Fleets that may run at once: each has several boxes with a server and mostly waits, so two cores carry them all.
+const FLEETS_AT_ONCE: usize = 5;
 static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(FLEETS_AT_ONCE));
 
 /// Longest wait for anything that takes the keeper a few seconds; generous, for machines that do other work too.
