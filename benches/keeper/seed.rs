@@ -47,6 +47,7 @@ pub fn seed(runtime: &Runtime, folder: &Path, targets: &[SocketAddr], rows: usiz
             incident: None,
             cause: Cause::Wanted,
             permit: "rental 1 of 3 in the window, fleet at $0.00/h, credit $100.00".into(),
+            keeps: None,
         });
         journal.fill(&node, *address)?;
     }
@@ -122,7 +123,14 @@ impl Journal {
         let text = "the box over ssh: no answer, connection refused".into();
         self.record(Record::Noted { node: node.clone(), incident: Some(incident), text });
         let permit = "199 of 200 nodes healthy, replacement 1 of 12 this hour, 1 of 40 today".into();
-        self.record(Record::RecoveryStarted { node: node.clone(), incident: Some(incident), cause, permit });
+        let keeps = None;
+        self.record(Record::RecoveryStarted {
+            node: node.clone(),
+            incident: Some(incident),
+            cause,
+            permit,
+            keeps,
+        });
         let reason = DoomReason::Replaced { evidence };
         let price = Money::from_dollars(0.35).context("no price")?;
         self.record(Record::Doomed { instance: tenant, node: Some(node.clone()), reason, price });

@@ -125,6 +125,9 @@ fn remarks(node: &NodeView) -> Printed {
     if let Some(blocked) = &node.blocked {
         data(&paint(&format!("{name} is kept back by `{}`: {}", blocked.rail, blocked.why), Colour::Odd))?;
     }
+    if let Some(kept) = &node.kept {
+        data(&paint(&format!("{name} keeps instance {kept} until another has proven itself"), Colour::Odd))?;
+    }
     if let Some(by) = &node.paused_by {
         data(&paint(&format!("{name} is paused by {by}"), Colour::Odd))?;
     }

@@ -20,6 +20,7 @@ pub(super) fn spec(reader: &mut Reader<'_>, simulated: bool) -> NodeSpec {
     let spec = NodeSpec {
         health: health(reader),
         ladder: ladder(reader),
+        order: reader.choice("replace.order"),
         offers: offers(reader),
         rental: rental(reader),
         deadlines: Deadlines {

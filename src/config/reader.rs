@@ -164,6 +164,11 @@ impl<'a> Reader<'a> {
         if let Some(Parsed::Table(table)) = self.parsed(path) { table } else { BTreeMap::new() }
     }
 
+    /// A word of one of our own enums, for keys that allow no other.
+    pub fn choice<T: DeserializeOwned + Default>(&mut self, path: &str) -> T {
+        self.text(path).and_then(|text| word(&text)).unwrap_or_default()
+    }
+
     /// A list of words of one of our own enums.
     pub fn words<T: DeserializeOwned>(&mut self, path: &str, all: &[&str]) -> Vec<T> {
         let texts = self.texts(path).unwrap_or_default();

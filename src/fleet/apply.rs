@@ -8,10 +8,11 @@ mod rental;
 use std::time::Duration;
 
 use super::{
-    journal::{Entry, HeldReason, Record},
-    name::NodeName,
+    journal::{Cause, DoomReason, Entry, HeldReason, Record},
+    name::{InstanceId, NodeName},
     state::{
-        Action, ActionKind, Blame, Doomed, Fleet, Incident, Node, NodeState, Pause, Recovery, Stage, Tenant,
+        Action, ActionKind, Blame, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage,
+        Tenant,
     },
     units::Timestamp,
 };
@@ -62,9 +63,13 @@ impl Fleet {
                 }
             }
             Record::RemedyStarted { .. } | Record::RemedyEnded { .. } => return self.apply_remedy(entry),
-            Record::RecoveryStarted { node, cause, .. } => {
+            Record::RecoveryStarted { node, cause, keeps, .. } => {
                 self.newcomer_is_settled("recovery-started", node)?;
-                self.start_recovery(at, node, cause.clone());
+                self.start_recovery(at, node, cause.clone(), keeps.clone());
+            }
+            Record::ReplacementCancelled { node, instance } => {
+                self.newcomer_is_settled("replacement-cancelled", node)?;
+                self.cancel_replacement(node, *instance)?;
             }
             Record::Doomed { instance, node, reason, price } => {
                 let doomed = Doomed {
@@ -186,9 +191,12 @@ impl Fleet {
         }
     }
 
-    fn start_recovery(&mut self, at: Timestamp, name: &NodeName, cause: super::journal::Cause) {
-        let node = self.node_mut(name);
+    fn start_recovery(&mut self, at: Timestamp, name: &NodeName, cause: Cause, keeps: Option<DoomReason>) {
+        let doomed = &self.doomed;
+        let node = self.nodes.entry(name.clone()).or_default();
         let previous_price = node.state.tenant().map(|tenant| tenant.rental.price);
+        let alive = node.state.tenant().filter(|tenant| !doomed.contains_key(&tenant.instance)).cloned();
+        let kept = alive.zip(keeps).map(|(tenant, doom)| Kept { tenant, doom });
         let was_filled = node.adopted_at.is_some();
         node.state = NodeState::Recovering(Recovery {
             cause,
@@ -196,11 +204,27 @@ impl Fleet {
             attempts: 0,
             seeking_since: at,
             previous_price,
+            kept,
             stage: Stage::Started { since: at, not_before: at },
         });
         if was_filled {
             self.count(at, name, ActionKind::Recovery);
         }
+    }
+
+    /// Gives the node back to the tenant that was kept.
+    fn cancel_replacement(&mut self, name: &NodeName, instance: InstanceId) -> Result<(), Misfit> {
+        let doomed = self.doomed.contains_key(&instance);
+        let node = self.node_mut(name);
+        let kept = match &node.state {
+            NodeState::Recovering(recovery) => recovery.kept.as_ref(),
+            _ => None,
+        };
+        let Some(kept) = kept.filter(|kept| kept.tenant.instance == instance && !doomed) else {
+            return Err(misfit("replacement-cancelled", name, &node.state));
+        };
+        node.state = NodeState::Serving(kept.tenant.clone());
+        Ok(())
     }
 
     fn count(&mut self, at: Timestamp, node: &NodeName, what: ActionKind) {
@@ -233,8 +257,12 @@ impl Fleet {
     }
 }
 
-fn tenant_mut(state: &mut NodeState) -> Option<&mut Tenant> {
-    match state {
+/// The tenant or newcomer of a node that is this instance.
+fn tenant_mut(state: &mut NodeState, instance: InstanceId) -> Option<&mut Tenant> {
+    let tenant = match state {
+        NodeState::Recovering(Recovery { kept: Some(kept), .. }) if kept.tenant.instance == instance => {
+            Some(&mut kept.tenant)
+        }
         NodeState::Serving(tenant)
         | NodeState::Suspect { tenant, .. }
         | NodeState::Remedying { tenant, .. } => Some(tenant),
@@ -244,7 +272,8 @@ fn tenant_mut(state: &mut NodeState) -> Option<&mut Tenant> {
             ..
         }) => Some(tenant),
         NodeState::Vacant | NodeState::Recovering(_) => None,
-    }
+    };
+    tenant.filter(|tenant| tenant.instance == instance)
 }
 
 fn misfit(kind: &'static str, name: &NodeName, state: &NodeState) -> Misfit {

@@ -12,7 +12,7 @@ pub use rail::Rail;
 use super::{
     breaker::{self, Census, Position},
     memory::Memory,
-    name::NodeName,
+    name::{InstanceId, NodeName},
     policy::Policy,
     state::{ActionKind, Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
@@ -325,11 +325,11 @@ impl Guard<'_> {
             let why = format!("the destroy of instance {instance} is not acknowledged yet");
             return defer(Rail::Outstanding, why, None);
         }
-        let claimed =
-            self.fleet.nodes.get(node).and_then(|node| node.state.claim()).and_then(|(_, claimed)| claimed);
+        let claims = self.fleet.nodes.get(node).into_iter().flat_map(|node| node.state.claims());
+        let claimed: Vec<InstanceId> = claims.filter_map(|(_, claimed)| claimed).collect();
         let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
         let stranger =
-            labelled.iter().find(|id| Some(**id) != claimed && !self.fleet.doomed.contains_key(id));
+            labelled.iter().find(|id| !claimed.contains(id) && !self.fleet.doomed.contains_key(id));
         if let Some(instance) = stranger {
             let why =
                 format!("instance {instance} bears this node's label, but the journal does not know it");
@@ -357,8 +357,7 @@ impl Guard<'_> {
     /// What the fleet costs an hour now: tenants, newcomers, and the doomed that may still be billed.
     #[must_use]
     pub fn hourly_cost(&self) -> Money {
-        let claimed =
-            self.fleet.nodes.values().filter_map(|node| node.state.claim().map(|(attempt, _)| attempt.price));
+        let claimed = self.fleet.claims().map(|(_, attempt, _)| attempt.price);
         let doomed = self.fleet.doomed.values().filter(|doomed| doomed.acknowledged_at.is_none());
         claimed.chain(doomed.map(|doomed| doomed.price)).sum()
     }

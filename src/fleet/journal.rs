@@ -65,6 +65,11 @@ pub enum DoomReason {
     },
     /// A second rental of one op, or one whose op was given up.
     Stray,
+    /// Nobody needs it any more.
+    Unneeded {
+        /// Why.
+        detail: String,
+    },
     /// A person asked for it.
     Manual {
         /// Who.
@@ -197,6 +202,16 @@ pub enum Record {
         cause: Cause,
         /// Why the rails let it pass.
         permit: String,
+        /// Why the present tenant is condemned once a newcomer takes its place; without it, it is condemned at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keeps: Option<DoomReason>,
+    },
+    /// The tenant to be replaced came back before a newcomer had proven itself, and keeps its node.
+    ReplacementCancelled {
+        /// Whose.
+        node: NodeName,
+        /// The tenant.
+        instance: InstanceId,
     },
     /// An instance is condemned. Monotone: never adopted again.
     Doomed {

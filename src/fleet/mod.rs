@@ -6,6 +6,7 @@ pub mod apply;
 pub mod bill;
 pub mod breaker;
 pub mod cadence;
+pub mod claim;
 pub mod condition;
 pub mod event;
 pub mod guard;

@@ -34,6 +34,8 @@ pub struct NodeSpec {
     pub health: HealthPolicy,
     /// The remedies in the order they are tried; never empty, ends with [`Rung::Replace`] unless replacing is unwanted.
     pub ladder: Vec<Rung>,
+    /// Whether a failing tenant is destroyed before or after its replacement has proven itself.
+    pub order: ReplaceOrder,
     /// Which offers may fill it.
     pub offers: OfferPolicy,
     /// What is rented.
@@ -92,6 +94,18 @@ impl Rung {
             Self::Replace => "replace",
         }
     }
+}
+
+/// What comes first when a tenant is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplaceOrder {
+    /// Its end: two half-alive servers never serve at once, and only one box is paid for.
+    #[default]
+    DestroyFirst,
+    /// The newcomer's proof: the tenant is destroyed when its replacement takes the node, and keeps the node if it comes back
+    /// before. Both are paid for meanwhile.
+    CreateFirst,
 }
 
 /// What is asked of the provider when a node is rented.
@@ -293,6 +307,7 @@ impl Default for NodeSpec {
         Self {
             health: HealthPolicy::default(),
             ladder: vec![Rung::Replace],
+            order: ReplaceOrder::default(),
             offers: OfferPolicy::default(),
             rental: RentalSpec::default(),
             deadlines: Deadlines::default(),

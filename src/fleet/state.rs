@@ -169,8 +169,20 @@ pub struct Recovery {
     pub seeking_since: Timestamp,
     /// What the tenant before cost an hour, for the price step rail and the closing message.
     pub previous_price: Option<Money>,
+    /// The tenant that is kept until a newcomer takes its place, where the order is create-first.
+    #[serde(default)]
+    pub kept: Option<Kept>,
     /// How far.
     pub stage: Stage,
+}
+
+/// A tenant that is replaced, but not before a newcomer has proven itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Why it will be condemned then.
+    pub doom: DoomReason,
 }
 
 /// How far a recovery is.
@@ -314,90 +326,4 @@ pub struct Incident {
     pub price_before: Option<Money>,
     /// Remedies already tried, in order.
     pub tried: Vec<Rung>,
-}
-
-impl NodeState {
-    /// The word used in the view, logs, metrics and documentation.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Vacant => "vacant",
-            Self::Serving(_) => "serving",
-            Self::Suspect { .. } => "suspect",
-            Self::Remedying { .. } => "remedying",
-            Self::Recovering(_) => "recovering",
-            Self::Held { .. } => "held",
-        }
-    }
-
-    /// The tenant, in the states that have one; a newcomer is none yet.
-    #[must_use]
-    pub fn tenant(&self) -> Option<&Tenant> {
-        match self {
-            Self::Serving(tenant) | Self::Suspect { tenant, .. } | Self::Remedying { tenant, .. } => {
-                Some(tenant)
-            }
-            Self::Held { tenant, .. } => tenant.as_ref(),
-            Self::Vacant | Self::Recovering(_) => None,
-        }
-    }
-
-    /// Whom to probe: the tenant, or a newcomer on probation.
-    #[must_use]
-    pub fn probed(&self) -> Option<&Tenant> {
-        match self {
-            Self::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. }) => Some(tenant),
-            _ => self.tenant(),
-        }
-    }
-
-    /// The attempt and, where known, the instance that claims the node now.
-    #[must_use]
-    pub fn claim(&self) -> Option<(&Attempt, Option<InstanceId>)> {
-        match self {
-            Self::Recovering(recovery) => recovery.stage.claim(),
-            _ => self.tenant().map(|tenant| (&tenant.rental, Some(tenant.instance))),
-        }
-    }
-}
-
-impl Stage {
-    /// The word used in the view, logs, metrics and documentation.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "started",
-            Self::Intent { .. } => "intent",
-            Self::Unresolved { .. } => "unresolved",
-            Self::Booting { .. } => "booting",
-            Self::Deploying { .. } => "deploying",
-            Self::Probation { .. } => "probation",
-        }
-    }
-
-    /// Since when the recovery is in this stage.
-    #[must_use]
-    pub fn since(&self) -> Timestamp {
-        match self {
-            Self::Started { since, .. }
-            | Self::Unresolved { since, .. }
-            | Self::Booting { since, .. }
-            | Self::Deploying { since, .. }
-            | Self::Probation { since, .. } => *since,
-            Self::Intent { at, .. } => *at,
-        }
-    }
-
-    /// The attempt and, where known, the instance on its way.
-    #[must_use]
-    pub fn claim(&self) -> Option<(&Attempt, Option<InstanceId>)> {
-        match self {
-            Self::Started { .. } => None,
-            Self::Intent { attempt, .. } | Self::Unresolved { attempt, .. } => Some((attempt, None)),
-            Self::Booting { attempt, instance, .. } => Some((attempt, Some(*instance))),
-            Self::Deploying { tenant, .. } | Self::Probation { tenant, .. } => {
-                Some((&tenant.rental, Some(tenant.instance)))
-            }
-        }
-    }
 }

@@ -14,7 +14,7 @@ use super::{
     journal::{Cause, HeldReason, Outcome},
     name::{IncidentId, NodeName},
     notice::{Notice, Severity, Topic},
-    policy::Policy,
+    policy::{Policy, ReplaceOrder},
     state::{Fleet, Incident, Tenant},
     units::{Money, Timestamp},
 };
@@ -91,7 +91,12 @@ pub(super) fn opened(
         told.push(("cost before".into(), per_hour(tenant.rental.price)));
     }
     let next = match cause {
-        Cause::Manual { .. } => "the instance is destroyed and another one rented".to_owned(),
+        Cause::Manual { .. } => match policy.nodes.get(node).map(|spec| spec.order) {
+            Some(ReplaceOrder::CreateFirst) => {
+                "another instance is rented, and this one destroyed when that serves".to_owned()
+            }
+            _ => "the instance is destroyed and another one rented".to_owned(),
+        },
         _ => format!("a second witness is asked; then {}", ladder.unwrap_or_default().join(", then ")),
     };
     let (severity, title) = match cause {

@@ -116,6 +116,7 @@ pub fn doom_text(reason: &DoomReason) -> String {
         DoomReason::FailedToStart { detail } => format!("never became healthy: {detail}"),
         DoomReason::BrokenCreate { detail } => format!("its create reported an error: {detail}"),
         DoomReason::Stray => "rented late or twice".into(),
+        DoomReason::Unneeded { detail } => format!("not needed any more: {detail}"),
         DoomReason::Manual { by } => format!("asked for by {by}"),
     }
 }
@@ -143,7 +144,13 @@ pub fn words(record: &Record) -> String {
             format!("remedy `{}` did not help: {detail}", rung.word())
         }
         Record::RecoveryStarted { cause: Cause::Wanted, permit, .. } => format!("to be filled ({permit})"),
+        Record::RecoveryStarted { keeps: Some(_), permit, .. } => {
+            format!("to be replaced, and kept until the newcomer has proven itself ({permit})")
+        }
         Record::RecoveryStarted { permit, .. } => format!("to be replaced ({permit})"),
+        Record::ReplacementCancelled { instance, .. } => {
+            on(instance, "came back before its replacement had proven itself, and keeps the node")
+        }
         Record::Doomed { instance, reason, .. } => on(instance, &format!("condemned: {}", doom_text(reason))),
         Record::DestroyAcknowledged { instance } => on(instance, "destroyed, says the provider"),
         Record::Gone { instance } => on(instance, "proven gone by complete lists"),

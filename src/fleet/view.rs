@@ -70,6 +70,9 @@ pub struct NodeView {
     pub since: Option<Timestamp>,
     /// The instance that fills or will fill it.
     pub instance: Option<InstanceId>,
+    /// The instance that is kept until that one has proven itself, where one is replaced create-first.
+    #[serde(default)]
+    pub kept: Option<InstanceId>,
     /// Its machine.
     pub machine: Option<MachineId>,
     /// GPU, region, reliability in words.
@@ -230,6 +233,10 @@ fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy, n
         stage,
         since: since.or(node.adopted_at),
         instance: claim.and_then(|(_, instance)| instance),
+        kept: match node.state {
+            NodeState::Recovering(_) => node.state.tenant().map(|tenant| tenant.instance),
+            _ => None,
+        },
         machine: claim.map(|(attempt, _)| attempt.machine),
         offer: claim.map(|(attempt, _)| attempt.text.clone()),
         address: node.state.probed().map(|tenant| tenant.address),

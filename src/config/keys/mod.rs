@@ -135,7 +135,7 @@ pub(super) const TEXTS: Kind = Kind::Texts { separator: ',' };
 
 /// All keys in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    [node::TOP, node::FLEET, node::HEALTH, node::OFFERS, node::RENTAL, node::DEADLINES]
+    [node::TOP, node::FLEET, node::HEALTH, node::REPLACE, node::OFFERS, node::RENTAL, node::DEADLINES]
         .into_iter()
         .chain([rails::RAILS, rails::INVENTORY])
         .chain([edges::PROVIDER, edges::SSH, edges::DEPLOY, edges::ALERTS, edges::SCHEDULE, edges::KEEPER])

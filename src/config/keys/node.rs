@@ -126,6 +126,16 @@ pub(super) const HEALTH: &[Key] = &[
     .per_group(),
 ];
 
+pub(super) const REPLACE: &[Key] = &[Key::new(
+    "replace.order",
+    Kind::Choice(&["destroy-first", "create-first"]),
+    r#""destroy-first""#,
+    "What comes first when a box is replaced: its end, so that two half-alive servers never serve at \
+     once, or the newcomer's proof, so that the box keeps the node if it comes back meanwhile; both \
+     are paid for until then",
+)
+.per_group()];
+
 pub(super) const OFFERS: &[Key] = &[
     Key::new(
         "offers.query",

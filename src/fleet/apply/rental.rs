@@ -113,9 +113,7 @@ impl Fleet {
                 recovery.stage = Stage::Deploying { tenant, since: at };
             }
             Record::AddressChanged { node, instance, address } => {
-                if let Some(tenant) = tenant_mut(&mut self.node_mut(node).state)
-                    && tenant.instance == *instance
-                {
+                if let Some(tenant) = tenant_mut(&mut self.node_mut(node).state, *instance) {
                     tenant.address = *address;
                 }
             }
@@ -149,11 +147,14 @@ impl Fleet {
 
     fn adopt(&mut self, at: Timestamp, name: &NodeName, instance: InstanceId) -> Result<(), Misfit> {
         let doomed = self.doomed.contains_key(&instance);
+        let kept = self.nodes.get(name).and_then(|node| node.state.tenant());
+        // Whoever is forgotten by its node must be condemned before.
+        let orphaned = kept.is_some_and(|kept| !self.doomed.contains_key(&kept.instance));
         let recovery = self.recovery_mut("adopted", name)?;
         let Stage::Probation { tenant, .. } = &recovery.stage else {
             return Err(stage_misfit("adopted", name, recovery));
         };
-        if tenant.instance != instance || doomed {
+        if tenant.instance != instance || doomed || orphaned {
             return Err(stage_misfit("adopted", name, recovery));
         }
         let tenant = tenant.clone();

@@ -72,6 +72,9 @@ impl Record {
             Self::RecoveryStarted { node, incident, .. } => {
                 About { incident: *incident, ..About::node("recovery-started", node) }
             }
+            Self::ReplacementCancelled { node, instance } => {
+                About::instance("replacement-cancelled", Some(node), *instance)
+            }
             Self::Doomed { node, instance, .. } => About::instance("doomed", node.as_ref(), *instance),
             Self::DestroyAcknowledged { instance } => {
                 About::instance("destroy-acknowledged", None, *instance)

@@ -134,12 +134,8 @@ impl Turn<'_> {
 
     /// Rows with our label: settle open creates, doom strays, tell what is unknown.
     fn settle_rows(&mut self) -> Result<(), IllegalEvent> {
-        let claimed: BTreeSet<InstanceId> = self
-            .fleet
-            .nodes
-            .values()
-            .filter_map(|node| node.state.claim().and_then(|(_, instance)| instance))
-            .collect();
+        let claimed: BTreeSet<InstanceId> =
+            self.fleet.claims().filter_map(|(_, _, instance)| instance).collect();
         let mut unsettled: Vec<(InstanceId, Ownership)> = Vec::new();
         let mut relabelled: Vec<InstanceId> = Vec::new();
         // In the order of their ids, so of two rentals of one op the lowest is kept.
@@ -202,8 +198,17 @@ impl Turn<'_> {
         let names: Vec<NodeName> = self.fleet.nodes.keys().cloned().collect();
         for name in names {
             let Some(node) = self.node(&name) else { continue };
-            match &node.state {
-                NodeState::Recovering(recovery) => match &recovery.stage {
+            if let Some(tenant) = node.state.tenant() {
+                let instance = tenant.instance;
+                // While a newcomer is on probation the node's watch is the newcomer's.
+                if node.state.probed().is_some_and(|probed| probed.instance == instance) {
+                    self.tenant_listed(&name, instance);
+                }
+                self.address_listed(&name, instance)?;
+            }
+            let Some(node) = self.node(&name) else { continue };
+            if let NodeState::Recovering(recovery) = &node.state {
+                match &recovery.stage {
                     Stage::Unresolved { attempt, since } => {
                         let (op, since) = (attempt.op.clone(), *since);
                         self.settle_unresolved(&name, &op, since, began)?;
@@ -218,13 +223,6 @@ impl Turn<'_> {
                         self.newcomer_listed(&name, instance, since, began)?;
                     }
                     Stage::Started { .. } | Stage::Intent { .. } => {}
-                },
-                state => {
-                    if let Some(tenant) = state.tenant() {
-                        let instance = tenant.instance;
-                        self.tenant_listed(&name, instance);
-                        self.address_listed(&name, instance)?;
-                    }
                 }
             }
         }
@@ -306,17 +304,10 @@ impl Turn<'_> {
     fn address_listed(&mut self, name: &NodeName, instance: InstanceId) -> Result<(), IllegalEvent> {
         let Some(spec) = self.spec(name) else { return Ok(()) };
         let Some(address) = self.address_of(instance, &spec) else { return Ok(()) };
-        let current = match self.node(name).map(|node| &node.state) {
-            Some(NodeState::Recovering(recovery)) => match &recovery.stage {
-                Stage::Deploying { tenant, .. } | Stage::Probation { tenant, .. } => Some(tenant.address),
-                Stage::Started { .. }
-                | Stage::Intent { .. }
-                | Stage::Unresolved { .. }
-                | Stage::Booting { .. } => None,
-            },
-            Some(state) => state.tenant().map(|tenant| tenant.address),
-            None => None,
-        };
+        let Some(node) = self.node(name) else { return Ok(()) };
+        let known = [node.state.tenant(), node.state.newcomer()];
+        let current = known.into_iter().flatten().find(|tenant| tenant.instance == instance);
+        let current = current.map(|tenant| tenant.address);
         if current.is_some_and(|current| current != address) {
             self.record(Record::AddressChanged { node: name.clone(), instance, address })?;
         }

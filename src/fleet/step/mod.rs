@@ -4,7 +4,8 @@
 //! Vacant ─────────────► Recovering            (wanted, none adopted)
 //! Serving ─ fails ≥ N ─► Suspect ─ evidence + rails ─► Remedying(rung) ─ helped ─► Serving
 //!    ▲                     │  │                            └─ did not help ─► Suspect, next rung
-//!    └──── healthy again ──┘  └─ evidence + rails, rung `replace` ─► doom it, Recovering
+//!    ├──── healthy again ──┘  └─ evidence + rails, rung `replace` ─► doom it, Recovering
+//!    └──── healthy again in time ── Recovering, the tenant kept   (create-first; doomed when a newcomer is adopted)
 //! Recovering: Started ─► Intent(op) ─► [Unresolved(op)] ─► Booting ─► Deploying ─► Probation ─► adopted: Serving
 //!    a deadline or a dead newcomer: doom it, blame its machine, back to Started with one attempt more
 //!    attempts used up, host key changed, release at fault, request refused: Held, which pages
@@ -18,6 +19,7 @@ mod blindness;
 mod desk;
 mod doomed;
 mod inventory;
+mod keep;
 mod newcomer;
 mod planned;
 mod rent;
@@ -163,10 +165,11 @@ impl Turn<'_> {
             .collect();
         for name in unwanted {
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
-            match node.state.claim() {
+            let claim = node.state.claims().next().map(|(attempt, instance)| (attempt.price, instance));
+            match claim {
                 // Losing a line of configuration must never cost a box; a person destroys it by name.
-                Some((attempt, instance)) => {
-                    let notice = tell::unwanted(self.now(), &name, instance, attempt.price);
+                Some((price, instance)) => {
+                    let notice = tell::unwanted(self.now(), &name, instance, price);
                     self.tell(notice);
                 }
                 None => self.retire(&name)?,
@@ -197,12 +200,15 @@ impl Turn<'_> {
         }
         let Some(spec) = self.spec(name) else {
             // No longer wanted: what it still fills is left alone, and once nothing does it is forgotten.
-            let emptied = self.node(name).is_some_and(|node| node.state.claim().is_none());
+            let emptied = self.node(name).is_some_and(|node| node.state.claims().next().is_none());
             return if emptied { self.retire(name) } else { Ok(()) };
         };
         let Some(node) = self.fleet.nodes.get(name) else {
             return self.fill(name);
         };
+        if self.came_back(name, &spec) {
+            return self.cancel_replacement(name);
+        }
         match &node.state {
             NodeState::Vacant => self.fill(name),
             NodeState::Serving(_) => self.pursue_serving(name, &spec),
@@ -247,7 +253,8 @@ impl Turn<'_> {
                 self.end_episode(name);
                 let (permit, node, incident) =
                     (permit.reason().to_owned(), name.clone(), self.incident(name));
-                self.record(Record::RecoveryStarted { node, incident, cause: Cause::Wanted, permit })?;
+                let cause = Cause::Wanted;
+                self.record(Record::RecoveryStarted { node, incident, cause, permit, keeps: None })?;
                 self.pursue(name)
             }
             Err(deferral) => {

@@ -184,8 +184,9 @@ impl Turn<'_> {
         self.fail_start(name, detail)
     }
 
-    /// The newcomer has proven itself and takes the node.
+    /// The newcomer has proven itself and takes the node; whom it replaces is condemned in the same transaction.
     pub(super) fn adopt(&mut self, name: &NodeName, tenant: &Tenant) -> Result<(), IllegalEvent> {
+        self.doom_kept(name)?;
         self.record(Record::Adopted { node: name.clone(), instance: tenant.instance })?;
         self.end_episode(name);
         if self.incident(name).is_some() {
@@ -226,13 +227,14 @@ impl Turn<'_> {
         self.doom_newcomer(name, reason)?;
         let retry_at = self.now().after(self.backoff(attempts));
         self.record(Record::AttemptFailed { node: name.clone(), detail: detail.clone(), retry_at })?;
+        self.watch_kept(name);
         if attempts >= self.context.policy.rails.attempts.max(1) {
             return self.hold(name, HeldReason::AttemptsUsedUp { attempts, last: detail });
         }
         self.pursue(name)
     }
 
-    fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {
+    pub(super) fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {
         let Some(node) = self.node(name) else { return Ok(()) };
         let Some((attempt, Some(instance))) = node.state.claim() else { return Ok(()) };
         let price = attempt.price;

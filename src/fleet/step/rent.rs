@@ -138,8 +138,10 @@ impl Turn<'_> {
         let mut exclusions = super::super::view::exclusions(self.fleet, self.context.policy, now);
         let gone = self.memory.gone_offers.iter().filter(|(_, until)| **until > now);
         exclusions.offers.extend(gone.map(|(offer, _)| (*offer, "gone when tried".to_owned())));
-        let claims = self.fleet.nodes.iter().filter_map(|(name, node)| Some((name, node.state.claim()?.0)));
-        exclusions.offers.extend(claims.map(|(name, attempt)| (attempt.offer, format!("rented for {name}"))));
+        let claims = self.fleet.claims();
+        exclusions
+            .offers
+            .extend(claims.map(|(name, attempt, _)| (attempt.offer, format!("rented for {name}"))));
         exclusions
     }
 
@@ -274,8 +276,7 @@ impl Turn<'_> {
     }
 
     fn is_claimed(&self, instance: InstanceId) -> bool {
-        let claims = self.fleet.nodes.values().filter_map(|node| node.state.claim());
-        claims.into_iter().any(|(_, claimed)| claimed == Some(instance))
+        self.fleet.claims().any(|(_, _, claimed)| claimed == Some(instance))
     }
 
     /// What the attempt was to cost an hour, as counted.

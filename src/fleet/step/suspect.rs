@@ -12,7 +12,7 @@ use super::{
         guard::{Deferral, Rail, Wanted},
         journal::{Cause, DoomReason, HeldReason, Record, ReleaseRef},
         name::{InstanceId, NodeName},
-        policy::{NodeSpec, Rung},
+        policy::{NodeSpec, ReplaceOrder, Rung},
         state::{NodeState, Tenant},
         tell,
         units::Timestamp,
@@ -152,7 +152,7 @@ impl Turn<'_> {
         word: Word,
     ) -> Result<(), IllegalEvent> {
         let Some(node) = self.node(name) else { return Ok(()) };
-        if node.state.tenant().map(|tenant| tenant.instance) != Some(instance) {
+        if node.state.probed().map(|tenant| tenant.instance) != Some(instance) {
             return Ok(());
         }
         let incident = node.incident.as_ref().map(|incident| incident.id);
@@ -275,8 +275,8 @@ impl Turn<'_> {
         (until > self.now()).then_some(until)
     }
 
-    /// Dooms the tenant and begins a recovery, in one transaction. Destroying first also fences: two half-alive servers
-    /// never serve at once.
+    /// Begins a recovery, and dooms the tenant in the same transaction unless it is to be kept until a newcomer has proven
+    /// itself. Destroying first also fences: two half-alive servers never serve at once.
     pub(super) fn replace(
         &mut self,
         name: &NodeName,
@@ -291,8 +291,11 @@ impl Turn<'_> {
         if let (DoomReason::Replaced { evidence }, Some(tenant)) = (&reason, &tenant) {
             self.blame_machine(tenant.rental.machine, tenant.rental.host, evidence)?;
         }
-        self.record(Record::RecoveryStarted { node: name.clone(), incident, cause, permit })?;
-        if let Some(tenant) = tenant {
+        let order = self.spec(name).map(|spec| spec.order).unwrap_or_default();
+        let keeps = (order == ReplaceOrder::CreateFirst && tenant.is_some()).then(|| reason.clone());
+        let at_once = keeps.is_none();
+        self.record(Record::RecoveryStarted { node: name.clone(), incident, cause, permit, keeps })?;
+        if let Some(tenant) = tenant.filter(|_| at_once) {
             self.doom(tenant.instance, Some(name), reason, tenant.rental.price)?;
         }
         let now = self.now();

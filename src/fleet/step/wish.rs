@@ -6,7 +6,7 @@ use super::{
         guard::Wanted,
         journal::{Cause, DoomReason, HeldReason, Outcome, Record},
         name::NodeName,
-        state::{Node, NodeState},
+        state::NodeState,
     },
     Turn,
 };
@@ -92,30 +92,31 @@ impl Turn<'_> {
         if self.context.policy.observe_only {
             return Ok(Reply::Refused("the keeper only observes".into()));
         }
-        let claim = self.node(name).and_then(|node: &Node| node.state.claim());
-        let claim = claim.map(|(attempt, instance)| (attempt.price, instance));
-        match claim {
-            Some((_, None)) => {
-                return Ok(Reply::Refused(format!(
-                    "a create for `{name}` is not settled yet: try again in a moment"
-                )));
-            }
-            Some((price, Some(instance))) => {
-                self.stop_work(name);
-                self.doom(instance, Some(name), DoomReason::Manual { by: by.into() }, price)?;
-            }
-            None if self.is_destroyed(name) => {
-                return Ok(Reply::NothingToDo(format!("`{name}` was destroyed already")));
-            }
-            None => {}
+        let claims = self.node(name).into_iter().flat_map(|node| node.state.claims());
+        let claims: Vec<_> = claims.map(|(attempt, instance)| (attempt.price, instance)).collect();
+        if claims.iter().any(|(_, instance)| instance.is_none()) {
+            return Ok(Reply::Refused(format!(
+                "a create for `{name}` is not settled yet: try again in a moment"
+            )));
+        }
+        if claims.is_empty() && self.is_destroyed(name) {
+            return Ok(Reply::NothingToDo(format!("`{name}` was destroyed already")));
+        }
+        let claims: Vec<_> =
+            claims.into_iter().filter_map(|(price, instance)| Some((price, instance?))).collect();
+        for (price, instance) in &claims {
+            self.stop_work(name);
+            self.doom(*instance, Some(name), DoomReason::Manual { by: by.into() }, *price)?;
         }
         let by: String = by.into();
         self.record(Record::Held { node: name.clone(), reason: HeldReason::Destroyed { by } })?;
         self.end_incident(name, Outcome::Ended)?;
         self.end_episode(name);
-        let what = match claim {
-            Some((_, Some(instance))) => format!("instance {instance} of `{name}` is being destroyed"),
-            _ => format!("`{name}` had no instance"),
+        let ids: Vec<String> = claims.iter().map(|(_, instance)| instance.to_string()).collect();
+        let what = match ids.as_slice() {
+            [] => format!("`{name}` had no instance"),
+            [id] => format!("instance {id} of `{name}` is being destroyed"),
+            ids => format!("instances {} of `{name}` are being destroyed", ids.join(" and ")),
         };
         if !self.context.policy.nodes.contains_key(name) {
             self.retire(name)?;

@@ -63,6 +63,7 @@ fn whatever_fails_nothing_forbidden_happens_and_all_is_well_once_it_stops() {
         "breaker-moved",
         "incident-closed",
         "held",
+        "replacement-cancelled",
     ] {
         assert!(counts.contains_key(what), "`{what}` never happened: {counts:?}");
     }

@@ -11,7 +11,7 @@ use super::{
         memory::{Memory, SelfCheck},
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
         offer::tests::offer,
-        policy::{NodeSpec, Policy, RentalSpec, Rung},
+        policy::{NodeSpec, Policy, RentalSpec, ReplaceOrder, Rung},
         probe::{Failure, Observation, Verdict},
         provider::{
             CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
@@ -49,6 +49,7 @@ impl Nonsense {
         ];
         let spec = NodeSpec {
             ladder: ladders[rng.usize(0..ladders.len())].clone(),
+            order: if rng.bool() { ReplaceOrder::CreateFirst } else { ReplaceOrder::DestroyFirst },
             rental: RentalSpec { allow_private_addresses: rng.bool(), ..RentalSpec::default() },
             ..NodeSpec::default()
         };

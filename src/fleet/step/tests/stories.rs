@@ -7,6 +7,7 @@ mod keeper;
 mod newcomers;
 mod provider;
 mod renting;
+mod replacing;
 mod wishes;
 
 use super::{node, policy, story::Story, with_spec};

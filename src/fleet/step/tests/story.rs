@@ -211,8 +211,8 @@ impl Story {
 
     pub fn rows(&self) -> Vec<Rental> {
         let mut rows: BTreeMap<InstanceId, Rental> = BTreeMap::new();
-        for (name, node) in &self.fleet.nodes {
-            if let Some((attempt, Some(instance))) = node.state.claim() {
+        for (name, attempt, instance) in self.fleet.claims() {
+            if let Some(instance) = instance {
                 rows.insert(instance, row(instance, Some(format!("vk:test:{name}:{}", attempt.op))));
             }
         }

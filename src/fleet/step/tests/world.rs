@@ -6,6 +6,7 @@ mod provider;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use super::{
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
         notice::Notice,
         offer::{Offer, tests::offer},
-        policy::Policy,
+        policy::{Policy, ReplaceOrder},
         probe::{Failure, Observation, Verdict},
         provider::Credit,
         state::{Fleet, Tenant},
@@ -117,6 +118,11 @@ impl World {
         policy.rails.fleet_daily = 400;
         policy.rails.cooldown = Duration::from_secs(300);
         policy.rails.breaker_spacing = Duration::from_secs(120);
+        if seed % 2 == 1 {
+            for spec in policy.nodes.values_mut() {
+                Arc::make_mut(spec).order = ReplaceOrder::CreateFirst;
+            }
+        }
         let now = 1_000_000_000;
         let mut world = Self {
             seed,

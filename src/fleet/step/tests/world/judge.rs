@@ -17,8 +17,8 @@ impl World {
         let seed = self.seed;
         let (fleet, policy) = (&self.fleet, &self.policy);
         let mut claimed = BTreeSet::new();
-        for (name, node) in &fleet.nodes {
-            if let Some((_, Some(instance))) = node.state.claim() {
+        for (name, _, instance) in fleet.claims() {
+            if let Some(instance) = instance {
                 assert!(claimed.insert(instance), "seed {seed}: {instance} fills two nodes");
                 assert!(
                     !fleet.doomed.contains_key(&instance),
@@ -77,10 +77,12 @@ impl World {
         if self.now - self.lied_at < 10 * MINUTE {
             return;
         }
+        let kept = self.fleet.nodes.get(node).and_then(|node| node.state.tenant()).map(|kept| kept.instance);
         let twin = self.boxes.iter().find(|(id, rented)| {
             let owner = ownership(rented.label.as_deref(), &self.policy.fleet);
             matches!(owner, Ownership::Ours(of, _) if of == *node)
                 && !self.fleet.doomed.contains_key(id)
+                && kept != Some(**id)
                 && self.now - rented.rented_at > 3 * MINUTE
                 && !self.undead.contains(id)
         });
@@ -112,8 +114,8 @@ impl World {
 
     /// Boxes of ours that no node claims.
     pub fn unclaimed(&self) -> Vec<InstanceId> {
-        let claims = self.fleet.nodes.values().filter_map(|node| node.state.claim()?.1);
-        let claimed: BTreeSet<InstanceId> = claims.collect();
+        let claimed: BTreeSet<InstanceId> =
+            self.fleet.claims().filter_map(|(_, _, instance)| instance).collect();
         let ours = |rented: &Rented| {
             matches!(ownership(rented.label.as_deref(), &self.policy.fleet), Ownership::Ours(..))
         };

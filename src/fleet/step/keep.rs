@@ -1,0 +1,74 @@
+//! Create-first: the tenant stays while its replacement is rented, deployed and proven beside it.
+//!
+//! Until a newcomer is on probation the probes go on asking the tenant, and if it comes back it keeps the node: whatever was
+//! rented meanwhile is condemned. On probation the newcomer is asked instead, so a comeback after that is not seen; it takes
+//! two healthy answers to end. The tenant is condemned in the transaction that adopts the newcomer, so that at every moment
+//! one of the two is on record as the node's own.
+//!
+//! A replacement that was asked for by hand is not cancelled: its tenant may be healthy all the time.
+
+use super::{
+    super::{
+        event::IllegalEvent,
+        journal::{Cause, DoomReason, Outcome, Record},
+        name::NodeName,
+        policy::NodeSpec,
+        state::{Kept, NodeState, Recovery, Stage},
+    },
+    Turn,
+};
+
+impl Turn<'_> {
+    fn kept(&self, name: &NodeName) -> Option<&Kept> {
+        match self.node(name).map(|node| &node.state) {
+            Some(NodeState::Recovering(recovery)) => recovery.kept.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the tenant is healthy again and its replacement can be called off. A create in doubt is settled first.
+    pub(super) fn came_back(&self, name: &NodeName, spec: &NodeSpec) -> bool {
+        let Some(NodeState::Recovering(Recovery { kept: Some(kept), cause, stage, .. })) =
+            self.node(name).map(|node| &node.state)
+        else {
+            return false;
+        };
+        let its_own = matches!(cause, Cause::Failing { .. } | Cause::Vanished);
+        let settled = match stage {
+            Stage::Started { .. } => true,
+            // Whoever only observes condemns nothing, so what is on its way goes on.
+            Stage::Booting { .. } | Stage::Deploying { .. } => !self.context.policy.observe_only,
+            Stage::Intent { .. } | Stage::Unresolved { .. } | Stage::Probation { .. } => false,
+        };
+        if !its_own || !settled {
+            return false;
+        }
+        let Some(watch) = self.memory.watches.get(name) else { return false };
+        let of_tenant = watch.last.as_ref().is_some_and(|last| last.identity == kept.tenant.rental.op);
+        of_tenant && watch.successes >= spec.health.success_threshold.max(1)
+    }
+
+    /// The tenant keeps the node; a newcomer on its way is condemned.
+    pub(super) fn cancel_replacement(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
+        let Some(instance) = self.kept(name).map(|kept| kept.tenant.instance) else { return Ok(()) };
+        let detail = format!("instance {instance}, which it was to replace, is healthy again");
+        self.doom_newcomer(name, DoomReason::Unneeded { detail })?;
+        self.memory.desk(name).offers.clear();
+        self.record(Record::ReplacementCancelled { node: name.clone(), instance })?;
+        self.heal(name, Outcome::ByItself)
+    }
+
+    /// Condemns the tenant whose replacement has proven itself.
+    pub(super) fn doom_kept(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
+        let Some(Kept { tenant, doom }) = self.kept(name).cloned() else { return Ok(()) };
+        self.doom(tenant.instance, Some(name), doom, tenant.rental.price)
+    }
+
+    /// A newcomer failed: what its probes said must not be taken for the tenant's.
+    pub(super) fn watch_kept(&mut self, name: &NodeName) {
+        let now = self.now();
+        if self.kept(name).is_some() {
+            self.memory.watch(name).start_over(now);
+        }
+    }
+}

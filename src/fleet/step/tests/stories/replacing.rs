@@ -1,0 +1,184 @@
+//! Create-first: the tenant keeps its node until a newcomer has proven itself beside it.
+
+use insta::assert_snapshot;
+
+use super::{
+    super::{
+        super::super::{
+            event::Wish,
+            policy::{Policy, ReplaceOrder},
+            provider::CreateAnswer,
+            units::Money,
+            watch::Word,
+        },
+        story::row,
+    },
+    Story, node, policy,
+};
+
+fn create_first(nodes: usize) -> Policy {
+    let mut policy = policy(nodes);
+    for spec in policy.nodes.values_mut() {
+        std::sync::Arc::make_mut(spec).order = ReplaceOrder::CreateFirst;
+    }
+    policy
+}
+
+/// A fleet of three whose first node is being replaced create-first, with its create under way.
+fn replacing() -> Story {
+    let mut s = Story::serving_with(create_first(3));
+    s.lose(&node(0));
+    s.searched(&node(0));
+    s
+}
+
+#[test]
+fn the_tenant_is_kept_until_the_newcomer_has_proven_itself() {
+    let mut s = Story::serving_with(create_first(3));
+    let old = s.lose(&node(0));
+    s.fill(&node(0));
+    s.destroyed(old);
+    s.pass(100);
+    assert_ne!(s.instance(&node(0)), old);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_comeback_calls_the_replacement_off_and_the_newcomer_is_condemned() {
+    let mut s = replacing();
+    let old = s.tenant(&node(0)).instance;
+    s.answered(&node(0), CreateAnswer::Created(super::super::super::super::name::InstanceId(104)));
+    s.pass(20);
+    s.fail(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "recovering", "one healthy answer is not enough");
+    s.ok(&node(0));
+    assert_eq!(s.instance(&node(0)), old);
+    // Its deploy ends all the same, and changes nothing.
+    s.pass(40);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_create_in_doubt_is_settled_before_the_comeback_counts() {
+    let mut s = replacing();
+    let (op, old) = (s.op(&node(0)), s.tenant(&node(0)).instance);
+    s.answered(&node(0), CreateAnswer::Ambiguous("reset".into()));
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "recovering");
+    let late = super::super::super::super::name::InstanceId(104);
+    s.extra.push(row(late, Some(format!("vk:test:duel-0:{op}"))));
+    s.pass(20);
+    assert_eq!(s.instance(&node(0)), old);
+    assert!(s.fleet.doomed.contains_key(&late), "{}", s.text);
+}
+
+#[test]
+fn a_newcomer_that_fails_costs_itself_alone_and_the_node_is_held_with_its_tenant() {
+    let mut policy = create_first(3);
+    policy.rails.attempts = 1;
+    let mut s = Story::serving_with(policy);
+    let old = s.lose(&node(0));
+    s.searched(&node(0));
+    let new = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(new));
+    s.pass(20);
+    s.deployed(&node(0));
+    s.fail(&node(0));
+    s.pass(320);
+    assert_eq!(s.state(0).word(), "held");
+    assert_eq!(s.instance(&node(0)), old, "what the node has it keeps");
+    assert!(s.fleet.doomed.contains_key(&new) && !s.fleet.doomed.contains_key(&old));
+    // And when that comes back, nobody needs to look any more.
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving");
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn by_hand_a_healthy_tenant_is_replaced_without_a_gap_and_its_health_calls_nothing_off() {
+    let mut s = Story::serving_with(create_first(2));
+    let old = s.instance(&node(0));
+    s.ask(&node(0), Wish::Reprovision);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    s.searched(&node(0));
+    let new = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(new));
+    s.ok(&node(0));
+    s.pass(20);
+    s.deployed(&node(0));
+    s.ok(&node(0));
+    assert!(!s.fleet.doomed.contains_key(&old), "not before the newcomer has proven itself");
+    s.ok(&node(0));
+    assert!(s.fleet.doomed.contains_key(&old));
+    assert_eq!(s.instance(&node(0)), new);
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn both_are_paid_for_so_the_rails_count_both() {
+    let mut policy = create_first(2);
+    // Room for two boxes at $0.35, not for a third beside them.
+    policy.rails.dollars_per_hour = Some(Money(1_000_000));
+    let mut s = Story::serving_with(policy);
+    s.lose(&node(0));
+    assert_eq!(s.state(0).word(), "recovering");
+    s.searched(&node(0));
+    assert!(s.state(0).claim().is_none(), "{}", s.text);
+    assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail.word(), "dollars-per-hour");
+}
+
+#[test]
+fn every_crash_point_leads_to_one_of_the_two() {
+    let mut whole = Story::serving_with(create_first(2));
+    let begin = whole.journal.len();
+    let old = whole.lose(&node(0));
+    whole.fill(&node(0));
+    let journal = whole.journal.clone();
+    for kept in begin..=journal.len() {
+        let mut s = Story::serving_with(create_first(2));
+        s.journal = journal.clone();
+        s.now = whole.now;
+        s.restart(kept);
+        s.pass(120);
+        let claims: Vec<_> = s.fleet.nodes[&node(0)].state.claims().map(|(_, id)| id).collect();
+        assert!(!claims.is_empty(), "after {kept} of {} records the node forgot both", journal.len());
+        let condemned = s.fleet.doomed.contains_key(&old);
+        assert!(condemned || claims.contains(&Some(old)), "after {kept} records {old} leaked");
+    }
+}
+
+#[test]
+fn a_destroy_by_hand_takes_both() {
+    let mut s = replacing();
+    let old = s.tenant(&node(0)).instance;
+    s.ask(&node(0), Wish::Destroy);
+    assert!(s.fleet.doomed.is_empty(), "a create in doubt comes first");
+    let new = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(new));
+    s.ask(&node(0), Wish::Destroy);
+    assert!(s.fleet.doomed.contains_key(&old) && s.fleet.doomed.contains_key(&new));
+    assert_eq!(s.state(0).claims().count(), 0);
+}
+
+#[test]
+fn a_word_of_the_old_box_says_nothing_of_the_newcomer_on_probation() {
+    let mut s = replacing();
+    let old = s.tenant(&node(0)).instance;
+    let new = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(new));
+    s.pass(20);
+    s.deployed(&node(0));
+    let asked_at = super::super::super::super::units::Timestamp(s.now);
+    let word = Word::Down("late".into());
+    s.tell(super::super::super::super::event::Event::Witnessed {
+        node: node(0),
+        instance: old,
+        asked_at,
+        word,
+    });
+    assert!(s.memory.watches[&node(0)].ssh.is_none());
+}
