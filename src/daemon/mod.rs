@@ -19,6 +19,7 @@ pub use service::serve;
 use crate::{
     clock::Clock,
     config::Config,
+    crash::{self, Point},
     engine::{Engine, Handle, Parts, Storage, StorageFault, chain},
     fleet::state::Fleet,
     http::{self, Site},
@@ -201,6 +202,7 @@ async fn open(config: &Config) -> Result<(Option<Store>, Fleet, Option<StorageFa
         Ok((store, loaded)) => {
             let fleet = crate::engine::fold(loaded);
             let fleet = fleet.map_err(|fault| StartError::Journal { folder: folder.clone(), fault })?;
+            crash::at(Point::Opened);
             Ok((Some(store), fleet, None))
         }
         Err(OpenError::Locked { pid }) => Err(StartError::Locked { folder, pid }),

@@ -17,6 +17,7 @@ use super::{
     request::{DeployRequest, StepPhase, StepReport},
 };
 use crate::{
+    crash::{self, Point},
     fleet::journal::ReleaseRef,
     remote::{Output, Remote, RunFault, Script, Session, Upload},
 };
@@ -144,6 +145,7 @@ impl Run<'_> {
             let mut shown = 0;
             let mut report = |sent: u64| {
                 let tenth = sent * 10 / artifact.size.max(1);
+                crash::at(Point::Uploading);
                 if tenth > shown {
                     shown = tenth;
                     let detail = format!("{} of {} MiB", sent >> 20, artifact.size >> 20);
@@ -286,6 +288,7 @@ impl Run<'_> {
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (node, instance) = (&self.request.node, self.request.instance);
         tracing::info!(%node, %instance, %step, elapsed_ms, detail, "deploy step done");
+        crash::at(Point::Deployed(step.word()));
         self.report(step, StepPhase::Finished, detail);
     }
 

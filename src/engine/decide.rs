@@ -7,14 +7,17 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use super::{Engine, StorageFault};
-use crate::fleet::{
-    event::{Command, Context, Event, IllegalEvent, Reply, Step},
-    journal::Entry,
-    name::NodeName,
-    notice::{Notice, Severity},
-    step::step,
-    timeline,
-    units::Timestamp,
+use crate::{
+    crash::{self, Point},
+    fleet::{
+        event::{Command, Context, Event, IllegalEvent, Reply, Step},
+        journal::Entry,
+        name::NodeName,
+        notice::{Notice, Severity},
+        step::step,
+        timeline,
+        units::Timestamp,
+    },
 };
 
 /// Most events decided before one commit: some ten milliseconds of deciding when every one of them changes something.
@@ -88,11 +91,13 @@ impl Engine {
         let touched: Vec<NodeName> =
             entries.iter().filter_map(|entry| entry.record.node().cloned()).collect();
         if !entries.is_empty() || !notices.is_empty() {
+            pass(&entries, Point::Deciding);
             if let Err(fault) = self.storage.commit(&self.fleet, &entries, &notices).await {
                 self.storage_failed(fault).await;
                 return None;
             }
             self.tell_log(&entries, &notices);
+            pass(&entries, Point::Durable);
         }
         for command in commands {
             if command == Command::List {
@@ -126,5 +131,12 @@ impl Engine {
                 Severity::Info => tracing::info!(node, next, "{}", notice.title),
             }
         }
+    }
+}
+
+/// Passes the crash points of these entries.
+fn pass(entries: &[Entry], point: impl Fn(&'static str) -> Point) {
+    for entry in entries {
+        crash::at(point(entry.record.kind()));
     }
 }

@@ -1,14 +1,18 @@
 //! The end: nothing new is begun, and what was sent is awaited, so that its outcome is on record.
 
 use super::Engine;
-use crate::fleet::{
-    event::{Context, Event},
-    policy::Policy,
-    step::step,
+use crate::{
+    crash::{self, Point},
+    fleet::{
+        event::{Context, Event},
+        policy::Policy,
+        step::step,
+    },
 };
 
 impl Engine {
     pub(super) async fn finish(mut self) {
+        crash::at(Point::Stopping);
         self.executor.stop_interruptible();
         let patience = tokio::time::sleep(self.stop_patience);
         tokio::pin!(patience);

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     alerts::{self, Sink},
     clock::Clock,
+    crash::{self, Point},
     fleet::{apply::Misfit, journal::Entry, notice::Notice, state::Fleet, units::Timestamp},
     store::{Addressed, Batch, Loaded, Store},
 };
@@ -238,6 +239,7 @@ impl Storage {
                 tracing::warn!(fault = %chain(&fault), "the last snapshot was not stored; the journal has everything");
             }
         }
+        crash::at(Point::Stopped);
         store.close().await;
     }
 }

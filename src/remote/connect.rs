@@ -18,7 +18,10 @@ use super::{
     fault::{self, ConnectFault},
     session::Session,
 };
-use crate::fleet::{name::InstanceId, provider::SshEndpoint};
+use crate::{
+    crash::{self, Point},
+    fleet::{name::InstanceId, provider::SshEndpoint},
+};
 
 /// First and longest wait between two rounds over the endpoints.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -131,6 +134,7 @@ async fn attempt(
     fs::write(folder.path().join("config"), config.text())
         .map_err(|error| local("cannot write the ssh configuration", &error))?;
     launch(&inner.ssh, &folder, limit + AUTH_ALLOWANCE).await?;
+    crash::at(Point::Authenticated);
     let session = Session::new(folder, endpoint.clone(), inner.clone());
     if !pinned {
         keep_pin(&fresh, &pin)?;

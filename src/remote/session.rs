@@ -14,7 +14,10 @@ use super::{
     config::Inner,
     script::{Script, Unframed, command_line, unframe},
 };
-use crate::fleet::provider::SshEndpoint;
+use crate::{
+    crash::{self, Point},
+    fleet::provider::SshEndpoint,
+};
 
 /// Channels at once per box: below the ten sessions that OpenSSH's server allows by default, with room for a person.
 const CHANNELS: usize = 8;
@@ -214,6 +217,7 @@ impl Session {
             if let Err(error) = feed(&mut stdin, framed.as_bytes(), source, progress).await {
                 tracing::debug!(error = %error, "the script did not take all of its input");
             }
+            crash::at(Point::ScriptSent);
         };
         let ((), out, err) = tokio::join!(send, drain(stdout), drain(stderr));
         let ended = child.wait().await;

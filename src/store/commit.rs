@@ -3,10 +3,13 @@
 use rusqlite::{Connection, Transaction, params};
 
 use super::{Head, StoreError, thread::Writer};
-use crate::fleet::{
-    journal::{Entry, Record},
-    name::NodeName,
-    notice::Notice,
+use crate::{
+    crash::{self, Point},
+    fleet::{
+        journal::{Entry, Record},
+        name::NodeName,
+        notice::Notice,
+    },
 };
 
 /// Settled notices older than this, in milliseconds, are removed when a snapshot is stored: 30 days.
@@ -112,6 +115,7 @@ impl Writer {
             if let Some(snapshot) = &batch.snapshot {
                 insert_snapshot(change, head, snapshot)?;
             }
+            crash::at(Point::InCommit);
             Ok(head)
         })?;
         // Only the thread sends, so nothing can have changed in between.

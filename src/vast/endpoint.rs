@@ -34,6 +34,19 @@ impl Endpoint {
         }
     }
 
+    /// Its name among the crash points.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Search => "search",
+            Self::Create => "create",
+            Self::Destroy => "destroy",
+            Self::Reboot => "reboot",
+            Self::AttachKey => "attach-key",
+            Self::Account => "account",
+        }
+    }
+
     /// What it does, for messages.
     pub(super) fn act(self) -> &'static str {
         match self {

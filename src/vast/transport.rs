@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    crash::{self, Point},
     fleet::units::{Timestamp, millis},
 };
 
@@ -187,6 +188,7 @@ impl Transport {
         if call.not_after.is_some_and(|not_after| self.clock.now() > not_after) {
             return Err(Silence::Expired);
         }
+        crash::at(Point::Sending(call.endpoint.name()));
         let mut response = client.execute(request).await.map_err(|error| {
             if error.is_connect() { Silence::NotSent(chain(error)) } else { Silence::Lost(self.lost(error)) }
         })?;
@@ -200,6 +202,7 @@ impl Transport {
             }
             bytes.extend_from_slice(&chunk);
         }
+        crash::at(Point::Answered(call.endpoint.name()));
         Ok(self.reply(status, &bytes, told))
     }
 

@@ -6,6 +6,8 @@ mod bad_days;
 mod boxes;
 mod cli;
 mod config;
+#[cfg(debug_assertions)]
+mod crash_points;
 mod crashes;
 mod demo;
 mod harness;

@@ -14,6 +14,7 @@ use super::{Condition, OutboxPolicy, Standing, UNSTORED};
 use crate::{
     alerts::{self, Delivery, Message, Sink},
     clock::Clock,
+    crash::{self, Point},
     fleet::{
         notice::{Notice, Severity, Topic},
         units::Timestamp,
@@ -185,7 +186,9 @@ impl Lane {
             [only] => Message::One(&only.notice),
             many => Message::Folded(many.iter().map(|one| (one.id.as_str(), &one.notice)).collect()),
         };
+        crash::at(Point::NoticeSending);
         let delivery = self.sink().deliver(&self.http, now, &due.id, &message).await;
+        crash::at(Point::NoticeTaken);
         let youngest = due.notices.iter().map(|one| one.notice.at).max().unwrap_or(now);
         let refused = matches!(delivery, Delivery::Refused { .. });
         let stored = match self.judge(&due.id, delivery, youngest).await {

@@ -35,7 +35,7 @@ use super::{
     guard::{Guard, Rail},
     journal::{Cause, Entry, Outcome, Record},
     memory::{Desk, Memory},
-    name::NodeName,
+    name::{InstanceId, NodeName},
     notice::Notice,
     policy::NodeSpec,
     provider::{Credit, ProviderFault},
@@ -128,7 +128,30 @@ impl Turn<'_> {
         self.record(Record::Booted { version })?;
         self.order(Command::List);
         self.order(Command::ReadCredit);
+        self.attach_keys_again();
         self.policy_changed()
+    }
+
+    /// The last keeper may have died before it attached our key to a newcomer; one that is attached already stays so.
+    fn attach_keys_again(&mut self) {
+        if self.context.policy.observe_only {
+            return;
+        }
+        let newcomer = |(name, node): (&NodeName, &Node)| match &node.state {
+            NodeState::Recovering(recovery) if !self.is_left_alone(name) => match &recovery.stage {
+                Stage::Booting { instance, .. } => Some(*instance),
+                Stage::Deploying { tenant, .. } => Some(tenant.instance),
+                Stage::Started { .. }
+                | Stage::Intent { .. }
+                | Stage::Unresolved { .. }
+                | Stage::Probation { .. } => None,
+            },
+            _ => None,
+        };
+        let newcomers: Vec<InstanceId> = self.fleet.nodes.iter().filter_map(newcomer).collect();
+        for instance in newcomers {
+            self.order(Command::AttachKey { instance });
+        }
     }
 
     /// A stall makes everything measured stale: the counts start over and nothing begins for a while.

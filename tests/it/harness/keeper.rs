@@ -77,6 +77,11 @@ impl Keeper {
         assert_eq!(status.signal(), Some(9), "the keeper ended before it was killed: {status}");
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

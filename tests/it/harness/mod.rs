@@ -5,6 +5,8 @@
 
 mod breaking;
 mod cli;
+#[cfg(debug_assertions)]
+mod crashing;
 mod judge;
 mod keeper;
 mod receiver;
@@ -25,9 +27,10 @@ use vast_sim::{LifecycleConfig, Sim, SimConfig};
 
 pub use breaking::KILL_SERVER;
 pub use cli::{Run, finish};
+use judge::Verdict;
 pub use keeper::Keeper;
 pub use receiver::{Receiver, URL_SECRET};
-pub use server::server_binary;
+pub use server::{server_binary, small_server};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
 pub use watch::eventually;
 
@@ -45,6 +48,11 @@ pub async fn room() -> SemaphorePermit<'static> {
     ROOM.acquire().await.unwrap()
 }
 
+/// Waits for the whole room, for a test that runs many small fleets at once.
+pub async fn whole_room() -> SemaphorePermit<'static> {
+    ROOM.acquire_many(FLEETS_AT_ONCE as u32).await.unwrap()
+}
+
 /// The provider, the receiver, a scratch folder, and a keeper once started.
 pub struct Fleet {
     pub sim: Sim,
@@ -54,7 +62,8 @@ pub struct Fleet {
     excused: Mutex<BTreeSet<u64>>,
     scratch: TempDir,
     name: &'static str,
-    _room: SemaphorePermit<'static>,
+    /// None where a test holds the whole room for many small fleets.
+    _room: Option<SemaphorePermit<'static>>,
 }
 
 impl Fleet {
@@ -70,7 +79,8 @@ impl Fleet {
         });
         let sim = sim.await.unwrap();
         let receiver = Receiver::start().await;
-        let settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver);
+        let settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver, server_binary());
+        let room = Some(room);
         Self { sim, receiver, settings, keeper: None, excused: Mutex::default(), scratch, name, _room: room }
     }
 

@@ -1,10 +1,13 @@
-//! The bundled server that is deployed, built once per run by the cargo that built this test, so that it is never stale.
+//! What is deployed: the bundled server, built once per run by the cargo that built this test, so that it is never stale; or a
+//! small one where the server is not the story.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
 };
+
+use tempfile::TempDir;
 
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     // …/<target>/<profile>/vast-keeper
@@ -33,4 +36,21 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
 /// The server's binary.
 pub fn server_binary() -> &'static Path {
     &BINARY
+}
+
+static SMALL: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
+    let folder = TempDir::with_prefix("vk-server-").unwrap();
+    let path = folder.path().join("server");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
+    let options =
+        ["--edition", "2024", "-C", "strip=symbols", "-C", "opt-level=s", "-C", "panic=abort", "-o"];
+    let built =
+        Command::new("rustc").args(options).arg(&path).arg(source).env("FIXTURE_COMMIT", "aaaa111").status();
+    assert!(built.unwrap().success());
+    (folder, path)
+});
+
+/// A server of a few hundred kilobytes that answers `/health` as ours does.
+pub fn small_server() -> &'static Path {
+    &SMALL.1
 }

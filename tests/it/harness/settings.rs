@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::{receiver::Receiver, server::server_binary};
+use super::receiver::Receiver;
 
 /// The account's key at the simulator. Its odd words make it a canary: they appear nowhere by accident.
 pub const API_KEY: &str = "canary-api-key-7f3a91";
@@ -96,7 +96,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn new(scratch: &Path, nodes: u32, provider: &str, receiver: &Receiver) -> Self {
+    pub fn new(scratch: &Path, nodes: u32, provider: &str, receiver: &Receiver, server: &Path) -> Self {
         let key = scratch.join("key");
         let made = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "e2e", "-f"])
@@ -108,7 +108,7 @@ impl Settings {
         let flags = [
             ("provider.base_url", provider.to_owned()),
             ("ssh.key_file", path(&key)),
-            ("deploy.file", path(server_binary())),
+            ("deploy.file", path(server)),
             ("keeper.state_dir", path(&scratch.join("state"))),
             ("keeper.control_socket", path(&scratch.join("control.sock"))),
         ];
