@@ -19,6 +19,7 @@ pub mod deploy;
 pub mod engine;
 pub mod fleet;
 pub mod http;
+pub mod maintenance;
 pub mod metrics;
 pub mod probe;
 pub mod remote;

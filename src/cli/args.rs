@@ -82,6 +82,46 @@ pub enum Verb {
     Pause(Calm),
     /// Let healing of a paused or held node go on
     Resume(Calm),
+    /// Put the configured release on nodes that serve, one after the other; a failure goes back by itself
+    Deploy(DeployArgs),
+    /// Go back to the release that was verified before, with its settings
+    Rollback(RollbackArgs),
+    /// List the releases on the boxes, and which is the way back
+    Releases {
+        /// The nodes [default: all that are filled]
+        nodes: Vec<NodeName>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The servers' maintenance: no new duel begins, and what runs comes to its end
+    Maintenance {
+        #[command(subcommand)]
+        action: MaintenanceAction,
+    },
+    /// The lock of whoever deploys on a box
+    Lock {
+        #[command(subcommand)]
+        action: LockAction,
+    },
+    /// Print the end of a log on a node's box; secrets are masked
+    Logs(LogsArgs),
+    /// Open a shell on a node's box, or run a command there
+    Ssh {
+        /// The node
+        node: NodeName,
+        /// The command, after `--`
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// One screen about a node's box: load, memory, disk, GPU, server, log
+    Diagnose {
+        /// The node
+        node: NodeName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List incidents, or tell the story of one
     Incidents {
         /// Its number
@@ -122,6 +162,178 @@ pub enum ConfigAction {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What `deploy` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DeployArgs {
+    /// The nodes
+    #[arg(conflicts_with = "fleet")]
+    pub nodes: Vec<NodeName>,
+    /// All nodes that are filled; the first failure ends it
+    #[arg(long)]
+    pub fleet: bool,
+    /// Show what would be done with the exact scripts, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Restart a server whose release serves already
+    #[arg(long)]
+    pub restart: bool,
+    /// Deploy even a release that the box once went back from
+    #[arg(long)]
+    pub force: bool,
+    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
+    #[arg(long, value_name = "WORD")]
+    pub on_timeout: Option<OnTimeoutWord>,
+    /// Wait so long for another deploy on the box
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
+    pub wait_lock: std::time::Duration,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `rollback` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RollbackArgs {
+    /// The nodes
+    #[arg(conflicts_with = "fleet")]
+    pub nodes: Vec<NodeName>,
+    /// All nodes that are filled; the first failure ends it
+    #[arg(long)]
+    pub fleet: bool,
+    /// The release (the beginning of its name, or its commit) [default: the last one verified before]
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only tell whether every box can go back, and to what
+    #[arg(long)]
+    pub dry_run: bool,
+    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
+    #[arg(long, value_name = "WORD")]
+    pub on_timeout: Option<OnTimeoutWord>,
+    /// Wait so long for another deploy on the box
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
+    pub wait_lock: std::time::Duration,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What happens when a server does not come to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnTimeoutWord {
+    /// Deploy nothing
+    Abort,
+    /// Deploy all the same
+    Proceed,
+    /// Ask at the terminal
+    Ask,
+}
+
+/// What to do about maintenance.
+#[derive(Debug, Clone, Subcommand)]
+pub enum MaintenanceAction {
+    /// Enter it, and wait until nothing runs
+    Enter {
+        /// The nodes [default: all that are filled]
+        nodes: Vec<NodeName>,
+        /// Why, for the server's audit trail
+        #[arg(long)]
+        reason: Option<String>,
+        /// Longest wait [default: `deploy.maintenance_wait`]
+        #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+        timeout: Option<std::time::Duration>,
+        /// Do not wait for what runs
+        #[arg(long)]
+        emergency: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell how the servers stand
+    Status {
+        /// The nodes [default: all that are filled]
+        nodes: Vec<NodeName>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the servers go on
+    Exit {
+        /// The nodes [default: all that are filled]
+        nodes: Vec<NodeName>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl MaintenanceAction {
+    /// The nodes it is about; none means all.
+    pub fn nodes(&self) -> &[NodeName] {
+        let (Self::Enter { nodes, .. } | Self::Status { nodes, .. } | Self::Exit { nodes, .. }) = self;
+        nodes
+    }
+
+    /// Whether JSON is wanted.
+    pub fn json(&self) -> bool {
+        let (Self::Enter { json, .. } | Self::Status { json, .. } | Self::Exit { json, .. }) = self;
+        *json
+    }
+}
+
+/// What to do about a lock.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LockAction {
+    /// Tell who deploys there
+    Show {
+        /// The node
+        node: NodeName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take it from them; every later command of theirs is refused
+    Break {
+        /// The node
+        node: NodeName,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `logs` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct LogsArgs {
+    /// The node
+    pub node: NodeName,
+    /// Whose log
+    #[arg(long, value_enum, default_value = "server")]
+    pub of: WhichLog,
+    /// How many lines at most
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub lines: u32,
+    /// Only lines with this text
+    #[arg(long)]
+    pub grep: Option<String>,
+}
+
+/// A log on a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WhichLog {
+    /// What the server writes
+    Server,
+    /// When it was started, and how it ended
+    Supervisor,
+    /// What was deployed, verified and gone back from
+    Deploys,
 }
 
 /// What a verb takes that destroys nothing.

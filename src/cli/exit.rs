@@ -10,6 +10,10 @@ pub const USAGE: u8 = 2;
 pub const NOTHING: u8 = 10;
 /// Refused by a rail, or not confirmed.
 pub const REFUSED: u8 = 20;
+/// A release failed, and the box went back to the one before.
+pub const ROLLED_BACK: u8 = 30;
+/// A release failed, and going back failed too.
+pub const ROLLBACK_FAILED: u8 = 31;
 /// The outcome is not known.
 pub const UNKNOWN: u8 = 32;
 /// Another keeper works on the same state.

@@ -1,6 +1,7 @@
 //! The command line. The only room that prints: data to stdout, talk to stderr.
 
 mod args;
+mod boxes;
 mod client;
 #[cfg(feature = "demo")]
 mod demo;
@@ -8,8 +9,10 @@ pub mod exit;
 mod offers;
 mod print;
 mod read;
+mod release;
 mod setup;
 mod show;
+mod upkeep;
 mod verbs;
 
 use clap::Parser;
@@ -55,6 +58,14 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Destroy(options) => verbs::destroy(&common, options).await,
         Verb::Pause(calm) => verbs::simple(&common, calm, Wish::Pause).await,
         Verb::Resume(calm) => verbs::simple(&common, calm, Wish::Resume).await,
+        Verb::Deploy(options) => release::deploy(&common, options).await,
+        Verb::Rollback(options) => release::rollback(&common, options).await,
+        Verb::Releases { nodes, json } => release::releases(&common, &nodes, json).await,
+        Verb::Maintenance { action } => upkeep::maintenance(&common, action).await,
+        Verb::Lock { action } => upkeep::lock(&common, action).await,
+        Verb::Logs(options) => upkeep::logs(&common, options).await,
+        Verb::Ssh { node, command } => upkeep::ssh(&common, &node, &command).await,
+        Verb::Diagnose { node, json } => upkeep::diagnose(&common, &node, json).await,
         Verb::Incidents { id, limit, node, json } => read::incidents(&common, id, limit, node, json).await,
         Verb::Events { follow, after, node, json } => read::events(&common, follow, after, node, json).await,
     }

@@ -82,7 +82,7 @@ fn provider(config: &Config, clock: Clock) -> Result<Vast, Failure> {
     .map_err(|fault| Failure::new(exit::USAGE, chain(&fault)))
 }
 
-fn provider_failure(fault: ProviderFault) -> Failure {
+pub(super) fn provider_failure(fault: ProviderFault) -> Failure {
     Failure::new(exit::UNREACHABLE, fault.to_string())
         .hint("check `VAST_API_KEY` and the network, then try again")
 }

@@ -205,11 +205,11 @@ fn consent(options: &Drastic, act: &str) -> Result<(), Failure> {
     Err(if print::can_ask() { failure } else { failure.hint("add `--yes`") })
 }
 
-fn person() -> String {
+pub(super) fn person() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into())
 }
 
-async fn ask(client: &Client, node: &NodeName, wish: Wish) -> Result<Reply, Failure> {
+pub(super) async fn ask(client: &Client, node: &NodeName, wish: Wish) -> Result<Reply, Failure> {
     let request = Request { node: node.clone(), wish, by: person() };
     let reply = client.post("/api/v1/control", &request).await?;
     reply.ok_or_else(|| Failure::new(exit::BUG, "the keeper does not know the request"))

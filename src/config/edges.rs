@@ -6,9 +6,10 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    Artifact, Deploy, Need, Provider, Ssh, check, node::expand, reader::Reader, secret,
-    surroundings::Surroundings,
+    Artifact, Deploy, Need, Provider, RestTimeout, Ssh, check, kind::shown, node::expand, reader::Reader,
+    secret, surroundings::Surroundings,
 };
+use crate::fleet::condition::Condition;
 
 /// The provider, and whether it is a simulator on this machine.
 pub(super) fn base_url(reader: &mut Reader<'_>) -> (Option<Url>, bool) {
@@ -142,10 +143,43 @@ pub(super) fn deploy(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Depl
         keep: reader.count("deploy.keep"),
         gate_healthy: reader.count("deploy.gate_healthy"),
         gate_within,
+        confirm_within: reader.duration("deploy.confirm_within"),
+        maintenance_wait: reader.duration("deploy.maintenance_wait"),
+        maintenance_timeout: match reader.text("deploy.maintenance_timeout").as_deref() {
+            Some("proceed") => RestTimeout::Proceed,
+            Some("ask") => RestTimeout::Ask,
+            _ => RestTimeout::Abort,
+        },
+        smoke: smoke(reader),
+        log_expected: reader.texts("deploy.log_expected").unwrap_or_default(),
+        log_errors: reader.texts("deploy.log_errors").unwrap_or_default(),
+        log_ignored: reader.texts("deploy.log_ignored").unwrap_or_default(),
         env: server,
         admin_code,
         public_url: public_url(reader),
     }
+}
+
+/// Only the form of each check's place is looked at here; its conditions are read like the health conditions.
+fn smoke(reader: &mut Reader<'_>) -> Vec<String> {
+    let checks = reader.texts("deploy.smoke").unwrap_or_default();
+    for check in &checks {
+        let (place, rest) = check.trim().split_once(char::is_whitespace).unwrap_or((check.trim(), ""));
+        if !place.strip_prefix("ws:").unwrap_or(place).starts_with('/') {
+            let hint = "write `/ready [STATUS] == 200`, or `ws:/ws`";
+            reader.fault_hint("deploy.smoke", format!("`{}` begins with no path", shown(check)), hint);
+        }
+        for part in rest.split(" and ").map(str::trim).filter(|part| !part.is_empty()) {
+            if let Err(error) = part.parse::<Condition>() {
+                reader.fault_hint(
+                    "deploy.smoke",
+                    format!("`{}`: {}", shown(part), error.problem),
+                    error.hint,
+                );
+            }
+        }
+    }
+    checks
 }
 
 fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {

@@ -41,7 +41,10 @@ pub use self::{
     changes::{Change, changes},
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
-    model::{Artifact, Config, Deploy, Explained, Log, Provider, Schedule, SinkConfig, SinkKind, Ssh},
+    model::{
+        Artifact, Config, Deploy, Explained, Log, Provider, RestTimeout, Schedule, SinkConfig, SinkKind, Ssh,
+    },
+    value::parse_duration,
 };
 use self::{
     environment::Reading,

@@ -104,12 +104,38 @@ pub struct Deploy {
     pub gate_healthy: u32,
     /// Longest wait for them.
     pub gate_within: Duration,
+    /// What a box waits beyond that before it leaves a release that nobody confirms.
+    pub confirm_within: Duration,
+    /// How long a running server is given to come to rest.
+    pub maintenance_wait: Duration,
+    /// What happens when it does not.
+    pub maintenance_timeout: RestTimeout,
+    /// Smoke checks: a path and the conditions of its answer.
+    pub smoke: Vec<String>,
+    /// Texts that the server's log must hold after a start.
+    pub log_expected: Vec<String>,
+    /// Texts that it must not hold.
+    pub log_errors: Vec<String>,
+    /// Lines with one of these are no errors.
+    pub log_ignored: Vec<String>,
     /// Environment of the server: plain variables, named secrets and the admin code.
     pub env: BTreeMap<String, SecretString>,
     /// Admin code of the maintenance API.
     pub admin_code: Option<SecretString>,
     /// Where players reach the server.
     pub public_url: Option<Url>,
+}
+
+/// What happens when a server does not come to rest in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestTimeout {
+    /// Nothing is deployed.
+    #[default]
+    Abort,
+    /// It is deployed all the same.
+    Proceed,
+    /// A person decides; where there is none, nothing is deployed.
+    Ask,
 }
 
 /// The format of a sink's messages.

@@ -120,7 +120,10 @@ pub(super) fn duration_of(value: &Value) -> Result<Duration, String> {
 }
 
 /// A duration such as `60s`, `1500ms`, `1h30m`, `2d`, `0.5s`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// In words, what is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{}` is not a duration: write 60s, 5m, 2h, 1d or 1500ms", shown(text));
     let mut rest = text.trim();
     if rest.is_empty() {

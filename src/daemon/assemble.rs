@@ -8,8 +8,8 @@ use super::StartError;
 use crate::{
     alerts::{self, Channel, SigningKeys, Sink, check_url},
     clock::Clock,
-    config::{Artifact, Config, SinkConfig, SinkKind},
-    deploy::{self, ArtifactSource},
+    config::{Artifact, Config, RestTimeout, SinkConfig, SinkKind},
+    deploy::{self, ArtifactSource, Maintenance, OnTimeout, Smoke},
     engine::{BoxAccess, Edges, Releases},
     fleet::{
         name::NodeName,
@@ -74,12 +74,33 @@ fn with_onstart(spec: &NodeSpec) -> NodeSpec {
     NodeSpec { rental, ..spec.clone() }
 }
 
+/// The provider and the boxes: what work on a box by hand needs, too.
+pub struct Boxes {
+    /// The provider.
+    pub vast: Arc<Vast>,
+    /// The boxes.
+    pub remote: Arc<Remote>,
+    /// The release.
+    pub releases: Releases,
+    /// How boxes are reached.
+    pub access: BoxAccess,
+}
+
 pub(super) fn edges(
     config: &Config,
     clock: Clock,
     prober: Prober,
     http: reqwest::Client,
 ) -> Result<Edges, StartError> {
+    let Boxes { vast, remote, releases, access } = boxes(config, clock)?;
+    Ok(Edges { vast, remote, prober, releases, http, access })
+}
+
+/// Reaches nobody yet.
+///
+/// # Errors
+/// What the configuration's own check cannot see: a key file that is none, a directory that cannot be made.
+pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
     let api_key = config.provider.api_key.clone();
     let api_key = api_key.ok_or_else(|| StartError::Setting { what: "`VAST_API_KEY` is not set".into() })?;
     let vast = Vast::new(VastConfig {
@@ -100,10 +121,36 @@ pub(super) fn edges(
         keep: config.deploy.keep as usize,
         gate_healthy: config.deploy.gate_healthy,
         gate_within: config.deploy.gate_within,
+        confirm_within: config.deploy.confirm_within,
+        maintenance: maintenance(config),
+        smoke: smoke(config)?,
         connect_budget: config.ssh.connect_budget,
     };
     let releases = Releases::new(artifact(&config.deploy.artifact));
-    Ok(Edges { vast: Arc::new(vast), remote: Arc::new(remote), prober, releases, http, access })
+    Ok(Boxes { vast: Arc::new(vast), remote: Arc::new(remote), releases, access })
+}
+
+fn smoke(config: &Config) -> Result<Smoke, StartError> {
+    let deploy = &config.deploy;
+    let fault = |why: String| StartError::Setting { what: format!("`deploy.smoke`: {why}") };
+    let checks = deploy.smoke.iter().map(|text| text.parse().map_err(fault)).collect::<Result<_, _>>()?;
+    Ok(Smoke {
+        checks,
+        expected: deploy.log_expected.clone(),
+        errors: deploy.log_errors.clone(),
+        ignored: deploy.log_ignored.clone(),
+    })
+}
+
+/// How servers are brought to rest before a deploy. Where a person should be asked there is none in the daemon.
+fn maintenance(config: &Config) -> Option<Maintenance> {
+    let deploy = &config.deploy;
+    let on_timeout = match deploy.maintenance_timeout {
+        RestTimeout::Proceed => OnTimeout::Proceed,
+        RestTimeout::Abort | RestTimeout::Ask => OnTimeout::Abort,
+    };
+    let code = deploy.admin_code.clone()?;
+    Some(Maintenance { code, wait: deploy.maintenance_wait, on_timeout })
 }
 
 fn artifact(artifact: &Artifact) -> ArtifactSource {

@@ -14,6 +14,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use answer::{events, incident, incidents};
+pub use assemble::{Boxes, boxes};
 pub use service::serve;
 
 use crate::{

@@ -100,7 +100,8 @@ mod tests {
                 .replace("\nrotate_every=10\n", "\nrotate_every=0.1\n");
             assert!(text.contains("=20000\n") && text.contains("=0.1\n"), "the constants were renamed");
             fs::write(folder.path().join("supervise"), text).unwrap();
-            fs::write(folder.path().join("env/server.env"), "PORT=1\n").unwrap();
+            fs::write(folder.path().join("releases/r/server.env"), "").unwrap();
+            fs::write(folder.path().join("env/identity.env"), "PORT=1\n").unwrap();
             let program = folder.path().join("releases/r/server");
             fs::write(&program, server).unwrap();
             fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

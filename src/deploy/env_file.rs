@@ -30,14 +30,12 @@ const RESERVED: &[&str] = &[
     "_",
 ];
 
-/// The file's text: the given settings, then ours, which win.
+/// The text of a release's settings. They are part of the release: going back restores them too.
 ///
 /// # Errors
 /// A name that is no variable's name or that a shell keeps for itself, or a value with NUL: another box would fail too.
-pub(super) fn env_file(
+pub(super) fn settings_file(
     settings: &BTreeMap<String, SecretString>,
-    op: &OpId,
-    port: u16,
 ) -> Result<Zeroizing<String>, DeployFault> {
     let mut text = Zeroizing::new(String::new());
     for (name, value) in settings {
@@ -45,8 +43,12 @@ pub(super) fn env_file(
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}={}", quote(value.expose_secret()));
     }
-    let _ = writeln!(text, "INSTANCE_ID={}\nPORT={port}", quote(op.as_str()));
     Ok(text)
+}
+
+/// The text of what belongs to the box and not to the release; it is read after the settings, and wins.
+pub(super) fn identity_file(op: &OpId, port: u16) -> String {
+    format!("INSTANCE_ID={}\nPORT={port}\n", quote(op.as_str()))
 }
 
 fn check(name: &str, value: &str) -> Result<(), DeployFault> {
@@ -100,8 +102,7 @@ mod tests {
     fn read_back(shell: &str, value: &str) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("env");
-        std::fs::write(&file, env_file(&settings(value), &OpId::from_bits(1), 5555).unwrap().as_bytes())
-            .unwrap();
+        std::fs::write(&file, settings_file(&settings(value)).unwrap().as_bytes()).unwrap();
         let output = Command::new(shell)
             .args(["-c", "set -a; . \"$0\"; set +a; exec /usr/bin/env -0"])
             .arg(&file)
@@ -143,16 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn our_own_settings_win_and_bad_names_are_refused() {
-        let text =
-            env_file(&BTreeMap::from([("PORT".to_owned(), "1".into())]), &OpId::from_bits(1), 5555).unwrap();
-        assert!(text.ends_with("INSTANCE_ID='baaaaaaaaaa'\nPORT=5555\n"), "{}", *text);
+    fn bad_names_and_values_are_refused() {
         for name in ["", "A B", "1A", "A-B", "A=B", "A\nB", "$(id)", "IFS", "UID", "É"] {
             let settings = BTreeMap::from([(name.to_owned(), SecretString::from("v"))]);
-            let fault = env_file(&settings, &OpId::from_bits(1), 1).unwrap_err();
-            assert!(matches!(fault, DeployFault::Release(_)), "{name}");
+            assert!(matches!(settings_file(&settings), Err(DeployFault::Release(_))), "{name}");
         }
-        assert!(env_file(&settings("a\0b"), &OpId::from_bits(1), 1).is_err());
+        assert!(settings_file(&settings("a\0b")).is_err());
+        assert_eq!(identity_file(&OpId::from_bits(1), 5555), "INSTANCE_ID='baaaaaaaaaa'\nPORT=5555\n");
     }
 
     #[test]

@@ -11,12 +11,34 @@ pub enum DeployFault {
     /// This box is at fault: another one may do.
     #[error("the box is at fault: {0}")]
     Box(String),
+    /// A condition forbids it now, such as a server that does not come to rest. Nothing was changed.
+    #[error("not now: {0}")]
+    Refused(String),
+    /// Another deploy is at work on the box.
+    #[error("{0}")]
+    Locked(String),
     /// The box shows another host key than before: a human must look.
     #[error("{0}")]
     HostKeyChanged(String),
     /// The new release may or may not be serving: look at `/health`.
     #[error("the outcome of the deploy is unknown: {0}")]
     Unknown(String),
+    /// It failed after the switch; what was verified before serves again, and was seen to.
+    #[error("{why}; the box went back to `{to}`, which serves")]
+    RolledBack {
+        /// Why it failed.
+        why: Box<DeployFault>,
+        /// The release that serves now.
+        to: String,
+    },
+    /// It failed after the switch, and going back failed too.
+    #[error("{why}; and going back failed: {detail}")]
+    RollbackFailed {
+        /// Why it failed.
+        why: Box<DeployFault>,
+        /// What is known of the way back.
+        detail: String,
+    },
 }
 
 impl DeployFault {
@@ -32,5 +54,19 @@ impl DeployFault {
     /// The box stopped answering us.
     pub(super) fn unreached(detail: String, switched: bool) -> Self {
         if switched { Self::Unknown(detail) } else { Self::Box(detail) }
+    }
+
+    /// The fault that began it all, whatever became of the way back.
+    #[must_use]
+    pub fn first(&self) -> &Self {
+        match self {
+            Self::RolledBack { why, .. } | Self::RollbackFailed { why, .. } => why.first(),
+            Self::Release(_)
+            | Self::Box(_)
+            | Self::Refused(_)
+            | Self::Locked(_)
+            | Self::HostKeyChanged(_)
+            | Self::Unknown(_) => self,
+        }
     }
 }

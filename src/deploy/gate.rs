@@ -56,58 +56,55 @@ impl NotYet {
 
 impl Run<'_> {
     /// Asks until the gate is passed. `began` is when the server was started, in seconds of the box's clock.
-    pub(super) async fn gate(&mut self, began: u64) -> Result<String, DeployFault> {
-        let request = self.request;
+    pub(super) async fn gate(&mut self, gate: &Gate, began: u64) -> Result<String, DeployFault> {
         let client = client().map_err(|error| DeployFault::Release(format!("no HTTP client: {error}")))?;
-        let url = format!("http://{}{}", request.public, request.gate.path);
-        let end = Instant::now() + request.gate.within;
+        let url = format!("http://{}{}", self.site.public, gate.path);
+        let end = Instant::now() + gate.within;
         let mut next_look = Instant::now() + LOOK_EVERY / 2;
         let mut streak: Option<(u64, u32)> = None;
         loop {
-            let not_yet =
-                match ask(&client, &url).await.and_then(|answer| judge(&answer, &request.gate, began)) {
-                    Ok(started_at) => {
-                        let count =
-                            streak.filter(|(of, _)| *of == started_at).map_or(1, |(_, count)| count + 1);
-                        streak = Some((started_at, count));
-                        if count >= request.gate.healthy_in_a_row {
-                            return Ok(format!("healthy {count} times in a row"));
-                        }
-                        None
+            let not_yet = match ask(&client, &url).await.and_then(|answer| judge(&answer, gate, began)) {
+                Ok(started_at) => {
+                    let count = streak.filter(|(of, _)| *of == started_at).map_or(1, |(_, count)| count + 1);
+                    streak = Some((started_at, count));
+                    if count >= gate.healthy_in_a_row {
+                        return Ok(format!("healthy {count} times in a row"));
                     }
-                    Err(not_yet) => {
-                        streak = None;
-                        Some(not_yet)
-                    }
-                };
+                    None
+                }
+                Err(not_yet) => {
+                    streak = None;
+                    Some(not_yet)
+                }
+            };
             if not_yet.is_some() && Instant::now() >= next_look {
                 next_look = Instant::now() + LOOK_EVERY;
-                if let Some(fault) = self.status().await.and_then(|status| status.hopeless(&request.env)) {
+                if let Some(fault) = self.status().await.and_then(|status| status.hopeless(self.secrets)) {
                     return Err(fault);
                 }
             }
             if Instant::now() >= end {
                 let last = not_yet.unwrap_or_else(|| NotYet::Other("healthy too few times in a row".into()));
-                return Err(self.too_late(last).await);
+                return Err(self.not_healthy(last, gate.within).await);
             }
-            sleep(request.gate.interval).await;
+            sleep(gate.interval).await;
         }
     }
 
-    async fn too_late(&mut self, last: NotYet) -> DeployFault {
-        let within = self.request.gate.within.as_secs();
+    async fn not_healthy(&mut self, last: NotYet, within: Duration) -> DeployFault {
+        let within = within.as_secs();
         if let NotYet::Commit(detail) = last {
             return DeployFault::Release(detail);
         }
         let inside = match self.status().await {
-            Some(status) => status.words(&self.request.env),
+            Some(status) => status.words(self.secrets),
             None => "the box does not tell what its server does".into(),
         };
         DeployFault::Box(format!("not healthy within {within} s: {}; {inside}", last.detail()))
     }
 }
 
-fn client() -> reqwest::Result<reqwest::Client> {
+pub(super) fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -119,12 +116,23 @@ fn client() -> reqwest::Result<reqwest::Client> {
 }
 
 async fn ask(client: &reqwest::Client, url: &str) -> Result<(u16, Vec<u8>), NotYet> {
-    let failed = |error: reqwest::Error| NotYet::Other(words(&error.without_url()));
-    let mut response = client.get(url).send().await.map_err(failed)?;
+    ask_with(client.get(url), false).await.map_err(NotYet::Other)
+}
+
+/// Status and body of an answer; `upgraded` ones have no end, so that only their status is taken.
+pub(super) async fn ask_with(
+    request: reqwest::RequestBuilder,
+    upgraded: bool,
+) -> Result<(u16, Vec<u8>), String> {
+    let failed = |error: reqwest::Error| words(&error.without_url());
+    let mut response = request.send().await.map_err(failed)?;
     let mut body = Vec::new();
+    if upgraded {
+        return Ok((response.status().as_u16(), body));
+    }
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > BODY_MAX {
-            return Err(NotYet::Other(format!("the answer exceeds {} KiB", BODY_MAX / 1024)));
+            return Err(format!("the answer exceeds {} KiB", BODY_MAX / 1024));
         }
         body.extend_from_slice(&chunk);
     }

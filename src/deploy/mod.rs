@@ -1,40 +1,66 @@
-//! Putting a release on a box: build, upload, verify, seal, configure, switch, start, prove.
+//! Putting a release on a box: build, upload, verify, seal, configure, switch, start, prove, confirm; and going back.
 //!
 //! ```text
-//! ~/keeper/releases/<digest12>/{server,.complete,.verified}   a release appears whole, by one rename
+//! ~/keeper/releases/<program12>-<settings12>/{server,server.env,.complete,.verified}   a release appears whole, by one rename
 //!          current -> releases/…   previous -> releases/…     switched by one rename
-//!          env/server.env (0600)   data/ (the server's working directory)   log/   run/   incoming/
-//!          supervise               keeps the server running after we are gone
+//!          env/identity.env (0600)  data/ (the server's working directory)  log/  run/  incoming/  bad/
+//!          supervise               keeps the server running after we are gone, and ends trials that nobody confirms
 //! ```
 //!
-//! A deploy is a list of [`Step`]s, decided by the pure [`plan()`] from what was found on the box. Each step is idempotent
-//! and re-checks its own ground, so a deploy killed anywhere and run again converges; a connection lost in the middle of
-//! a step is answered by connecting again and repeating the step.
+//! A release is a program and its settings, so that going back restores both. A deploy is a list of [`Step`]s, decided by
+//! the pure [`plan()`] from what was found on the box. Each step is idempotent and re-checks its own ground, so a deploy
+//! killed anywhere and run again converges; a connection lost in the middle of a step is answered by connecting again and
+//! repeating the step.
 //!
 //! *Done* is proven from outside: `/health` at the published address names this box, this commit and a start after the
 //! restart, several times in a row. A 200 alone may come from the old process or from another box.
 //!
-//! Deliberately absent: strategies other than [`Strategy::Artifact`], rollback, rollouts over several boxes, maintenance.
-//! `previous` and the `.verified` marks are what a rollback will need.
+//! *Confirm or revert* is decided on the box: the switch notes a trial, and unless a new connection confirms it in time the
+//! box itself goes back to the last verified release. A keeper that dies, or a release that cuts the network, leaves a
+//! working server. What was gone back from is marked, and not deployed there again without `force`.
+//!
+//! Deliberately absent: strategies other than [`Strategy::Artifact`], rollouts over several boxes.
 
 mod artifact;
+mod assessment;
+mod back;
 mod control;
 mod env_file;
 mod fault;
+mod forward;
 mod gate;
+mod lease;
+mod look;
 mod plan;
 mod request;
+mod rest;
+#[cfg(test)]
+mod rest_tests;
 mod run;
 #[cfg(test)]
 mod sim_tests;
+mod smoke;
 #[cfg(test)]
 mod stage;
+mod stock;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial_tests;
 
 pub use artifact::{Artifact, ArtifactSource};
+pub use assessment::{Assessment, Bad};
+pub use back::{rollback, stock};
 pub use control::{ONSTART, restart_server, start_server, stop_server};
 pub use fault::DeployFault;
-pub use plan::{Assessment, Step, plan};
-pub use request::{DeployRequest, Gate, StepPhase, StepReport, Strategy};
-pub use run::deploy;
+pub use forward::{deploy, dry_run};
+pub use lease::{Holder, lock_break, lock_show};
+pub use look::{Log, diagnose, logs};
+pub use plan::{Part, Plan, Step, Wanted, plan};
+pub use request::{
+    DeployRequest, Deployed, Gate, Maintenance, OnTimeout, Restart, RollbackRequest, Site, StepPhase,
+    StepReport, StepTime, Strategy,
+};
+pub use rest::forget_maintenance;
+pub use smoke::{Check, Smoke};
+pub use stock::{Role, Standing, Stock};

@@ -1,11 +1,19 @@
 //! What is to be done, from what was found on the box. Pure.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use super::{fault::DeployFault, request::Strategy};
+use super::{
+    assessment::Assessment,
+    fault::DeployFault,
+    request::{Restart, Strategy},
+};
 
 /// Room that must stay on the box besides twice the artifact (its upload and its sealed copy): logs and data grow.
 const DISK_MARGIN_BYTES: u64 = 256 * 1024 * 1024;
+/// Inodes that must be free: a release takes fewer than ten.
+const INODES_NEEDED: u64 = 64;
+/// How often nobody may have confirmed a release before it is shunned. Once may be a keeper that died.
+const UNCONFIRMED_ENOUGH: u32 = 2;
 
 /// One step of a deploy, in the order of a full one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,18 +26,63 @@ pub enum Step {
     Upload,
     /// Read it back from the box's disk, and only then give it its name.
     Verify,
-    /// Make it a release folder by one rename.
+    /// Make program and settings a release folder by one rename.
     Seal,
-    /// Write the server's settings.
-    WriteEnv,
-    /// Point `current` at it.
+    /// Bring the server that runs to rest: maintenance, and the end of what it is doing.
+    Enter,
+    /// Write who this box is, which its server is given on top of the release's settings.
+    Configure,
+    /// Point `current` at it, on trial: unconfirmed, the box goes back by itself.
     Switch,
     /// Restart the server under the supervisor.
     Start,
     /// Prove it from outside.
     Gate,
-    /// Mark it verified and remove what is not kept.
+    /// Prove what the configuration declares besides: other paths, a WebSocket, the server's log.
+    Smoke,
+    /// Over a new connection, end the trial and mark it verified.
+    Confirm,
+    /// Let the server go on.
+    Exit,
+    /// Remove what is not kept.
     Prune,
+}
+
+/// The part of a deploy that a step belongs to, as people plan and time it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Look at what is there.
+    Assess,
+    /// Bring the release to the box.
+    Deploy,
+    /// Bring what runs to rest.
+    Stop,
+    /// Settings and identity.
+    Configure,
+    /// Stop the old server, start the new one.
+    Start,
+    /// Prove it.
+    Verify,
+    /// Prove what else is declared.
+    Smoke,
+    /// Let it stay.
+    Traffic,
+    /// Tidy up.
+    After,
+}
+
+impl Part {
+    /// How long it should take at most: the targets of the deployment runbook.
+    #[must_use]
+    pub fn target(self) -> Duration {
+        let minutes = match self {
+            Self::Assess | Self::Verify | Self::Smoke => 5,
+            Self::Deploy => 10,
+            Self::Configure | Self::After => 3,
+            Self::Stop | Self::Start | Self::Traffic => 2,
+        };
+        Duration::from_secs(minutes * 60)
+    }
 }
 
 impl Step {
@@ -42,11 +95,50 @@ impl Step {
             Self::Upload => "upload",
             Self::Verify => "verify",
             Self::Seal => "seal",
-            Self::WriteEnv => "write-env",
+            Self::Enter => "enter-maintenance",
+            Self::Configure => "configure",
             Self::Switch => "switch",
             Self::Start => "start",
             Self::Gate => "gate",
+            Self::Smoke => "smoke",
+            Self::Confirm => "confirm",
+            Self::Exit => "exit-maintenance",
             Self::Prune => "prune",
+        }
+    }
+
+    /// The part it belongs to.
+    #[must_use]
+    pub fn part(self) -> Part {
+        match self {
+            Self::Connect | Self::Assess => Part::Assess,
+            Self::Upload | Self::Verify | Self::Seal => Part::Deploy,
+            Self::Enter => Part::Stop,
+            Self::Configure => Part::Configure,
+            Self::Switch | Self::Start => Part::Start,
+            Self::Gate => Part::Verify,
+            Self::Smoke => Part::Smoke,
+            Self::Confirm | Self::Exit => Part::Traffic,
+            Self::Prune => Part::After,
+        }
+    }
+
+    /// The script that runs on the box, where there is one. Values and what is secret are not part of it.
+    #[must_use]
+    pub fn script(self) -> Option<&'static str> {
+        match self {
+            Self::Connect | Self::Gate | Self::Exit => None,
+            Self::Enter => Some(include_str!("scripts/maintenance.sh")),
+            Self::Upload => Some(include_str!("../remote/upload.sh")),
+            Self::Verify => Some(include_str!("../remote/settle.sh")),
+            Self::Assess => Some(include_str!("scripts/assess.sh")),
+            Self::Seal => Some(include_str!("scripts/seal.sh")),
+            Self::Configure => Some(include_str!("scripts/configure.sh")),
+            Self::Switch => Some(include_str!("scripts/switch.sh")),
+            Self::Start => Some(include_str!("scripts/start.sh")),
+            Self::Smoke => Some(include_str!("scripts/proof.sh")),
+            Self::Confirm => Some(include_str!("scripts/confirm.sh")),
+            Self::Prune => Some(include_str!("scripts/prune.sh")),
         }
     }
 }
@@ -57,123 +149,209 @@ impl fmt::Display for Step {
     }
 }
 
-/// What was found on the box.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assessment {
-    /// As `uname -m` says.
-    pub arch: String,
-    /// Free space where the releases live, in bytes.
-    pub free_bytes: u64,
-    /// Programs that the scripts need and the box lacks.
-    pub missing: Vec<String>,
-    /// Whether the release is sealed and its content has the right digest.
-    pub sealed: bool,
-    /// Whether a former deploy left the artifact uploaded and its content has the right digest.
-    pub uploaded: bool,
-    /// The release that `current` names.
-    pub current: Option<String>,
-    /// The release that `previous` names.
-    pub previous: Option<String>,
+/// What is wanted on the box.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// How it comes there.
+    pub strategy: Strategy,
+    /// The release's name.
+    pub name: &'a str,
+    /// Bytes of the program.
+    pub size: u64,
+    /// The processor it is for, as `uname -m` names it, if it is known.
+    pub arch: Option<&'a str>,
+    /// Whether what serves already is started anew.
+    pub restart: Restart,
+    /// Whether a release that this box once went back from is wanted all the same.
+    pub force: bool,
+    /// Whether a server that runs is brought to rest first.
+    pub rest: bool,
+    /// Whether anything is to be proven besides the gate.
+    pub smoke: bool,
 }
 
-impl Assessment {
-    /// Reads the report of the `assess` script.
-    ///
-    /// # Errors
-    /// Names the line that is missing or makes no sense: a box with other tools than we know.
-    pub fn read(report: &str) -> Result<Self, String> {
-        let field = |name: &str| report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        let needed = |name: &str| field(name).ok_or_else(|| format!("the box did not tell `{name}`"));
-        let free_kb: u64 =
-            needed("free_kb")?.parse().map_err(|_| "the box told no number as `free_kb`".to_owned())?;
-        Ok(Self {
-            arch: needed("arch")?.to_owned(),
-            free_bytes: free_kb.saturating_mul(1024),
-            missing: needed("missing")?.split_whitespace().map(str::to_owned).collect(),
-            sealed: needed("release")? == "sealed",
-            uploaded: needed("incoming")? == "whole",
-            current: field("current").map(str::to_owned),
-            previous: field("previous").map(str::to_owned),
-        })
-    }
+/// What is to be done after the assessment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// Why there are not more of them, if there is something to say.
+    pub note: Option<&'static str>,
 }
 
 /// The steps that follow the assessment.
 ///
 /// # Errors
-/// The box cannot take this artifact: too little room, another processor, or programs that its image lacks.
-pub fn plan(
-    strategy: Strategy,
-    found: &Assessment,
-    size: u64,
-    arch: Option<&str>,
-) -> Result<Vec<Step>, DeployFault> {
-    let Strategy::Artifact = strategy;
-    if !found.missing.is_empty() {
-        let missing = found.missing.join("`, `");
-        return Err(DeployFault::Release(format!("the box image lacks `{missing}`")));
-    }
-    if let Some(arch) = arch.filter(|arch| *arch != found.arch) {
-        let detail = format!("its processor is `{}`, the artifact is for `{arch}`", found.arch);
-        return Err(DeployFault::Box(detail));
+/// The box cannot take this release: too little room, another processor, programs that its image lacks, or it once went
+/// back from it.
+pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault> {
+    let Strategy::Artifact = wanted.strategy;
+    refuse_what_cannot_be(wanted, found)?;
+    let current = found.sealed && found.current.as_deref() == Some(wanted.name) && found.server_alive;
+    if current && found.same_identity {
+        if found.trial.as_deref() == Some(wanted.name) && found.began.is_some() {
+            // A deploy was cut after the start: what it began is proven, not begun anew.
+            let mut steps = vec![Step::Gate];
+            steps.extend(wanted.smoke.then_some(Step::Smoke));
+            steps.push(Step::Confirm);
+            steps.extend(found.maintenance.is_some().then_some(Step::Exit));
+            steps.push(Step::Prune);
+            return Ok(Plan { steps, note: Some("an earlier deploy started it; taking up at the gate") });
+        }
+        if wanted.restart == Restart::IfChanged && found.verified {
+            return Ok(Plan { steps: vec![Step::Gate], note: Some("this release serves already") });
+        }
     }
     let mut steps = Vec::new();
     if !found.sealed {
         if !found.uploaded {
-            let needed = size.saturating_mul(2).saturating_add(DISK_MARGIN_BYTES);
-            if found.free_bytes < needed {
-                let detail = format!("{} MiB free, {} MiB needed", found.free_bytes >> 20, needed >> 20);
-                return Err(DeployFault::Box(detail));
-            }
             steps.extend([Step::Upload, Step::Verify]);
         }
         steps.push(Step::Seal);
     }
-    // The server is restarted even if everything stands already: only a new start is proof of what runs.
-    steps.extend([Step::WriteEnv, Step::Switch, Step::Start, Step::Gate, Step::Prune]);
-    Ok(steps)
+    let rest = wanted.rest && found.server_alive;
+    // What is slow and may fail is done; from here on people notice.
+    steps.extend(rest.then_some(Step::Enter));
+    steps.extend([Step::Configure, Step::Switch, Step::Start, Step::Gate]);
+    steps.extend(wanted.smoke.then_some(Step::Smoke));
+    steps.push(Step::Confirm);
+    steps.extend((rest || found.maintenance.is_some()).then_some(Step::Exit));
+    steps.push(Step::Prune);
+    Ok(Plan { steps, note: None })
+}
+
+fn refuse_what_cannot_be(wanted: &Wanted<'_>, found: &Assessment) -> Result<(), DeployFault> {
+    if !found.missing.is_empty() {
+        let missing = found.missing.join("`, `");
+        return Err(DeployFault::Release(format!("the box image lacks `{missing}`")));
+    }
+    if let Some(arch) = wanted.arch.filter(|arch| *arch != found.arch) {
+        let detail = format!("its processor is `{}`, the artifact is for `{arch}`", found.arch);
+        return Err(DeployFault::Box(detail));
+    }
+    if let Some(bad) = found.bad.as_ref().filter(|_| !wanted.force)
+        && (bad.at_fault || bad.times >= UNCONFIRMED_ENOUGH)
+    {
+        let detail = format!("this box went back from `{}` before: {}", wanted.name, bad.why);
+        return Err(DeployFault::Release(detail));
+    }
+    if !found.sealed {
+        let copies = if found.uploaded { 1 } else { 2 };
+        let needed = wanted.size.saturating_mul(copies).saturating_add(DISK_MARGIN_BYTES);
+        if found.free_bytes < needed {
+            let detail = format!("{} MiB free, {} MiB needed", found.free_bytes >> 20, needed >> 20);
+            return Err(DeployFault::Box(detail));
+        }
+        if let Some(free) = found.free_inodes.filter(|free| *free < INODES_NEEDED) {
+            return Err(DeployFault::Box(format!("{free} inodes free, {INODES_NEEDED} needed")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(sealed: bool, uploaded: bool) -> Assessment {
-        let release = if sealed { "sealed" } else { "damaged" };
-        let incoming = if uploaded { "whole" } else { "absent" };
-        let report = format!(
-            "arch=x86_64\nfree_kb=1000000\nmissing=\nrelease={release}\nincoming={incoming}\ncurrent=ab\n"
-        );
+    const NAME: &str = "aaaaaaaaaaaa-bbbbbbbbbbbb";
+    const TAIL: [Step; 6] =
+        [Step::Configure, Step::Switch, Step::Start, Step::Gate, Step::Confirm, Step::Prune];
+
+    fn wanted() -> Wanted<'static> {
+        Wanted {
+            strategy: Strategy::Artifact,
+            name: NAME,
+            size: 1 << 20,
+            arch: Some("x86_64"),
+            restart: Restart::Always,
+            force: false,
+            rest: false,
+            smoke: false,
+        }
+    }
+
+    /// A box with these lines besides what every box tells.
+    fn found(lines: &str) -> Assessment {
+        let report = format!("arch=x86_64\nfree_kb=1000000\nfree_inodes=-\nmissing=\n{lines}");
         Assessment::read(&report).unwrap()
     }
 
+    const FRESH: &str = "release=absent\nincoming=absent\n";
+    const SERVING: &str = "release=sealed\nincoming=whole\ncurrent=aaaaaaaaaaaa-bbbbbbbbbbbb\n\
+        verified=yes\nidentity=same\nserver_server=alive\n";
+
     #[test]
     fn only_what_is_not_there_yet_is_done() {
-        let tail = [Step::WriteEnv, Step::Switch, Step::Start, Step::Gate, Step::Prune];
-        let steps = |sealed, uploaded| {
-            plan(Strategy::Artifact, &found(sealed, uploaded), 1 << 20, Some("x86_64")).unwrap()
-        };
-        assert_eq!(steps(true, false), tail);
-        assert_eq!(steps(false, true), [&[Step::Seal][..], &tail].concat());
-        assert_eq!(steps(false, false), [&[Step::Upload, Step::Verify, Step::Seal][..], &tail].concat());
+        let steps = |lines: &str| plan(&wanted(), &found(lines)).unwrap().steps;
+        assert_eq!(steps("release=sealed\nincoming=absent\n"), TAIL);
+        assert_eq!(steps("release=damaged\nincoming=whole\n"), [&[Step::Seal][..], &TAIL].concat());
+        assert_eq!(steps(FRESH), [&[Step::Upload, Step::Verify, Step::Seal][..], &TAIL].concat());
+    }
+
+    #[test]
+    fn what_serves_already_is_left_alone_only_where_that_is_wanted() {
+        let gentle = Wanted { restart: Restart::IfChanged, ..wanted() };
+        assert_eq!(plan(&gentle, &found(SERVING)).unwrap().steps, [Step::Gate]);
+        assert_eq!(plan(&wanted(), &found(SERVING)).unwrap().steps, TAIL);
+        for change in
+            ["verified=yes", "identity=same", "server_server=alive", "current=aaaaaaaaaaaa-bbbbbbbbbbbb"]
+        {
+            let lines = SERVING.replace(change, "");
+            assert_eq!(plan(&gentle, &found(&lines)).unwrap().steps, TAIL, "without {change}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_runs_is_brought_to_rest_after_everything_slow_and_before_anything_changes() {
+        let resting = Wanted { rest: true, ..wanted() };
+        let steps = plan(&resting, &found(&format!("{FRESH}server_server=alive\n"))).unwrap().steps;
+        let at = |step: Step| steps.iter().position(|other| *other == step).unwrap();
+        assert!(at(Step::Seal) < at(Step::Enter) && at(Step::Enter) < at(Step::Configure));
+        assert!(at(Step::Confirm) < at(Step::Exit));
+        assert!(!plan(&resting, &found(FRESH)).unwrap().steps.contains(&Step::Enter), "nothing runs there");
+        // Somebody who died owes it the exit.
+        let owed = found(&format!("{FRESH}maintenance=1700000000 deploy x\n"));
+        assert!(plan(&wanted(), &owed).unwrap().steps.contains(&Step::Exit));
+    }
+
+    #[test]
+    fn a_deploy_cut_during_the_trial_is_taken_up_at_the_gate() {
+        let on_trial = format!("{SERVING}trial={NAME}\nbegan=1700000000\n").replace("verified=yes\n", "");
+        let steps = plan(&wanted(), &found(&on_trial)).unwrap().steps;
+        assert_eq!(steps, [Step::Gate, Step::Confirm, Step::Prune]);
+        // Switched, and cut before the start: the old process may be the one that is alive.
+        let not_started = on_trial.replace("began=1700000000\n", "");
+        assert_eq!(plan(&wanted(), &found(&not_started)).unwrap().steps, TAIL);
+        let other = on_trial.replace("trial=aaaa", "trial=cccc");
+        assert_eq!(plan(&wanted(), &found(&other)).unwrap().steps, TAIL);
+    }
+
+    #[test]
+    fn a_release_the_box_went_back_from_is_shunned_unless_forced() {
+        let refused = |bad: &str| plan(&wanted(), &found(&format!("{FRESH}bad={bad}\n"))).is_err();
+        assert!(refused("1 release it refused its settings"));
+        assert!(!refused("1 unconfirmed nobody confirmed it in time"), "once may be a keeper that died");
+        assert!(refused("2 unconfirmed nobody confirmed it in time"));
+        assert!(refused("gibberish"), "a mark that cannot be read is a mark");
+        let forced = Wanted { force: true, ..wanted() };
+        assert!(plan(&forced, &found(&format!("{FRESH}bad=1 release x\n"))).is_ok());
     }
 
     #[test]
     fn a_box_that_cannot_take_it_is_refused_before_anything_is_sent() {
-        let refused =
-            |found: &Assessment| plan(Strategy::Artifact, found, 1 << 30, Some("x86_64")).unwrap_err();
-        let fresh = found(false, false);
-        assert!(matches!(refused(&fresh), DeployFault::Box(detail) if detail.contains("MiB needed")));
-        let arm = Assessment { arch: "aarch64".into(), ..fresh.clone() };
-        assert!(matches!(refused(&arm), DeployFault::Box(detail) if detail.contains("aarch64")));
-        let bare = Assessment { missing: vec!["flock".into()], ..fresh };
-        assert!(matches!(refused(&bare), DeployFault::Release(detail) if detail.contains("`flock`")));
-    }
-
-    #[test]
-    fn a_report_that_makes_no_sense_is_an_error() {
-        for report in ["", "arch=x\n", "arch=x\nfree_kb=many\nmissing=\nrelease=absent\nincoming=absent\n"] {
-            assert!(Assessment::read(report).is_err(), "{report:?}");
-        }
+        let refused = |lines: &str, size| {
+            plan(&Wanted { size, ..wanted() }, &found(&format!("{lines}{FRESH}"))).unwrap_err()
+        };
+        assert!(matches!(refused("", 1 << 30), DeployFault::Box(detail) if detail.contains("MiB needed")));
+        let read = |report: String| plan(&wanted(), &Assessment::read(&report).unwrap()).unwrap_err();
+        let box_of = |arch: &str, inodes: &str, missing: &str| {
+            format!("arch={arch}\nfree_kb=1000000\nfree_inodes={inodes}\nmissing={missing}\n{FRESH}")
+        };
+        let fault = read(box_of("aarch64", "0", ""));
+        assert!(matches!(fault, DeployFault::Box(detail) if detail.contains("aarch64")));
+        let fault = read(box_of("x86_64", "-", " flock"));
+        assert!(matches!(fault, DeployFault::Release(detail) if detail.contains("`flock`")));
+        let fault = read(box_of("x86_64", "3", ""));
+        assert!(matches!(fault, DeployFault::Box(detail) if detail.contains("3 inodes")));
     }
 }

@@ -1,12 +1,13 @@
-//! What is asked of a deploy, and what it reports on its way.
+//! What is asked of a deploy or a rollback, and what it reports on its way.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{artifact::Artifact, plan::Step};
+use super::{artifact::Artifact, plan::Step, smoke::Smoke};
 use crate::{
     fleet::{
+        journal::ReleaseRef,
         name::{InstanceId, NodeName, OpId},
         provider::SshEndpoint,
     },
@@ -21,9 +22,40 @@ pub enum Strategy {
     Artifact,
 }
 
-/// One deploy to one box.
+/// Whether a release that serves already is started anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Always: only a new start is proof of what runs. What a remedy needs.
+    #[default]
+    Always,
+    /// Only if something changed. A verified release that serves is left alone, and is proven to serve.
+    IfChanged,
+}
+
+/// What happens when a server does not come to rest in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnTimeout {
+    /// Nothing is deployed, and the server goes on.
+    #[default]
+    Abort,
+    /// The server is replaced all the same.
+    Proceed,
+}
+
+/// How a server is brought to rest before it is replaced.
 #[derive(Debug, Clone)]
-pub struct DeployRequest {
+pub struct Maintenance {
+    /// The servers' admin code.
+    pub code: SecretString,
+    /// How long rest is waited for.
+    pub wait: Duration,
+    /// And then?
+    pub on_timeout: OnTimeout,
+}
+
+/// One box, and what proves that its server serves.
+#[derive(Debug, Clone)]
+pub struct Site {
     /// The node, for logs.
     pub node: NodeName,
     /// The instance; its host key is pinned.
@@ -34,12 +66,6 @@ pub struct DeployRequest {
     pub endpoints: Vec<SshEndpoint>,
     /// Login name, `root` on Vast.ai.
     pub user: String,
-    /// How.
-    pub strategy: Strategy,
-    /// What.
-    pub artifact: Arc<Artifact>,
-    /// The server's settings. `INSTANCE_ID` and `PORT` are added, and win.
-    pub env: BTreeMap<String, SecretString>,
     /// The port that the server listens on inside the container.
     pub server_port: u16,
     /// Where that port is published.
@@ -48,18 +74,61 @@ pub struct DeployRequest {
     pub gate: Gate,
     /// How many verified releases stay on the box; the current and the previous one always do.
     pub keep: usize,
-    /// Limit for the whole deploy.
+    /// Limit for the whole work.
     pub deadline: Duration,
     /// Limit for getting a connection; a fresh box needs minutes until its SSH server knows our key.
     pub connect_budget: Duration,
+    /// Who asked for it, for the box's own log of deploys, and for whoever meets its lease.
+    pub by: String,
+    /// How long another deploy's lease is waited for.
+    pub wait_lock: Duration,
 }
 
-impl DeployRequest {
+impl Site {
     /// The box's address.
     #[must_use]
     pub fn address(&self) -> BoxAddress {
         BoxAddress { instance: self.instance, endpoints: self.endpoints.clone(), user: self.user.clone() }
     }
+
+    /// How long a new release may serve before it is confirmed; after that the box goes back by itself.
+    pub(super) fn trial(&self) -> Duration {
+        self.gate.within + self.gate.confirm_within
+    }
+}
+
+/// One deploy to one box.
+#[derive(Debug, Clone)]
+pub struct DeployRequest {
+    /// Where.
+    pub site: Site,
+    /// How.
+    pub strategy: Strategy,
+    /// What.
+    pub artifact: Arc<Artifact>,
+    /// The server's settings. `INSTANCE_ID` and `PORT` are added, and win.
+    pub env: BTreeMap<String, SecretString>,
+    /// Whether what serves already is started anew.
+    pub restart: Restart,
+    /// Deploy even a release that this box once went back from.
+    pub force: bool,
+    /// How a server that runs is brought to rest before; `None` replaces it as it stands.
+    pub maintenance: Option<Maintenance>,
+    /// What must hold besides the gate.
+    pub smoke: Smoke,
+}
+
+/// Going back on one box.
+#[derive(Debug, Clone)]
+pub struct RollbackRequest {
+    /// Where. The gate's commit is not used: the release on the box tells its own.
+    pub site: Site,
+    /// The release's name on the box, or the beginning of it; `None` for the last verified one before the current.
+    pub to: Option<String>,
+    /// The server's present settings, whose values are masked in what is shown.
+    pub env: BTreeMap<String, SecretString>,
+    /// As for a deploy.
+    pub maintenance: Option<Maintenance>,
 }
 
 /// What the server must answer, from outside, before a deploy counts as done.
@@ -71,6 +140,9 @@ pub struct Gate {
     pub healthy_in_a_row: u32,
     /// Limit from the start of the server.
     pub within: Duration,
+    /// What comes on top of that before a box leaves a release that nobody confirms: stopping the old server and
+    /// connecting anew.
+    pub confirm_within: Duration,
     /// Pause between two questions.
     pub interval: Duration,
     /// The commit it must name; `None` for a server that names none.
@@ -87,6 +159,7 @@ impl Gate {
             path: "/health".into(),
             healthy_in_a_row: 3,
             within: Duration::from_secs(120),
+            confirm_within: Duration::from_secs(90),
             interval: Duration::from_millis(500),
             expect_commit,
             identity,
@@ -112,6 +185,32 @@ pub struct StepReport {
     pub step: Step,
     /// Where it stands.
     pub phase: StepPhase,
+    /// How long it has taken.
+    pub took: Duration,
     /// What there is to say, free of secrets; may be empty.
     pub detail: String,
+}
+
+/// How long a step took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepTime {
+    /// Which step.
+    pub step: Step,
+    /// From its begin to its end.
+    pub took: Duration,
+}
+
+/// What a deploy or a rollback achieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployed {
+    /// What serves now.
+    pub release: ReleaseRef,
+    /// Its name on the box: twelve digits of the program's digest, twelve of its settings'.
+    pub name: String,
+    /// Whether it served already, so that nothing was done.
+    pub unchanged: bool,
+    /// Why the server is still in maintenance, if it is: it serves, but it is closed.
+    pub closed: Option<String>,
+    /// Every step with its time, in the order they were taken.
+    pub steps: Vec<StepTime>,
 }

@@ -1,35 +1,44 @@
-//! Carrying out the plan, step by step, over a connection that may die at any moment.
+//! Carrying out steps on one box, over a connection that may die at any moment.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
+use secrecy::SecretString;
 use tokio::{
     fs::File,
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
     artifact::Artifact,
-    env_file::{env_file, mask},
+    control,
+    env_file::mask,
     fault::DeployFault,
     gate::Status,
-    plan::{Assessment, Step, plan},
-    request::{DeployRequest, StepPhase, StepReport},
+    lease::{LEASE, Lease, RC_HELD},
+    plan::Step,
+    request::{Gate, Site, StepPhase, StepReport, StepTime},
+    rest::Held,
 };
 use crate::{
     crash::{self, Point},
-    fleet::journal::ReleaseRef,
     remote::{Output, Remote, RunFault, Script, Session, Upload},
 };
 
 /// Limit for one script; the slowest stops a server that takes its time and hashes a release on a slow disk.
-const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 /// Limit for a look at the supervisor.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How often a step is tried when its connection dies. Every step is idempotent, so a repetition is harmless.
 const TRIES: u32 = 3;
 /// The exit code of an upload that arrived damaged (`upload.sh`, `settle.sh`).
 const RC_DAMAGED: i32 = 65;
+/// How long the lease may last while an upload is under way.
+const UPLOAD_LEASE: Duration = Duration::from_secs(900);
+/// How often another deploy's lease is looked at while it is waited for.
+const LOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Limit for the new connection over which a release is confirmed: the box was reached a moment ago.
+const CONFIRM_BUDGET: Duration = Duration::from_secs(45);
 
 /// A script of ours behind the common prologue.
 macro_rules! script {
@@ -42,121 +51,122 @@ macro_rules! script {
 }
 pub(super) use script;
 
-/// Deploys to one box. Idempotent: killed anywhere and called again, it converges. Dropping the future stops it between
-/// two steps; what the box is doing at that moment it finishes by itself, within that script's limit.
-///
-/// # Errors
-/// [`DeployFault`] tells whose fault it is; nothing is rolled back.
-pub async fn deploy(
-    remote: &Remote,
-    request: &DeployRequest,
-    progress: &mpsc::Sender<StepReport>,
-) -> Result<ReleaseRef, DeployFault> {
-    let artifact = &request.artifact;
-    let incoming = format!("keeper/incoming/{}", artifact.name());
-    let upload = Upload::new(incoming, artifact.size, artifact.digest.clone());
-    let mut run =
-        Run { remote, request, progress, session: None, upload, switched: false, steps: Vec::new() };
-    let result = match timeout(request.deadline, run.all()).await {
-        Ok(result) => result,
-        Err(_) => {
-            let step = run.steps.last().copied().unwrap_or(Step::Connect);
-            let detail =
-                format!("the step `{step}` did not end within the deploy's {} s", request.deadline.as_secs());
-            Err(DeployFault::unreached(detail, run.switched))
-        }
-    };
-    if let Some(session) = run.session.take() {
-        session.close().await;
-    }
-    result
-}
-
-/// A deploy under way.
+/// Work on a box under way.
 pub(super) struct Run<'a> {
     remote: &'a Remote,
-    pub(super) request: &'a DeployRequest,
+    pub(super) site: &'a Site,
+    /// Whose values are masked in what the box says.
+    pub(super) secrets: &'a BTreeMap<String, SecretString>,
     progress: &'a mpsc::Sender<StepReport>,
     session: Option<Session>,
-    /// The artifact's way to the box; kept, for its second half may be repeated over another connection.
-    upload: Upload,
+    /// Our claim to the box; `None` for work that only looks.
+    lease: Option<Lease>,
     /// Whether the switch was begun: from there on, what serves is not known without looking.
-    switched: bool,
-    steps: Vec<Step>,
+    pub(super) switched: bool,
+    /// When the server was last started, in seconds of the box's clock.
+    pub(super) began: Option<u64>,
+    /// The server, while we hold it in maintenance.
+    pub(super) held: Option<Held>,
+    /// The reason for which an earlier deploy put it there and never let it go.
+    pub(super) owed: Option<String>,
+    pub(super) taken: Vec<StepTime>,
+    /// The step under way, and since when.
+    pub(super) under_way: Option<(Step, Instant)>,
 }
 
-impl Run<'_> {
-    async fn all(&mut self) -> Result<ReleaseRef, DeployFault> {
-        let artifact: Arc<Artifact> = self.request.artifact.clone();
-        // Faults of the configuration are found before the box is touched.
-        let settings = env_file(&self.request.env, &self.request.op, self.request.server_port)?;
-        let began = self.begin(Step::Connect);
-        self.session().await?;
-        self.finish(Step::Connect, began, self.by_which_way());
-
-        let began = self.begin(Step::Assess);
-        let output = self.script(Step::Assess, self.named(script!("assess.sh")), b"").await?;
-        let found = Assessment::read(&output.stdout).map_err(DeployFault::Box)?;
-        let steps = plan(self.request.strategy, &found, artifact.size, artifact.arch.as_deref())?;
-        self.finish(Step::Assess, began, format!("{} MiB free", found.free_bytes >> 20));
-
-        let mut started = 0;
-        for step in steps {
-            let began = self.begin(step);
-            let detail = match step {
-                Step::Connect | Step::Assess => String::new(),
-                Step::Upload => self.upload().await?,
-                Step::Verify => self.verify().await?,
-                Step::Seal => self.done(step, script!("seal.sh"), b"").await?,
-                Step::WriteEnv => self.done(step, script!("write_env.sh"), settings.as_bytes()).await?,
-                Step::Switch => {
-                    self.switched = true;
-                    self.done(step, script!("switch.sh"), b"").await?
-                }
-                Step::Start => {
-                    let output =
-                        self.done(step, script!("start.sh"), super::control::SUPERVISOR.as_bytes()).await?;
-                    started = super::control::began(&output).map_err(DeployFault::Box)?;
-                    String::new()
-                }
-                Step::Gate => self.gate(started).await?,
-                Step::Prune => {
-                    let script = script!("prune.sh").value("keep", self.request.keep.max(1).to_string());
-                    self.prune(script).await
-                }
-            };
-            self.finish(step, began, detail.trim().to_owned());
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        remote: &'a Remote,
+        site: &'a Site,
+        secrets: &'a BTreeMap<String, SecretString>,
+        progress: &'a mpsc::Sender<StepReport>,
+    ) -> Self {
+        let (taken, under_way) = (Vec::new(), None);
+        let (session, switched, began, held, owed) = (None, false, None, None, None);
+        let lease = None;
+        Self {
+            remote,
+            site,
+            secrets,
+            progress,
+            session,
+            lease,
+            switched,
+            began,
+            held,
+            owed,
+            taken,
+            under_way,
         }
-        Ok(ReleaseRef { digest: artifact.digest.clone(), commit: artifact.commit.clone() })
+    }
+
+    /// The same for work that changes the box, and therefore needs its lease.
+    pub(super) fn leasing(self) -> Self {
+        Self { lease: Some(Lease::new(&self.site.by)), ..self }
+    }
+
+    /// Gives the lease back and closes the connection; what the box is doing at that moment it finishes by itself.
+    pub(super) async fn close(mut self) {
+        if let (Some(lease), Some(session)) = (&self.lease, &self.session)
+            && lease.granted
+        {
+            let script = script!("lease.sh").value("verb", "release").value("token", lease.token.as_str());
+            if let Err(fault) = session.run(&script, b"", LOOK_LIMIT).await {
+                tracing::debug!(node = %self.site.node, %fault, "the lease runs out by itself");
+            }
+        }
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+    }
+
+    /// The fault of work that its deadline has ended.
+    pub(super) fn too_late(&self) -> DeployFault {
+        let step = self.under_way.map_or(Step::Connect, |(step, _)| step);
+        let limit = self.site.deadline.as_secs();
+        let detail = format!("the step `{step}` did not end within the deploy's {limit} s");
+        DeployFault::unreached(detail, self.switched)
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<(), DeployFault> {
+        self.begin(Step::Connect);
+        self.session().await?;
+        let endpoint = self.session.as_ref().map(Session::endpoint);
+        self.finish(
+            endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).unwrap_or_default(),
+        );
+        Ok(())
     }
 
     /// Sends the artifact, from the beginning again when the connection dies.
-    async fn upload(&mut self) -> Result<String, DeployFault> {
-        let artifact = self.request.artifact.clone();
+    pub(super) async fn upload(
+        &mut self,
+        artifact: &Artifact,
+        upload: &Upload,
+    ) -> Result<String, DeployFault> {
         let mut last = String::new();
         for _ in 0..TRIES {
             let mut file = File::open(&artifact.path).await.map_err(|error| {
-                DeployFault::Release(format!(
-                    "cannot read the artifact `{}`: {error}",
-                    artifact.path.display()
-                ))
+                let path = artifact.path.display();
+                DeployFault::Release(format!("cannot read the artifact `{path}`: {error}"))
             })?;
-            let (progress, upload, limit) = (self.progress, self.upload.clone(), self.request.deadline);
+            let (progress, limit) = (self.progress, self.site.deadline);
             let mut shown = 0;
+            let began = Instant::now();
             let mut report = |sent: u64| {
                 let tenth = sent * 10 / artifact.size.max(1);
                 crash::at(Point::Uploading);
                 if tenth > shown {
                     shown = tenth;
                     let detail = format!("{} of {} MiB", sent >> 20, artifact.size >> 20);
-                    let _ =
-                        progress.try_send(StepReport { step: Step::Upload, phase: StepPhase::Going, detail });
+                    let (step, phase) = (Step::Upload, StepPhase::Going);
+                    let _ = progress.try_send(StepReport { step, phase, took: began.elapsed(), detail });
                 }
             };
-            match self.session().await?.send(&mut file, &upload, &mut report, limit).await {
+            match Box::pin(self.session().await?.send(&mut file, upload, &mut report, limit)).await {
                 Ok(output) if output.rc == 0 => return Ok(format!("{} bytes", artifact.size)),
                 Ok(output) if output.rc == RC_DAMAGED => {
-                    self.changed_here().await?;
+                    changed_here(artifact).await?;
                     last = output.reason();
                 }
                 Ok(output) => {
@@ -169,16 +179,19 @@ impl Run<'_> {
     }
 
     /// Has the box read the artifact back from its disk. One that was damaged on the way is sent once more.
-    async fn verify(&mut self) -> Result<String, DeployFault> {
+    pub(super) async fn verify(
+        &mut self,
+        artifact: &Artifact,
+        upload: &Upload,
+    ) -> Result<String, DeployFault> {
         let mut last = String::new();
         for _ in 0..TRIES {
-            let upload = self.upload.clone();
-            match self.session().await?.settle(&upload, SCRIPT_LIMIT).await {
+            match self.session().await?.settle(upload, SCRIPT_LIMIT).await {
                 Ok(output) if output.rc == 0 => return Ok(String::new()),
                 Ok(output) if output.rc == RC_DAMAGED => {
-                    self.changed_here().await?;
+                    changed_here(artifact).await?;
                     last = output.reason();
-                    self.upload().await?;
+                    self.upload(artifact, upload).await?;
                 }
                 Ok(output) => {
                     return Err(DeployFault::Box(format!("cannot keep the upload: {}", output.reason())));
@@ -189,49 +202,111 @@ impl Run<'_> {
         Err(DeployFault::Box(format!("the upload could not be verified: {last}")))
     }
 
-    /// The fault, if the file here is not any more what was prepared: nothing could mend that.
-    async fn changed_here(&self) -> Result<(), DeployFault> {
-        let artifact = &self.request.artifact;
-        if artifact.unchanged().await {
-            return Ok(());
-        }
-        let path = artifact.path.display();
-        Err(DeployFault::Release(format!("the artifact `{path}` changed since it was prepared")))
+    /// Points `current` at a sealed release, on trial.
+    pub(super) async fn switch(&mut self, name: &str) -> Result<(), DeployFault> {
+        self.switched = true;
+        let script = script!("switch.sh").value("name", name).value("trial", self.trial());
+        self.done(Step::Switch, script, b"").await.map(drop)
     }
 
-    /// The release serves already; what cannot be tidied up now is tidied up by the next deploy.
-    async fn prune(&mut self, script: Script) -> String {
+    /// Restarts the server. Returns when it was started, in seconds of the box's clock.
+    pub(super) async fn start(&mut self, name: &str) -> Result<u64, DeployFault> {
+        let script = script!("start.sh").value("name", name).value("trial", self.trial());
+        let output = self.done(Step::Start, script, control::SUPERVISOR.as_bytes()).await?;
+        control::began(&output).map_err(DeployFault::Box)
+    }
+
+    fn trial(&self) -> String {
+        self.site.trial().as_secs().to_string()
+    }
+
+    /// Ends the trial, over a connection made for it: a release that cuts us off from the box must not stay.
+    pub(super) async fn confirm(&mut self, name: &str) -> Result<String, DeployFault> {
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+        let address = self.site.address();
+        let connected = Box::pin(self.remote.connect(&address, CONFIRM_BUDGET)).await;
+        self.session = Some(connected.map_err(|fault| DeployFault::connect(&fault, true))?);
+        let script = script!("confirm.sh").value("name", name).value("by", self.site.by.as_str());
+        self.done(Step::Confirm, script, b"").await
+    }
+
+    /// What serves already; what cannot be tidied up now is tidied up by the next deploy.
+    pub(super) async fn prune(&mut self) -> String {
+        let script = script!("prune.sh").value("keep", self.site.keep.max(1).to_string());
         match self.done(Step::Prune, script, b"").await {
             Ok(output) => output,
             Err(fault) => {
-                tracing::warn!(node = %self.request.node, fault = %fault, "cannot prune old releases");
+                tracing::warn!(node = %self.site.node, fault = %fault, "cannot prune old releases");
                 "left for the next deploy".into()
             }
         }
     }
 
     /// Runs a step's script; a non-zero exit code is the box's fault.
-    async fn done(&mut self, step: Step, script: Script, input: &[u8]) -> Result<String, DeployFault> {
-        let script = self.named(script).value("size", input.len().to_string());
+    pub(super) async fn done(
+        &mut self,
+        step: Step,
+        script: Script,
+        input: &[u8],
+    ) -> Result<String, DeployFault> {
+        let script = script.value("size", input.len().to_string());
         Ok(self.script(step, script, input).await?.stdout)
     }
 
-    /// The values that every script may use.
-    fn named(&self, script: Script) -> Script {
-        let artifact = &self.request.artifact;
-        script
-            .value("name", artifact.name())
-            .value("digest", artifact.digest.as_str())
-            .value("commit", artifact.commit.as_str())
+    /// A script for which another deploy's lease is waited for: the first one.
+    pub(super) async fn patiently(&mut self, step: Step, script: Script) -> Result<Output, DeployFault> {
+        let end = Instant::now() + self.site.wait_lock;
+        loop {
+            match self.script(step, script.clone(), b"").await {
+                Err(DeployFault::Locked(_)) if Instant::now() < end => sleep(LOCK_LOOK_EVERY).await,
+                result => return result,
+            }
+        }
     }
 
-    async fn script(&mut self, step: Step, script: Script, input: &[u8]) -> Result<Output, DeployFault> {
+    /// How long the lease must last after that step: until the next script.
+    fn lasting(&self, step: Step) -> Duration {
+        match step {
+            // An upload may follow.
+            Step::Connect | Step::Assess => self.site.deadline.min(UPLOAD_LEASE).max(LEASE),
+            Step::Start | Step::Gate => self.site.trial() + LEASE,
+            Step::Enter => self.site.deadline.max(LEASE),
+            _ => LEASE,
+        }
+    }
+
+    pub(super) async fn script(
+        &mut self,
+        step: Step,
+        script: Script,
+        input: &[u8],
+    ) -> Result<Output, DeployFault> {
         let mut last = String::new();
         for _ in 0..TRIES {
-            match self.session().await?.run(&script, input, SCRIPT_LIMIT).await {
-                Ok(output) if output.rc == 0 => return Ok(output),
+            let lasting = self.lasting(step);
+            let claimed = self.lease.as_ref().map(|lease| lease.on(script.clone(), lasting));
+            let script = claimed.as_ref().unwrap_or(&script);
+            match Box::pin(self.session().await?.run(script, input, SCRIPT_LIMIT)).await {
+                Ok(output) if output.rc == RC_HELD && self.lease.is_some() => {
+                    let granted = self.lease.as_ref().is_some_and(|lease| lease.granted);
+                    let words = output.reason();
+                    // Whoever has it now decides what becomes of the box.
+                    return Err(if granted {
+                        DeployFault::Unknown(words)
+                    } else {
+                        DeployFault::Locked(words)
+                    });
+                }
+                Ok(output) if output.rc == 0 => {
+                    if let Some(lease) = &mut self.lease {
+                        lease.granted = true;
+                    }
+                    return Ok(output);
+                }
                 Ok(output) => {
-                    let words = mask(&output.reason(), &self.request.env);
+                    let words = mask(&output.reason(), self.secrets);
                     return Err(DeployFault::Box(format!("the step `{step}` failed: {words}")));
                 }
                 Err(fault) => {
@@ -244,7 +319,7 @@ impl Run<'_> {
     }
 
     fn lost(&mut self, step: Step, fault: &RunFault) -> String {
-        tracing::debug!(node = %self.request.node, %step, fault = %fault, "connecting again");
+        tracing::debug!(node = %self.site.node, %step, fault = %fault, "connecting again");
         self.session = None;
         fault.to_string()
     }
@@ -266,34 +341,71 @@ impl Run<'_> {
     /// The session, or a new one.
     async fn session(&mut self) -> Result<&Session, DeployFault> {
         if self.session.is_none() {
-            let budget = self.request.connect_budget;
-            let connected = self.remote.connect(&self.request.address(), budget).await;
+            let budget = self.site.connect_budget;
+            let address = self.site.address();
+            let connected = Box::pin(self.remote.connect(&address, budget)).await;
             self.session = Some(connected.map_err(|fault| DeployFault::connect(&fault, self.switched))?);
         }
         self.session.as_ref().ok_or_else(|| DeployFault::unreached("no session".into(), self.switched))
     }
 
-    fn by_which_way(&self) -> String {
-        let endpoint = self.session.as_ref().map(Session::endpoint);
-        endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).unwrap_or_default()
+    pub(super) fn begin(&mut self, step: Step) {
+        self.under_way = Some((step, Instant::now()));
+        self.report(step, StepPhase::Started, Duration::ZERO, String::new());
     }
 
-    fn begin(&mut self, step: Step) -> Instant {
-        self.steps.push(step);
-        self.report(step, StepPhase::Started, String::new());
-        Instant::now()
-    }
-
-    fn finish(&self, step: Step, began: Instant, detail: String) {
-        let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (node, instance) = (&self.request.node, self.request.instance);
+    /// Ends the step under way, and tells when its part has taken longer than it should.
+    pub(super) fn finish(&mut self, detail: String) {
+        let Some((step, began)) = self.under_way.take() else { return };
+        let took = began.elapsed();
+        self.taken.push(StepTime { step, took });
+        let (node, instance) = (&self.site.node, self.site.instance);
+        let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(%node, %instance, %step, elapsed_ms, detail, "deploy step done");
         crash::at(Point::Deployed(step.word()));
-        self.report(step, StepPhase::Finished, detail);
+        let part = step.part();
+        let whole: Duration =
+            self.taken.iter().filter(|taken| taken.step.part() == part).map(|taken| taken.took).sum();
+        if whole > part.target() && whole.saturating_sub(took) <= part.target() {
+            let (target_s, took_s) = (part.target().as_secs(), whole.as_secs());
+            tracing::warn!(%node, %instance, ?part, took_s, target_s, "this part of the deploy overran its target");
+        }
+        self.report(step, StepPhase::Finished, took, detail);
     }
 
-    fn report(&self, step: Step, phase: StepPhase, detail: String) {
+    fn report(&self, step: Step, phase: StepPhase, took: Duration, detail: String) {
         // A reader that lags misses a line; it must not hold the deploy up.
-        let _ = self.progress.try_send(StepReport { step, phase, detail });
+        let _ = self.progress.try_send(StepReport { step, phase, took, detail });
     }
+
+    /// Asks the gate, with another commit than the site's where one is given.
+    pub(super) async fn pass_gate(
+        &mut self,
+        commit: Option<&str>,
+        began: u64,
+    ) -> Result<String, DeployFault> {
+        let mut gate: Gate = self.site.gate.clone();
+        if let Some(commit) = commit {
+            gate.expect_commit = (commit != "unknown").then(|| commit.to_owned());
+        }
+        self.gate(&gate, began).await
+    }
+}
+
+/// Ends work on its deadline; what was begun on the box goes on within its scripts' limits. The work is put on the heap: its
+/// future holds every step's, and whoever awaits it in a chain of futures of their own has a stack to mind.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, DeployFault>>,
+) -> Option<Result<T, DeployFault>> {
+    timeout(limit, Box::pin(work)).await.ok()
+}
+
+/// The fault, if the file here is not any more what was prepared: nothing could mend that.
+async fn changed_here(artifact: &Artifact) -> Result<(), DeployFault> {
+    if artifact.unchanged().await {
+        return Ok(());
+    }
+    let path = artifact.path.display();
+    Err(DeployFault::Release(format!("the artifact `{path}` changed since it was prepared")))
 }

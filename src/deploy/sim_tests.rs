@@ -53,24 +53,33 @@ impl Rented {
         let info = running(&sim, instance).await;
         let endpoint = |at: std::net::SocketAddr| SshEndpoint { host: at.ip().to_string(), port: at.port() };
         let artifact = artifact(0).await;
-        let request = DeployRequest {
+        let site = Site {
             node: "duel-0".parse().unwrap(),
             instance: InstanceId(instance),
             op: op.clone(),
             endpoints: info.ssh.into_iter().chain(info.ssh_proxy).map(endpoint).collect(),
             user: "root".into(),
-            strategy: Strategy::Artifact,
             gate: Gate {
                 interval: Duration::from_millis(50),
                 ..Gate::new(op, Some(artifact.commit.clone()))
             },
-            artifact,
-            env: BTreeMap::new(),
             server_port: 5555,
             public: info.ports["5555/tcp"],
             keep: 2,
             deadline: LIMIT,
             connect_budget: Duration::from_secs(20),
+            by: "a test".into(),
+            wait_lock: Duration::ZERO,
+        };
+        let request = DeployRequest {
+            site,
+            strategy: Strategy::Artifact,
+            artifact,
+            env: BTreeMap::new(),
+            restart: Restart::Always,
+            force: false,
+            maintenance: None,
+            smoke: Smoke::default(),
         };
         Self { sim, instance, remote, request, _folder: folder }
     }
@@ -81,7 +90,9 @@ impl Rented {
 
     async fn witness(&self) -> Witnessed {
         let limit = Duration::from_secs(10);
-        self.remote.witness(&self.request.address(), 5555, "/health", Some(&self.request.op), limit).await
+        self.remote
+            .witness(&self.request.site.address(), 5555, "/health", Some(&self.request.site.op), limit)
+            .await
     }
 
     async fn act(&self, kind: FaultKind) {
@@ -174,7 +185,7 @@ async fn a_box_that_is_not_the_one_it_was_is_never_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_box_is_silent_and_a_stranger_in_front_of_it_passes_no_gate() {
     let mut rented = Rented::new().await;
-    rented.request.gate.within = Duration::from_secs(2);
+    rented.request.site.gate.within = Duration::from_secs(2);
     let stranger = FaultKind::HttpTraffic { how: TrafficBreak::Stranger };
     let id = rented.sim.inject(Fault::lasting(stranger)).unwrap();
     let fault = rented.deploy().await.unwrap_err();
@@ -185,7 +196,7 @@ async fn a_frozen_box_is_silent_and_a_stranger_in_front_of_it_passes_no_gate() {
     rented.act(FaultKind::Freeze).await;
     let silent = rented.witness().await;
     assert!(matches!(silent, Witnessed::Silent(_)), "{silent:?}");
-    rented.request.connect_budget = Duration::from_secs(1);
+    rented.request.site.connect_budget = Duration::from_secs(1);
     let fault = rented.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Box(words) if words.contains("unreachable")), "{fault:?}");
     rented.sim.shutdown().await;

@@ -61,28 +61,37 @@ impl Stage {
         let sshd = Sshd::start_with_shell(shell)?;
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let op = OpId::from_bits(11);
-        let request = DeployRequest {
+        let site = Site {
             node: "duel-0".parse().unwrap(),
             instance: InstanceId(7),
             op: op.clone(),
             endpoints: vec![sshd.endpoint()],
             user: user(),
-            strategy: Strategy::Artifact,
-            artifact: artifact(0).await,
-            env: BTreeMap::new(),
             server_port: port,
             public: SocketAddr::from(([127, 0, 0, 1], port)),
             gate: Gate { interval: Duration::from_millis(50), ..Gate::new(op, Some("aaaa111".into())) },
             keep: 1,
             deadline: LIMIT,
             connect_budget: Duration::from_secs(20),
+            by: "a test".into(),
+            wait_lock: Duration::ZERO,
+        };
+        let request = DeployRequest {
+            site,
+            strategy: Strategy::Artifact,
+            artifact: artifact(0).await,
+            env: BTreeMap::new(),
+            restart: Restart::Always,
+            force: false,
+            maintenance: None,
+            smoke: Smoke::default(),
         };
         Some(Self { remote: sshd.remote(), sshd, request })
     }
 
     pub(super) async fn take(&mut self, release: usize) {
         self.request.artifact = artifact(release).await;
-        self.request.gate.expect_commit = Some(self.request.artifact.commit.clone());
+        self.request.site.gate.expect_commit = Some(self.request.artifact.commit.clone());
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
@@ -92,8 +101,8 @@ impl Stage {
     /// Deploys and tells the steps that were taken.
     pub(super) async fn deploy(&self) -> Result<Vec<Step>, DeployFault> {
         let (sender, mut reports) = mpsc::channel::<StepReport>(64);
-        let release = deploy(&self.remote, &self.request, &sender).await?;
-        assert_eq!(release.digest, self.request.artifact.digest);
+        let deployed = deploy(&self.remote, &self.request, &sender).await?;
+        assert_eq!(deployed.release.digest, self.request.artifact.digest);
         reports.close();
         let mut steps = vec![];
         while let Some(report) = reports.recv().await {
@@ -104,9 +113,28 @@ impl Stage {
         Ok(steps)
     }
 
+    /// Deploys until that step has ended, and dies.
+    pub(super) async fn die_after(&self, last: Step) {
+        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+        let stop = async {
+            while let Some(report) = reports.recv().await {
+                if report.step == last && report.phase == StepPhase::Finished {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop => {}
+            result = deploy(&self.remote, &self.request, &sender) => {
+                panic!("{last} was not reached: {result:?}");
+            }
+        }
+    }
+
     pub(super) async fn get(&self, path: &str) -> Option<String> {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        let url = format!("http://{}{path}", self.request.public);
+        let url = format!("http://{}{path}", self.request.site.public);
         client.get(url).timeout(Duration::from_secs(2)).send().await.ok()?.text().await.ok()
     }
 
@@ -131,6 +159,17 @@ impl Stage {
 
     pub(super) fn keeper(&self, path: &str) -> PathBuf {
         self.sshd.home().join("keeper").join(path)
+    }
+
+    /// The release that `current` names.
+    pub(super) fn release(&self) -> String {
+        let target = fs::read_link(self.keeper("current")).unwrap();
+        target.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// The name of the release that is asked for.
+    pub(super) fn named(&self) -> String {
+        forward::name_of(&self.remote, &self.request).unwrap()
     }
 
     pub(super) fn noted_pid(&self, name: &str) -> u32 {

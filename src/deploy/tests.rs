@@ -26,11 +26,11 @@ async fn a_fresh_box_gets_the_release_and_later_ones_take_less() {
     let odd = "it's $HOME `id` \"q\" \\ \n second line ♥";
     stage.set("ODD", odd);
     let first = stage.deploy().await.unwrap();
-    assert_eq!(first.len(), 10, "every step: {first:?}");
+    assert_eq!(first.len(), 11, "every step: {first:?}");
     assert_eq!(stage.get("/odd").await.unwrap(), odd);
     assert_eq!(stage.get("/").await.unwrap(), stage.keeper("data").to_str().unwrap());
     let mode = std::os::unix::fs::PermissionsExt::mode(
-        &fs::metadata(stage.keeper("env/server.env")).unwrap().permissions(),
+        &fs::metadata(stage.keeper("current/server.env")).unwrap().permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
 
@@ -41,12 +41,12 @@ async fn a_fresh_box_gets_the_release_and_later_ones_take_less() {
     assert_ne!(stage.health("started_at", |_| true).await, before);
 
     // Another release: the former one is the way back, and stays although one is to be kept.
-    let old = stage.request.artifact.name().to_owned();
+    let old = stage.release();
     stage.take(1).await;
     stage.deploy().await.unwrap();
     assert_eq!(stage.health("commit", |_| true).await, "bbbb222");
     assert_eq!(fs::read_link(stage.keeper("previous")).unwrap(), PathBuf::from(format!("releases/{old}")));
-    let mut both = vec![old, stage.request.artifact.name().to_owned()];
+    let mut both = vec![old, stage.release()];
     both.sort();
     assert_eq!(stage.release_names(), both);
     assert_eq!(stage.servers(), 1);
@@ -61,28 +61,17 @@ async fn a_deploy_killed_after_any_step_and_run_again_converges() {
         Step::Upload,
         Step::Verify,
         Step::Seal,
-        Step::WriteEnv,
+        Step::Configure,
         Step::Switch,
         Step::Start,
         Step::Gate,
+        Step::Confirm,
     ];
     for (round, last) in steps.into_iter().enumerate() {
         stage.take(round % 2).await;
         // The release is not there, whatever an earlier round left.
-        let _ = fs::remove_dir_all(stage.keeper("releases").join(stage.request.artifact.name()));
-        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
-        let stop = async {
-            while let Some(report) = reports.recv().await {
-                if report.step == last && report.phase == StepPhase::Finished {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop => {}
-            result = deploy(&stage.remote, &stage.request, &sender) => panic!("{last} was not reached: {result:?}"),
-        }
+        let _ = fs::remove_dir_all(stage.keeper("releases").join(stage.named()));
+        stage.die_after(last).await;
         stage.deploy().await.unwrap_or_else(|fault| panic!("after {last}: {fault}"));
         let commit = stage.request.artifact.commit.clone();
         assert_eq!(stage.health("commit", |_| true).await, commit, "after {last}");
@@ -102,9 +91,10 @@ async fn a_connection_cut_in_any_step_costs_a_repetition_only() {
                 Step::Upload,
                 Step::Verify,
                 Step::Seal,
-                Step::WriteEnv,
+                Step::Configure,
                 Step::Switch,
                 Step::Start,
+                Step::Confirm,
                 Step::Prune,
             ];
             if report.phase == StepPhase::Started && cut.contains(&report.step) {
@@ -121,7 +111,7 @@ async fn a_connection_cut_in_any_step_costs_a_repetition_only() {
     };
     let (result, cuts) = tokio::join!(work, cutter);
     result.unwrap();
-    assert_eq!(cuts, 7);
+    assert_eq!(cuts, 8);
     assert_eq!(stage.servers(), 1);
     assert!(stage.keeper("current/.verified").exists());
 }
@@ -142,7 +132,7 @@ async fn a_server_that_refuses_its_settings_is_the_releases_fault() {
     stage.request.env.clear();
     stage.deploy().await.unwrap();
     assert!(!stage.keeper("previous").exists());
-    assert_eq!(stage.release_names(), [stage.request.artifact.name()]);
+    assert_eq!(stage.release_names(), [stage.release()]);
 }
 
 #[tokio::test]
@@ -156,15 +146,20 @@ async fn a_server_that_a_signal_ends_is_the_boxs_fault() {
 #[tokio::test]
 async fn the_gate_takes_no_other_answer_for_ours() {
     let Some(mut stage) = Stage::new().await else { return };
-    stage.request.gate.within = Duration::from_secs(1);
-    stage.request.gate.expect_commit = Some("cccc333".into());
+    stage.request.site.gate.within = Duration::from_secs(1);
+    stage.request.site.gate.expect_commit = Some("cccc333".into());
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Release(words) if words.contains("aaaa111")), "{fault:?}");
 
-    // It serves on the box, but what is published leads nowhere.
+    // The box has not forgotten.
     stage.take(0).await;
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Release(words) if words.contains("went back")), "{fault:?}");
+
+    // It serves on the box, but what is published leads nowhere.
+    stage.request.force = true;
     let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let public = std::mem::replace(&mut stage.request.public, nowhere);
+    let public = std::mem::replace(&mut stage.request.site.public, nowhere);
     let fault = stage.deploy().await.unwrap_err();
     assert!(
         matches!(&fault, DeployFault::Box(words) if words.contains("refused") && words.contains("alive")),
@@ -172,12 +167,12 @@ async fn the_gate_takes_no_other_answer_for_ours() {
     );
 
     // The box was rented anew: the old identity answers until the new server is up, and then no more.
-    stage.request.public = public;
-    stage.request.gate.identity = OpId::from_bits(12);
+    stage.request.site.public = public;
+    stage.request.site.gate.identity = OpId::from_bits(12);
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Box(words) if words.contains("another box")), "{fault:?}");
-    stage.request.op = OpId::from_bits(12);
-    stage.request.gate.within = Duration::from_secs(20);
+    stage.request.site.op = OpId::from_bits(12);
+    stage.request.site.gate.within = Duration::from_secs(20);
     stage.deploy().await.unwrap();
 }
 
@@ -204,7 +199,7 @@ async fn what_is_wrong_on_our_side_never_touches_the_box() {
 async fn the_supervisor_brings_the_server_back_and_two_never_run() {
     let Some(stage) = Stage::new().await else { return };
     stage.deploy().await.unwrap();
-    let address = stage.request.address();
+    let address = stage.request.site.address();
     let first = stage.pid().await;
     kill(first);
     stage.health("pid", |pid| pid != first.to_string()).await;
@@ -237,7 +232,7 @@ async fn a_stop_ends_the_server_with_its_children_and_nobody_else() {
     let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
     assert!(alive(server) && alive(supervisor) && alive(child));
 
-    let address = stage.request.address();
+    let address = stage.request.site.address();
     stop_server(&stage.remote, &address, LIMIT).await.unwrap();
     for pid in [server, supervisor, child] {
         eventually("it is gone", || !alive(pid)).await;
@@ -255,7 +250,7 @@ async fn a_stop_ends_the_server_with_its_children_and_nobody_else() {
 #[tokio::test]
 async fn nothing_deployed_is_nothing_to_restart() {
     let Some(stage) = Stage::new().await else { return };
-    let address = stage.request.address();
+    let address = stage.request.site.address();
     let fault = restart_server(&stage.remote, &address, LIMIT).await.unwrap_err();
     assert!(
         matches!(&fault, DeployFault::Box(words) if words.contains("no server was deployed")),
@@ -268,9 +263,15 @@ async fn nothing_deployed_is_nothing_to_restart() {
 async fn the_witness_knows_the_supervised_server() {
     let Some(stage) = Stage::new().await else { return };
     stage.deploy().await.unwrap();
-    let address = stage.request.address();
+    let address = stage.request.site.address();
     let look = || {
-        stage.remote.witness(&address, stage.request.server_port, "/health", Some(&stage.request.op), LIMIT)
+        stage.remote.witness(
+            &address,
+            stage.request.site.server_port,
+            "/health",
+            Some(&stage.request.site.op),
+            LIMIT,
+        )
     };
     assert_eq!(look().await, Witnessed::ServerUp);
 
@@ -295,14 +296,14 @@ async fn the_witness_knows_the_supervised_server() {
 #[tokio::test]
 async fn a_deadline_tells_how_far_it_came() {
     let Some(mut stage) = Stage::new().await else { return };
-    stage.request.endpoints.clear();
-    stage.request.deadline = Duration::from_millis(300);
+    stage.request.site.endpoints.clear();
+    stage.request.site.deadline = Duration::from_millis(300);
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Box(words) if words.contains("connect")), "{fault:?}");
 
-    stage.request.endpoints = vec![stage.sshd.endpoint()];
-    stage.request.gate.expect_commit = Some("cccc333".into());
-    stage.request.deadline = Duration::from_secs(6);
+    stage.request.site.endpoints = vec![stage.sshd.endpoint()];
+    stage.request.site.gate.expect_commit = Some("cccc333".into());
+    stage.request.site.deadline = Duration::from_secs(6);
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Unknown(words) if words.contains("gate")), "{fault:?}");
 }
@@ -325,10 +326,10 @@ async fn the_scripts_run_under_every_shell_that_a_box_may_have() {
             shell.display()
         );
 
-        let (address, server) = (stage.request.address(), stage.pid().await);
+        let (address, server) = (stage.request.site.address(), stage.pid().await);
         let witnessed = stage
             .remote
-            .witness(&address, stage.request.server_port, "/health", Some(&stage.request.op), LIMIT)
+            .witness(&address, stage.request.site.server_port, "/health", Some(&stage.request.site.op), LIMIT)
             .await;
         assert_eq!(witnessed, Witnessed::ServerUp, "{}", shell.display());
         kill(server);

@@ -57,6 +57,12 @@ pub struct BoxAccess {
     pub gate_healthy: u32,
     /// How long the gate may take.
     pub gate_within: Duration,
+    /// How servers are brought to rest before a deploy; `None` without an admin code.
+    pub maintenance: Option<crate::deploy::Maintenance>,
+    /// What a box waits beyond that before it leaves a release that nobody confirms.
+    pub confirm_within: Duration,
+    /// What must hold besides the gate.
+    pub smoke: crate::deploy::Smoke,
     /// How long a fresh box may refuse connections or our key.
     pub connect_budget: Duration,
 }
@@ -367,7 +373,9 @@ async fn hand_over(task: impl Future<Output = Option<Event>>, events: mpsc::Send
     }
 }
 
-fn endpoints(row: &Rental) -> Vec<SshEndpoint> {
+/// Ways to a box, as the provider's list tells them: direct first, then its relay.
+#[must_use]
+pub fn endpoints(row: &Rental) -> Vec<SshEndpoint> {
     let direct = row.address(SSH_PORT).map(|at| SshEndpoint { host: at.ip().to_string(), port: at.port() });
     let proxy = row.ssh_proxy.as_ref().map(|(host, port)| SshEndpoint { host: host.clone(), port: *port });
     direct.into_iter().chain(proxy).collect()

@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use execute::{BoxAccess, Edges};
+pub use execute::{BoxAccess, Edges, endpoints};
 pub use handle::{Gone, Handle, Kick};
 pub use releases::Releases;
 pub use storage::{Storage, StorageFault, chain, fold};

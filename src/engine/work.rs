@@ -1,13 +1,13 @@
 //! Work on a box: deploys and soft remedies.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::Edges;
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, Strategy},
+    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site, Strategy},
     fleet::{
         event::WorkFault,
         journal::ReleaseRef,
@@ -37,30 +37,46 @@ impl Job {
         let artifact = edges.releases.wanted().await.map_err(fault)?;
         let access = &edges.access;
         let op = self.tenant.rental.op.clone();
-        let request = DeployRequest {
+        let gate = Gate {
+            path: self.spec.health.path.clone(),
+            healthy_in_a_row: access.gate_healthy,
+            within: access.gate_within,
+            confirm_within: access.confirm_within,
+            ..Gate::new(op.clone(), Some(artifact.commit.clone()))
+        };
+        let budget = clock.now().until(self.deadline);
+        // Half of the time must be left for the deploy itself.
+        let maintenance =
+            access.maintenance.clone().map(|with| Maintenance { wait: with.wait.min(budget / 2), ..with });
+        let site = Site {
             node: self.node.clone(),
             instance: self.tenant.instance,
-            op: op.clone(),
+            op,
             endpoints: address.endpoints,
             user: address.user,
-            strategy: Strategy::Artifact,
-            env: access.server_env.clone(),
             server_port: self.spec.rental.port,
             public: self.tenant.address,
-            gate: Gate {
-                path: self.spec.health.path.clone(),
-                healthy_in_a_row: access.gate_healthy,
-                within: access.gate_within,
-                ..Gate::new(op, Some(artifact.commit.clone()))
-            },
-            artifact,
+            gate,
             keep: access.keep,
-            deadline: clock.now().until(self.deadline),
+            deadline: budget,
             connect_budget: access.connect_budget,
+            by: "the keeper".into(),
+            wait_lock: Duration::ZERO,
+        };
+        let request = DeployRequest {
+            site,
+            strategy: Strategy::Artifact,
+            artifact,
+            env: access.server_env.clone(),
+            restart: Restart::Always,
+            force: false,
+            maintenance,
+            smoke: access.smoke.clone(),
         };
         // Each step is logged where it is done; reports that nobody takes are dropped.
         let (progress, _untaken) = mpsc::channel(1);
-        deploy::deploy(&edges.remote, &request, &progress).await.map_err(fault)
+        let deployed = deploy::deploy(&edges.remote, &request, &progress).await.map_err(fault)?;
+        Ok(deployed.release)
     }
 
     pub async fn remedy(
@@ -91,11 +107,25 @@ impl Job {
     }
 }
 
+/// What the core should do next depends on the first fault; that the box went back or not is told in words.
 fn fault(fault: DeployFault) -> WorkFault {
-    match fault {
-        DeployFault::Release(detail) => WorkFault::Release(detail),
-        DeployFault::Box(detail) => WorkFault::Box(detail),
-        DeployFault::HostKeyChanged(detail) => WorkFault::HostKeyChanged(detail),
-        DeployFault::Unknown(detail) => WorkFault::Unknown(detail),
+    let words = match &fault {
+        DeployFault::Release(detail)
+        | DeployFault::Box(detail)
+        | DeployFault::Refused(detail)
+        | DeployFault::Locked(detail)
+        | DeployFault::HostKeyChanged(detail)
+        | DeployFault::Unknown(detail) => detail.clone(),
+        DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => fault.to_string(),
+    };
+    match fault.first() {
+        DeployFault::Release(_) => WorkFault::Release(words),
+        DeployFault::HostKeyChanged(_) => WorkFault::HostKeyChanged(words),
+        DeployFault::Unknown(_) | DeployFault::Refused(_) | DeployFault::Locked(_) => {
+            WorkFault::Unknown(words)
+        }
+        DeployFault::Box(_) | DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => {
+            WorkFault::Box(words)
+        }
     }
 }

@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::zeroize::Zeroizing;
+use sha2::Sha256;
 use tempfile::TempDir;
 
 use super::client_config;
@@ -166,6 +169,18 @@ impl Remote {
     #[must_use]
     pub fn public_key(&self) -> &str {
         &self.inner.public_key
+    }
+
+    /// A digest of `text` in lower-case hex that only a holder of the private key can compute (HMAC-SHA256), so that it may
+    /// stand in names and journals although the text holds secrets: nobody else can try guesses against it.
+    ///
+    /// # Errors
+    /// The key file cannot be read any more.
+    pub fn private_digest(&self, text: &[u8]) -> io::Result<String> {
+        let key = Zeroizing::new(fs::read(&self.inner.key_file)?);
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(io::Error::other)?;
+        mac.update(text);
+        Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Forgets the pinned host key of an instance that is gone; ids are never reused, so this only tidies up.

@@ -9,12 +9,13 @@
 //! - a command's end is known by a trailer with a nonce. No trailer means *unknown*, never success and never failure:
 //!   the caller connects again and looks ([`RunFault::outcome_unknown`]).
 //!
-//! Deliberately absent: agents, passwords, port forwarding, interactive sessions, sftp (`cat` needs nothing on the box).
+//! A person gets a session of their own by [`Remote::login`]. Deliberately absent: agents, passwords, port forwarding, sftp (`cat` needs nothing on the box).
 
 mod client_config;
 mod config;
 mod connect;
 mod fault;
+mod login;
 mod script;
 mod session;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod witness;
 pub use config::{Remote, RemoteConfig, RemoteError};
 pub use connect::BoxAddress;
 pub use fault::ConnectFault;
+pub use login::Login;
 pub use script::{Script, quote};
 pub use session::{Output, RunFault, Session, Upload};
 pub use witness::Witnessed;

@@ -1,7 +1,7 @@
 //! Who may know whom. Reads the keeper's sources and fails on a forbidden `use`.
 //!
 //! `fleet` is the pure core and knows nobody; an edge knows `fleet`, leaves and third parties, never the engine, never another
-//! edge (`deploy` may know `remote`); only `cli` prints and only `main` exits, which clippy enforces.
+//! edge (`deploy` may know `remote` and `maintenance`); only `cli` prints and only `main` exits, which clippy enforces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("vast", &["fleet", "clock", "crash", "retry"]),
         ("remote", &["fleet", "clock", "crash", "retry"]),
         ("probe", &["fleet", "clock"]),
-        ("deploy", &["fleet", "clock", "crash", "retry", "remote"]),
+        ("maintenance", &["fleet", "clock"]),
+        ("deploy", &["fleet", "clock", "crash", "retry", "remote", "maintenance"]),
         ("alerts", &["fleet", "clock", "retry"]),
         ("metrics", &["fleet"]),
         ("http", &["fleet", "metrics"]),
@@ -54,7 +55,22 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "telemetry",
             ],
         ),
-        ("cli", &["fleet", "clock", "store", "vast", "deploy", "config", "engine", "daemon", "telemetry"]),
+        (
+            "cli",
+            &[
+                "fleet",
+                "clock",
+                "store",
+                "vast",
+                "remote",
+                "maintenance",
+                "deploy",
+                "config",
+                "engine",
+                "daemon",
+                "telemetry",
+            ],
+        ),
     ])
 }
 

@@ -103,6 +103,53 @@ pub(super) const DEPLOY: &[Key] = &[
     )
     .restart(),
     Key::new(
+        "deploy.confirm_within",
+        duration(10 * SECOND, HOUR),
+        r#""90s""#,
+        "What a box waits beyond that for the keeper's confirmation before it goes back by itself to the last \
+         verified release",
+    )
+    .restart(),
+    Key::new(
+        "deploy.maintenance_wait",
+        duration(0, HOUR),
+        r#""300s""#,
+        "How long a running server is given to come to rest (no duel, no open market) before a deploy replaces it; \
+         needs ADMIN_CODE",
+    )
+    .restart(),
+    Key::new(
+        "deploy.maintenance_timeout",
+        Kind::Choice(&["abort", "proceed", "ask"]),
+        r#""abort""#,
+        "When it does not: deploy nothing, deploy all the same, or let the person at the terminal decide (the keeper \
+         itself then aborts)",
+    )
+    .restart(),
+    Key::new(
+        "deploy.smoke",
+        Kind::Texts { separator: ';' },
+        "[]",
+        "Checks after the gate, each a path and conditions like those of `health.conditions`: `/ready [STATUS] == 200 \
+         and [BODY].ready == true`; `ws:/ws` asks for a WebSocket. One that fails makes the box go back",
+    )
+    .restart(),
+    Key::new(
+        "deploy.log_expected",
+        TEXTS,
+        "[]",
+        "Plain texts that the server's log must hold after a start",
+    )
+    .restart(),
+    Key::new(
+        "deploy.log_errors",
+        TEXTS,
+        r#"["panicked at"]"#,
+        "Plain texts that it must not hold; one that is there makes the box go back",
+    )
+    .restart(),
+    Key::new("deploy.log_ignored", TEXTS, "[]", "Lines with one of these texts are no errors").restart(),
+    Key::new(
         "deploy.env",
         Kind::Table,
         "{}",

@@ -1,9 +1,13 @@
-# Tells what stands on the box. Values: name (12 digits), digest, size.
-whole() { [ -f "$1" ] && seen=$(sha256sum <"$1") && [ "${seen%% *}" = "$digest" ]; }
+# Tells what stands on the box. Values: name (of the release), artifact (12 digits), digest, and the SHA-256 of the
+# release's settings (settings) and of the box's identity (identity).
+whole() { [ -f "$1" ] && seen=$(sha256sum <"$1") && [ "${seen%% *}" = "$2" ]; }
 
 echo "arch=$(uname -m)"
 set -- $(df -Pk . | tail -n 1)
 echo "free_kb=$4"
+# Some file systems count no inodes: they tell 0 of 0, or a dash.
+set -- $(df -Pi . 2>/dev/null | tail -n 1)
+case $2 in '' | 0 | -) echo free_inodes=- ;; *) echo "free_inodes=$4" ;; esac
 missing=
 for tool in setsid flock sha256sum tail readlink cp date; do
   command -v $tool >/dev/null 2>&1 || missing="$missing $tool"
@@ -11,12 +15,29 @@ done
 echo "missing=$missing"
 if [ ! -e "releases/$name" ]; then
   echo release=absent
-elif [ -f "releases/$name/.complete" ] && whole "releases/$name/server"; then
+elif [ -f "releases/$name/.complete" ] && whole "releases/$name/server" "$digest" &&
+  whole "releases/$name/server.env" "$settings"; then
   echo release=sealed
 else
   echo release=damaged
 fi
-if whole "incoming/$name"; then echo incoming=whole; else echo incoming=absent; fi
+incoming=absent
+if whole "incoming/$artifact" "$digest"; then
+  incoming=whole
+else
+  # The same program with other settings: it need not be sent again.
+  for twin in "releases/$artifact" "releases/$artifact"-*; do
+    [ -f "$twin/.complete" ] && whole "$twin/server" "$digest" && incoming=whole && break
+  done
+fi
+echo "incoming=$incoming"
 current=$(readlink current) && echo "current=${current#releases/}"
 previous=$(readlink previous) && echo "previous=${previous#releases/}"
+{ read -r trial back until <run/pending; } 2>/dev/null && echo "trial=$trial"
+{ IFS= read -r bad <"bad/$name"; } 2>/dev/null && echo "bad=$bad"
+{ read -r since reason <run/maintenance; } 2>/dev/null && echo "maintenance=$since $reason"
+[ ! -f "releases/$name/.verified" ] || echo verified=yes
+! whole env/identity.env "$identity" || echo identity=same
+{ read -r began <run/began; } 2>/dev/null && echo "began=$began"
+[ ! -f supervise ] || sh supervise status 8>&- 7>&- | sed -n '1,/^log$/{/^log$/d;s/^/server_/;p;}'
 exit 0

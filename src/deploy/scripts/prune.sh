@@ -1,15 +1,15 @@
-# Marks the current release as verified and keeps the $keep last verified ones; never removes current or previous.
-# Values: name, keep. What was never verified does not count, and goes: it failed, or its deploy was cut.
-date +%s >"releases/$name/.verified.new" && mv "releases/$name/.verified.new" "releases/$name/.verified" || exit 73
+# Keeps the $keep last verified releases; never removes current, previous or the way back of a trial. Value: keep.
+# What was never verified does not count, and goes: it failed, or its deploy was cut.
 current=$(readlink current) || current=
 previous=$(readlink previous) || previous=
+{ read -r trial back until <run/pending; } 2>/dev/null || back=
 kept=$(for mark in releases/*/.verified; do
   [ -f "$mark" ] && printf '%s %s\n' "$(cat "$mark")" "${mark%/.verified}"
 done | sort -rn | head -n "$keep" | cut -d ' ' -f 2)
 removed=0
 for release in releases/*; do
   [ -d "$release" ] || continue
-  case $release in "$current" | "$previous") continue ;; esac
+  case $release in "$current" | "$previous" | "releases/$back") continue ;; esac
   case "
 $kept
 " in *"
@@ -20,4 +20,7 @@ $release
   mv -T -- "$release" "releases/.trash-${release#releases/}" && removed=$((removed + 1))
 done
 rm -rf -- releases/.trash-* releases/.sealing-* incoming/*
+# Marks of bad releases are small, but not without end.
+ls -t bad | tail -n +65 | while IFS= read -r old; do rm -f -- "bad/$old"; done
+[ "$(wc -l <log/deploys.log)" -le 2000 ] || { tail -n 1000 log/deploys.log >log/deploys.log.new && mv log/deploys.log.new log/deploys.log; }
 echo "removed=$removed"

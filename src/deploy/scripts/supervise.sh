@@ -4,6 +4,9 @@
 #   supervise start    start it, unless it is supervised already
 #   supervise stop     end the supervisor, the server and the server's own children; nobody else's
 #   supervise status   print what is known
+#   supervise revert   go back from release $2 on trial; $3 is `release` if that release is to be shunned, $4 says why
+#   supervise watch    see to it that the release on trial is gone back from when its time is up
+#   supervise guard    (internal) waits for that
 #   supervise run      (internal) the supervisor: starts the server again when it ends, with a growing delay
 #   supervise launch   (internal) becomes the server
 #
@@ -78,6 +81,8 @@ end() {
 }
 
 start() {
+  # A box that was rebooted during a trial goes on with it.
+  watch
   fate run/supervisor.pid
   [ "$fate" = alive ] && return 0
   setsid sh "$self" run >>log/supervisor.log 2>&1 </dev/null 7>&- &
@@ -106,6 +111,67 @@ status() {
   printf 'exits=%s\nrc=%s\nlasted=%s\nlog\n' "$exits" "$rc" "$lasted"
   tail -c 4096 log/server.log 2>/dev/null
   return 0
+}
+
+# Reads the trial under way into `trial`, `back` (`-` for none) and `until` (seconds of this box's clock).
+on_trial() {
+  { read -r trial back until <run/pending; } 2>/dev/null && case $until in '' | *[!0-9]*) return 1 ;; esac
+}
+
+watch() {
+  on_trial || return 0
+  setsid sh "$self" guard >>log/supervisor.log 2>&1 </dev/null 7>&- 9>&- &
+}
+
+guard() {
+  exec 9>run/guard.lock
+  # One that is at its end may still hold it.
+  flock -w 5 9 || exit 0
+  while on_trial; do
+    [ "$(date +%s)" -lt "$until" ] || revert "$trial" unconfirmed "nobody confirmed it in time"
+    sleep 1 9>&-
+  done
+}
+
+# Goes back to what was verified before the release $1, which is on trial. Each part is harmless when repeated: a box that
+# dies in here goes on at its next start, for the note of the trial goes last.
+revert() {
+  (
+    exec 8>run/deploy.lock
+    flock -w 120 8 || { tell "the deploy lock is held for too long"; exit 75; }
+    on_trial && [ "$trial" = "$1" ] || { echo "the release $1 is not on trial" >&2; exit 64; }
+    # Somebody gave it more time meanwhile.
+    [ "$2" != unconfirmed ] || [ "$(date +%s)" -ge "$until" ] || exit 0
+    if [ "$(readlink current)" != "releases/$1" ]; then
+      sh "$self" start 8>&- 9>&- || exit 1
+      rm -f run/pending
+    elif [ "$back" = - ] || [ ! -f "releases/$back/server" ]; then
+      [ "$2" != release ] || shun "$1" "$2" "$3"
+      tell "the release $1 stays although it failed ($3): nothing else was ever verified here" | tee -a log/deploys.log
+      rm -f run/pending
+      echo "back=-"
+      exit 0
+    else
+      [ "$2" = box ] || shun "$1" "$2" "$3"
+      sh "$self" stop 8>&- 9>&- || exit 1
+      rm -f current.new && ln -s "releases/$back" current.new && mv -T current.new current || exit 73
+      tell "went back from $1 to $back: $3" >>log/deploys.log
+      note run/reverted "$1 $back $3"
+      echo "began=$(date +%s)"
+      sh "$self" start 8>&- 9>&- || exit 1
+      rm -f run/pending
+    fi
+    echo "back=$back"
+    sed -n 's/^commit /commit=/p' "releases/$back/.complete"
+  )
+}
+
+# Marks the release $1: how often it failed for $2, and why. That nobody confirmed it may be the keeper's fault, once.
+shun() {
+  mkdir -p bad
+  { read -r times kind words <"bad/$1"; } 2>/dev/null || times=0
+  case $times in '' | *[!0-9]*) times=0 ;; esac
+  note "bad/$1" "$((times + 1)) $2 $3"
 }
 
 # The server keeps its file open for appending, so the content is moved and the file is cut.
@@ -166,15 +232,18 @@ run() {
 
 launch() {
   release=$(readlink -f current) || exit 126
-  # The file holds one quoted assignment per setting; a value has no meaning to the shell. It may set any name, `PATH`
-  # included: so it is read last, and after it only what the shell itself can do.
-  (. ./env/server.env && printf '%s\n%s\n' "${HOST:-}" "${PORT:-}") >run/address.new && mv run/address.new run/address
+  settings=$release/server.env
+  identity=$PWD/env/identity.env
+  # Each file holds one quoted assignment per setting; a value has no meaning to the shell. It may set any name, `PATH`
+  # included: so they are read last, and after them only what the shell itself can do. The box's identity wins.
+  (set -- "$settings" "$identity" && . "$1" && . "$2" && printf '%s\n%s\n' "${HOST:-}" "${PORT:-}") >run/address.new && mv run/address.new run/address
   note_process run/server.pid $$
   # If the supervisor was killed meanwhile, the next one may have looked before the note was there; after it, it sees it.
   stat_of $$ && [ "$parent" = "$1" ] || exit 75
-  set -- "$release/server"
+  set -- "$release/server" "$settings" "$identity"
   set -a
-  . ./env/server.env
+  . "$2"
+  . "$3"
   set +a
   cd data || exit 126
   exec "$1"
@@ -189,7 +258,8 @@ case $1 in
     flock -w 30 7 || { echo "another command is at work" >&2; exit 75; }
     "$1"
     ;;
-  status | run) "$1" ;;
+  status | run | watch | guard) "$1" ;;
+  revert) revert "$2" "$3" "$4" ;;
   launch) launch "$2" ;;
   *) echo "usage: supervise start|stop|status" >&2; exit 64 ;;
 esac

@@ -1,0 +1,154 @@
+//! Going back: by itself when a release fails after the switch, and when a person asks for it.
+//!
+//! The decision does not need us: a release is switched to *on trial*, and the supervisor's guard on the box goes back when
+//! nobody confirms it in time. What is here only is quicker, knows why, and sees whether what serves afterwards serves.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{
+    env_file::mask,
+    fault::DeployFault,
+    forward::settle,
+    plan::Step,
+    request::{Deployed, RollbackRequest, StepReport},
+    run::{Run, in_time, script},
+    stock::Stock,
+};
+use crate::{fleet::journal::ReleaseRef, remote::Remote};
+
+/// Longest text of a reason that is left on the box.
+const REASON_LENGTH: usize = 200;
+
+/// Goes back on one box to a release that was verified there, with its settings, and proves it like a deploy.
+///
+/// # Errors
+/// [`DeployFault::Release`] if there is nothing to go back to, before anything is changed; else as
+/// [`deploy`](super::deploy()).
+pub async fn rollback(
+    remote: &Remote,
+    request: &RollbackRequest,
+    progress: &mpsc::Sender<StepReport>,
+) -> Result<Deployed, DeployFault> {
+    let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
+    let result = in_time(request.site.deadline, backward(&mut run, request)).await;
+    let mut result = result.unwrap_or_else(|| Err(run.too_late()));
+    settle(&mut run, request.maintenance.as_ref(), &mut result).await;
+    run.close().await;
+    result
+}
+
+async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deployed, DeployFault> {
+    run.connect().await?;
+    run.begin(Step::Assess);
+    let stock = run.patiently(Step::Assess, script!("releases.sh")).await?.stdout;
+    let stock = Stock::read(&stock);
+    let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
+    run.finish(format!("back to {} ({})", target.name, target.commit));
+    let name = target.name.as_str();
+    if let Some(with) = &request.maintenance {
+        run.begin(Step::Enter);
+        let words = Box::pin(run.enter(with, name)).await?;
+        run.finish(words);
+    }
+    run.begin(Step::Switch);
+    let switched = match run.still_at_rest().await {
+        Ok(()) => run.switch(name).await,
+        Err(fault) => Err(fault),
+    };
+    let began = match switched {
+        Ok(()) => {
+            run.finish(String::new());
+            run.begin(Step::Start);
+            run.start(name).await
+        }
+        Err(fault) => Err(fault),
+    };
+    let ended = match began {
+        Ok(began) => {
+            run.finish(String::new());
+            run.begin(Step::Gate);
+            Box::pin(run.pass_gate(Some(&target.commit), began)).await
+        }
+        Err(fault) => Err(fault),
+    };
+    let ended = match ended {
+        Ok(detail) => {
+            run.finish(detail);
+            run.begin(Step::Confirm);
+            run.confirm(name).await
+        }
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = ended {
+        return Err(Box::pin(run.go_back(name, fault)).await);
+    }
+    run.finish(String::new());
+    let release = ReleaseRef { digest: target.digest, commit: target.commit };
+    Ok(Deployed { release, name: target.name, unchanged: false, closed: None, steps: run.taken.clone() })
+}
+
+impl Run<'_> {
+    /// After a fault: if the release is on trial, has the box leave it now and proves what serves then. Returns the fault
+    /// with what became of it.
+    pub(super) async fn go_back(&mut self, name: &str, fault: DeployFault) -> DeployFault {
+        let why = match &fault {
+            // Before the switch nothing has changed.
+            _ if !self.switched => return fault,
+            // The box cannot be reached, or is not the one it was; its own guard goes back.
+            DeployFault::Unknown(_) | DeployFault::HostKeyChanged(_) => return fault,
+            DeployFault::Refused(_) | DeployFault::Locked(_) => return fault,
+            DeployFault::Release(_) => "release",
+            _ => "box",
+        };
+        let words: String = fault.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let words: String = mask(&words, self.secrets).chars().take(REASON_LENGTH).collect();
+        let script = script!("revert.sh").value("name", name).value("why", why).value("words", words);
+        let output = match self.script(Step::Switch, script, b"").await {
+            Ok(output) => output.stdout,
+            Err(detail) => {
+                return DeployFault::RollbackFailed { why: Box::new(fault), detail: detail.to_string() };
+            }
+        };
+        let field = |key: &str| output.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let to = match field("back") {
+            // Nothing was verified here before: there is no way back, and nothing to lose either.
+            None | Some("-") => return fault,
+            Some(to) => to.to_owned(),
+        };
+        let began = field("began").and_then(|text| text.parse().ok()).unwrap_or(0);
+        tracing::warn!(node = %self.site.node, instance = %self.site.instance, %to, "went back");
+        let gate = self.pass_gate(Some(field("commit").unwrap_or("unknown")), began);
+        match Box::pin(gate).await {
+            Ok(_) => DeployFault::RolledBack { why: Box::new(fault), to },
+            Err(detail) => {
+                let detail = format!("`{to}` does not serve: {detail}");
+                DeployFault::RollbackFailed { why: Box::new(fault), detail }
+            }
+        }
+    }
+
+    /// The releases on the box.
+    pub(super) async fn stock(&mut self) -> Result<Stock, DeployFault> {
+        let output = self.script(Step::Assess, script!("releases.sh"), b"").await?;
+        Ok(Stock::read(&output.stdout))
+    }
+}
+
+/// The releases on a box.
+///
+/// # Errors
+/// The box cannot be asked within `limit`.
+pub async fn stock(
+    remote: &Remote,
+    site: &super::request::Site,
+    limit: Duration,
+) -> Result<Stock, DeployFault> {
+    let (progress, _untaken) = mpsc::channel(1);
+    let nothing = std::collections::BTreeMap::new();
+    let mut run = Run::new(remote, site, &nothing, &progress);
+    let result = in_time(limit, run.stock()).await.unwrap_or_else(|| Err(run.too_late()));
+    run.close().await;
+    result
+}

@@ -1,0 +1,196 @@
+//! The deploy itself: from an artifact here to a verified release there.
+
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::{
+    assessment::Assessment,
+    env_file::{identity_file, settings_file},
+    fault::DeployFault,
+    plan::{Plan, Step, Wanted, plan},
+    request::{DeployRequest, Deployed, Maintenance, StepReport},
+    run::{Run, in_time, script},
+};
+use crate::{
+    fleet::journal::ReleaseRef,
+    remote::{Remote, Script, Upload},
+};
+
+/// Digits of the settings' digest in a release's name.
+const SETTINGS_DIGITS: usize = 12;
+
+/// Deploys to one box. Idempotent: killed anywhere and called again, it converges. Dropping the future stops it between
+/// two steps; what the box is doing at that moment it finishes by itself, within that script's limit, and a release that
+/// nobody confirms it leaves by itself.
+///
+/// # Errors
+/// [`DeployFault`] tells whose fault it is, and whether the box went back to what it ran before.
+pub async fn deploy(
+    remote: &Remote,
+    request: &DeployRequest,
+    progress: &mpsc::Sender<StepReport>,
+) -> Result<Deployed, DeployFault> {
+    // Faults of the configuration are found before the box is touched.
+    let release = Release::of(remote, request)?;
+    let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
+    let result = in_time(request.site.deadline, forward(&mut run, request, &release)).await;
+    let mut result = result.unwrap_or_else(|| Err(run.too_late()));
+    settle(&mut run, request.maintenance.as_ref(), &mut result).await;
+    run.close().await;
+    result
+}
+
+/// Whatever became of the work, maintenance that was entered is ended, or told.
+pub(super) async fn settle(
+    run: &mut Run<'_>,
+    with: Option<&Maintenance>,
+    result: &mut Result<Deployed, DeployFault>,
+) {
+    match result {
+        Ok(deployed) => deployed.closed = Box::pin(run.leave(with)).await.or(deployed.closed.take()),
+        Err(fault) => Box::pin(run.leave_after(with, fault)).await,
+    }
+}
+
+/// What would be done on the box, which is asked and not changed.
+///
+/// # Errors
+/// As [`deploy`], before anything is sent.
+pub async fn dry_run(remote: &Remote, request: &DeployRequest) -> Result<(String, Plan), DeployFault> {
+    let release = Release::of(remote, request)?;
+    let (progress, _untaken) = mpsc::channel(1);
+    let mut run = Run::new(remote, &request.site, &request.env, &progress);
+    let work = async {
+        run.connect().await?;
+        assess(&mut run, request, &release).await
+    };
+    let result = in_time(request.site.deadline, work).await.unwrap_or_else(|| Err(run.too_late()));
+    run.close().await;
+    result.map(|plan| (release.name, plan))
+}
+
+/// A release as it stands on a box: program and settings.
+struct Release {
+    name: String,
+    settings: secrecy::zeroize::Zeroizing<String>,
+    settings_digest: String,
+    identity: String,
+}
+
+impl Release {
+    fn of(remote: &Remote, request: &DeployRequest) -> Result<Self, DeployFault> {
+        let settings = settings_file(&request.env)?;
+        let private = remote
+            .private_digest(settings.as_bytes())
+            .map_err(|error| DeployFault::Release(format!("cannot read the SSH key: {error}")))?;
+        let digits = private.get(..SETTINGS_DIGITS).unwrap_or(&private);
+        let name = format!("{}-{digits}", request.artifact.name());
+        let identity = identity_file(&request.site.op, request.site.server_port);
+        let settings_digest = sha256(settings.as_bytes());
+        Ok(Self { name, settings, settings_digest, identity })
+    }
+
+    /// The values that every script of a deploy may use.
+    fn named(&self, script: Script, request: &DeployRequest) -> Script {
+        script
+            .value("name", self.name.as_str())
+            .value("artifact", request.artifact.name())
+            .value("digest", request.artifact.digest.as_str())
+            .value("commit", request.artifact.commit.as_str())
+            .value("settings", self.settings_digest.as_str())
+            .value("identity", sha256(self.identity.as_bytes()))
+    }
+}
+
+/// The name of the release on every box.
+#[cfg(test)]
+pub(super) fn name_of(remote: &Remote, request: &DeployRequest) -> Result<String, DeployFault> {
+    Release::of(remote, request).map(|release| release.name)
+}
+
+async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -> Result<Plan, DeployFault> {
+    run.begin(Step::Assess);
+    let script = release.named(script!("assess.sh"), request);
+    let output = run.patiently(Step::Assess, script).await?;
+    let found = Assessment::read(&output.stdout).map_err(DeployFault::Box)?;
+    run.began = found.began;
+    run.owed.clone_from(&found.maintenance);
+    let wanted = Wanted {
+        strategy: request.strategy,
+        name: &release.name,
+        size: request.artifact.size,
+        arch: request.artifact.arch.as_deref(),
+        restart: request.restart,
+        force: request.force,
+        rest: request.maintenance.is_some(),
+        smoke: !request.smoke.is_empty(),
+    };
+    let plan = plan(&wanted, &found)?;
+    run.switched = found.trial.is_some();
+    let note = plan.note.map(|note| format!("; {note}")).unwrap_or_default();
+    run.finish(format!("{} MiB free{note}", found.free_bytes >> 20));
+    Ok(plan)
+}
+
+async fn forward(
+    run: &mut Run<'_>,
+    request: &DeployRequest,
+    release: &Release,
+) -> Result<Deployed, DeployFault> {
+    run.connect().await?;
+    let plan = assess(run, request, release).await?;
+    let artifact = &request.artifact;
+    let incoming = format!("keeper/incoming/{}", artifact.name());
+    // Kept for both halves: the second may be repeated over another connection.
+    let upload = Upload::new(incoming, artifact.size, artifact.digest.clone());
+    let maintenance = request.maintenance.as_ref();
+    let mut closed = None;
+    for step in &plan.steps {
+        run.begin(*step);
+        let ended = match step {
+            Step::Connect | Step::Assess => Ok(String::new()),
+            Step::Upload => run.upload(artifact, &upload).await,
+            Step::Verify => run.verify(artifact, &upload).await,
+            Step::Seal => {
+                let script = release.named(script!("seal.sh"), request);
+                run.done(*step, script, release.settings.as_bytes()).await
+            }
+            Step::Enter => match maintenance {
+                Some(with) => Box::pin(run.enter(with, &release.name)).await,
+                None => Ok(String::new()),
+            },
+            Step::Configure => run.done(*step, script!("configure.sh"), release.identity.as_bytes()).await,
+            Step::Switch => match run.still_at_rest().await {
+                Ok(()) => run.switch(&release.name).await.map(|()| String::new()),
+                Err(fault) => Err(fault),
+            },
+            Step::Start => run.start(&release.name).await.map(|began| {
+                run.began = Some(began);
+                String::new()
+            }),
+            Step::Gate => Box::pin(run.pass_gate(None, run.began.unwrap_or(0))).await,
+            Step::Smoke => Box::pin(run.smoke(&request.smoke)).await,
+            Step::Confirm => run.confirm(&release.name).await,
+            Step::Exit => {
+                closed = Box::pin(run.leave(maintenance)).await;
+                Ok(closed.clone().unwrap_or_default())
+            }
+            Step::Prune => Ok(run.prune().await),
+        };
+        match ended {
+            Ok(detail) => run.finish(detail.trim().to_owned()),
+            Err(fault) => return Err(Box::pin(run.go_back(&release.name, fault)).await),
+        }
+    }
+    Ok(Deployed {
+        release: ReleaseRef { digest: artifact.digest.clone(), commit: artifact.commit.clone() },
+        name: release.name.clone(),
+        unchanged: plan.steps == [Step::Gate],
+        closed,
+        steps: run.taken.clone(),
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

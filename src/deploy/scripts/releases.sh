@@ -1,0 +1,19 @@
+# Tells every release on the box, one a line: name, digest, commit, when it was verified (or
+# -), its part, and why the box once went back from it.
+current=$(readlink current) || current=
+previous=$(readlink previous) || previous=
+{ read -r trial back until <run/pending; } 2>/dev/null || trial=
+for release in releases/*; do
+  [ -f "$release/.complete" ] || continue
+  name=${release#releases/}
+  commit=$(sed -n 's/^commit //p' "$release/.complete")
+  digest=$(sed -n 's/^digest //p' "$release/.complete")
+  verified=$(cat "$release/.verified" 2>/dev/null) || verified=-
+  part=kept
+  [ "$release" != "$previous" ] || part=previous
+  [ "$release" != "$current" ] || part=current
+  [ "$name" != "$trial" ] || part=trial
+  { IFS= read -r bad <"bad/$name"; } 2>/dev/null || bad=
+  printf 'release=%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "${digest:--}" "${commit:--}" "$verified" "$part" "$bad"
+done
+exit 0

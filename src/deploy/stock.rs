@@ -1,0 +1,162 @@
+//! The releases that stand on a box, and which of them is the way back.
+
+use serde::Serialize;
+
+use super::assessment::Bad;
+
+/// What part a release plays on its box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It serves.
+    Current,
+    /// It serves on trial, and is not confirmed yet.
+    Trial,
+    /// It served before.
+    Previous,
+    /// It is kept.
+    Kept,
+}
+
+/// A release on a box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Its name: twelve digits of the program's digest, twelve of its settings'.
+    pub name: String,
+    /// SHA-256 of the program.
+    pub digest: String,
+    /// The commit it was built from, or `unknown`.
+    pub commit: String,
+    /// When it was last proven there, in seconds since the Unix epoch by the box's clock; `None` if it never was.
+    pub verified_at: Option<u64>,
+    /// Its part.
+    pub role: Role,
+    /// Why the box once went back from it.
+    pub bad: Option<String>,
+}
+
+/// All releases on a box.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Stock {
+    /// Newest proof first; those never proven last.
+    pub releases: Vec<Standing>,
+}
+
+impl Stock {
+    /// Reads the report of the `releases` script. A line that makes no sense is left out: it is no way back.
+    #[must_use]
+    pub fn read(report: &str) -> Self {
+        let mut releases: Vec<Standing> =
+            report.lines().filter_map(|line| standing(line.strip_prefix("release=")?)).collect();
+        releases.sort_by(|a, b| b.verified_at.cmp(&a.verified_at).then_with(|| a.name.cmp(&b.name)));
+        Self { releases }
+    }
+
+    /// The release that serves.
+    #[must_use]
+    pub fn current(&self) -> Option<&Standing> {
+        self.releases.iter().find(|release| matches!(release.role, Role::Current | Role::Trial))
+    }
+
+    /// Where a rollback leads: to the wanted release (its name, the beginning of it, or its commit), or else to the last
+    /// one that was verified and that the box did not go back from.
+    ///
+    /// # Errors
+    /// In words, why there is no such way.
+    pub fn way_back(&self, to: Option<&str>) -> Result<&Standing, String> {
+        let serves = |release: &Standing| matches!(release.role, Role::Current | Role::Trial);
+        let Some(to) = to else {
+            let good = |release: &&Standing| {
+                !serves(release) && release.verified_at.is_some() && release.bad.is_none()
+            };
+            let previous = self.releases.iter().filter(good).find(|release| release.role == Role::Previous);
+            return previous
+                .or_else(|| self.releases.iter().find(good))
+                .ok_or_else(|| "no other release was ever verified on this box".to_owned());
+        };
+        let named = |release: &&Standing| release.name.starts_with(to) || release.commit == to;
+        let mut found = self.releases.iter().filter(named);
+        match (found.next(), found.next()) {
+            (None, _) => Err(format!("the box has no release `{to}`")),
+            (Some(_), Some(_)) => Err(format!("more than one release is named like `{to}`")),
+            (Some(release), None) if serves(release) => Err(format!("`{}` serves already", release.name)),
+            (Some(release), None) if release.verified_at.is_none() => {
+                Err(format!("`{}` was never verified on this box: deploy it instead", release.name))
+            }
+            (Some(release), None) => Ok(release),
+        }
+    }
+}
+
+fn standing(line: &str) -> Option<Standing> {
+    let mut fields = line.splitn(6, '\t');
+    let (name, digest, commit) = (fields.next()?, fields.next()?, fields.next()?);
+    let (verified, role, bad) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(Standing {
+        name: name.to_owned(),
+        digest: digest.to_owned(),
+        commit: commit.to_owned(),
+        verified_at: verified.parse().ok(),
+        role: match role {
+            "current" => Role::Current,
+            "trial" => Role::Trial,
+            "previous" => Role::Previous,
+            "kept" => Role::Kept,
+            _ => return None,
+        },
+        bad: (!bad.is_empty()).then(|| Bad::read(bad).why),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stock(lines: &[(&str, &str, &str, &str)]) -> Stock {
+        let line = |(name, verified, role, bad): &(&str, &str, &str, &str)| {
+            format!("release={name}\td1\tc-{name}\t{verified}\t{role}\t{bad}\n")
+        };
+        Stock::read(&lines.iter().map(line).collect::<String>())
+    }
+
+    #[test]
+    fn the_way_back_leads_to_the_previous_release_or_else_to_the_last_proven_one() {
+        let box_of = stock(&[
+            ("cur", "90", "current", ""),
+            ("prev", "50", "previous", ""),
+            ("old", "70", "kept", ""),
+            ("new", "-", "kept", ""),
+        ]);
+        assert_eq!(box_of.way_back(None).unwrap().name, "prev");
+        let shunned = stock(&[
+            ("cur", "90", "current", ""),
+            ("prev", "50", "previous", "1 release it crashed"),
+            ("old", "20", "kept", ""),
+            ("older", "10", "kept", ""),
+        ]);
+        assert_eq!(shunned.way_back(None).unwrap().name, "old");
+        let alone = stock(&[("cur", "90", "current", ""), ("new", "-", "kept", "")]);
+        assert!(alone.way_back(None).unwrap_err().contains("no other release"));
+    }
+
+    #[test]
+    fn a_named_way_back_must_be_one() {
+        let box_of =
+            stock(&[("aa-1", "9", "current", ""), ("ab-1", "5", "kept", ""), ("ab-2", "-", "kept", "")]);
+        let refused = |to: &str| box_of.way_back(Some(to)).unwrap_err();
+        assert!(refused("zz").contains("no release"));
+        assert!(refused("ab").contains("more than one"));
+        assert!(refused("aa").contains("serves already"));
+        assert!(refused("ab-2").contains("never verified"));
+        assert_eq!(box_of.way_back(Some("ab-1")).unwrap().commit, "c-ab-1");
+        assert_eq!(box_of.way_back(Some("c-ab-1")).unwrap().name, "ab-1");
+    }
+
+    #[test]
+    fn lines_that_make_no_sense_are_no_releases() {
+        for line in ["", "release=", "release=a\tb", "release=a\td\tc\t1\tking\t", "other=a\td\tc\t1\tkept\t"]
+        {
+            assert!(Stock::read(line).releases.is_empty(), "{line:?}");
+        }
+    }
+}
