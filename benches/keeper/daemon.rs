@@ -2,6 +2,8 @@
 //! control socket.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::{Read, Write},
     net::SocketAddr,
@@ -25,6 +27,9 @@ pub struct Pace {
     /// Between lists while nothing is pending, in milliseconds.
     pub list_ms: u64,
 }
+
+/// CPU by thread.
+pub type Cpu = BTreeMap<OsString, u64>;
 
 /// A running daemon; ends with its value.
 pub struct Daemon {
@@ -84,15 +89,25 @@ impl Daemon {
         Ok(rustix::process::kill_process(pid.context("no process id")?, rustix::process::Signal::STOP)?)
     }
 
-    /// CPU of all its threads so far, user and system.
-    pub fn cpu(&self) -> Result<Duration> {
-        let mut total = 0;
+    /// CPU of each of its threads so far, user and system, in nanoseconds.
+    pub fn cpu(&self) -> Result<Cpu> {
+        let mut threads = Cpu::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let on_cpu = fs::read_to_string(task?.path().join("schedstat"))?;
+            let task = task?;
+            // A thread may end between the two reads.
+            let Ok(on_cpu) = fs::read_to_string(task.path().join("schedstat")) else { continue };
             let nanos = on_cpu.split_whitespace().next().context("an empty schedstat")?;
-            total += nanos.parse::<u64>()?;
+            threads.insert(task.file_name(), nanos.parse()?);
         }
-        Ok(Duration::from_nanos(total))
+        Ok(threads)
+    }
+
+    /// CPU since an earlier reading. What a thread did that has ended since is lost: idle ones of a pool, with next to nothing.
+    pub fn cpu_since(&self, before: &Cpu) -> Result<Duration> {
+        let since = |(thread, nanos): (&OsString, &u64)| {
+            nanos.saturating_sub(before.get(thread).copied().unwrap_or_default())
+        };
+        Ok(Duration::from_nanos(self.cpu()?.iter().map(since).sum()))
     }
 
     /// Resident memory in MB now, and at its highest so far.

@@ -85,7 +85,7 @@ impl Scene {
         let before = Sample::take(&self.daemon)?;
         let (cpu, asked, opening) = (self.daemon.cpu()?, self.world.asked.load(Relaxed), monotonic_ns());
         self.wait(time);
-        let (cpu, asked) = (self.daemon.cpu()? - cpu, self.world.asked.load(Relaxed) - asked);
+        let (cpu, asked) = (self.daemon.cpu_since(&cpu)?, self.world.asked.load(Relaxed) - asked);
         let took = Duration::from_nanos(monotonic_ns() - opening);
         let (rss_mb, peak_mb) = self.daemon.rss_mb()?;
         let after = Sample::take(&self.daemon)?;
