@@ -30,7 +30,7 @@ pub use cli::{Run, finish};
 use judge::Verdict;
 pub use keeper::Keeper;
 pub use receiver::{Receiver, URL_SECRET};
-pub use server::{server_binary, small_server};
+pub use server::{example, server_binary, small_server};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
 pub use watch::eventually;
 

@@ -10,6 +10,37 @@ use std::{
 use tempfile::TempDir;
 
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    build(&["--release", "-p", "duel-server", "--bin", "duel-server"]).join("release/duel-server")
+});
+
+/// The server's binary.
+pub fn server_binary() -> &'static Path {
+    &BINARY
+}
+
+static SMALL: LazyLock<PathBuf> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-server");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
+    let options =
+        ["--edition", "2024", "-C", "strip=symbols", "-C", "opt-level=s", "-C", "panic=abort", "-o"];
+    let built =
+        Command::new("rustc").args(options).arg(&path).arg(source).env("FIXTURE_COMMIT", "aaaa111").status();
+    assert!(built.unwrap().success());
+    path
+});
+
+/// A server of a few hundred kilobytes that answers `/health` as ours does.
+pub fn small_server() -> &'static Path {
+    &SMALL
+}
+
+/// An example's binary, built when it is asked for.
+pub fn example(name: &str) -> PathBuf {
+    build(&["--example", name]).join("debug/examples").join(name)
+}
+
+/// Builds with the cargo that built this test, and returns the target folder.
+fn build(what: &[&str]) -> &'static Path {
     // …/<target>/<profile>/vast-keeper
     let target = Path::new(env!("CARGO_BIN_EXE_vast-keeper")).ancestors().nth(2).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
@@ -23,34 +54,8 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
             cargo.env_remove(name.as_ref());
         }
     }
-    let built = cargo
-        .args(["build", "--quiet", "--release", "-p", "duel-server", "--bin", "duel-server", "--target-dir"])
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
+    cargo.args(["build", "--quiet"]).args(what).arg("--target-dir").arg(target);
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    target.join("release/duel-server")
-});
-
-/// The server's binary.
-pub fn server_binary() -> &'static Path {
-    &BINARY
-}
-
-static SMALL: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
-    let folder = TempDir::with_prefix("vk-server-").unwrap();
-    let path = folder.path().join("server");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
-    let options =
-        ["--edition", "2024", "-C", "strip=symbols", "-C", "opt-level=s", "-C", "panic=abort", "-o"];
-    let built =
-        Command::new("rustc").args(options).arg(&path).arg(source).env("FIXTURE_COMMIT", "aaaa111").status();
-    assert!(built.unwrap().success());
-    (folder, path)
-});
-
-/// A server of a few hundred kilobytes that answers `/health` as ours does.
-pub fn small_server() -> &'static Path {
-    &SMALL.1
+    target
 }
