@@ -15,5 +15,6 @@ mod healing;
 mod install;
 mod layers;
 mod licences;
+mod replacing;
 mod secrets;
 mod systemd;
