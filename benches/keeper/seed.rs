@@ -48,6 +48,7 @@ pub fn seed(runtime: &Runtime, folder: &Path, targets: &[SocketAddr], rows: usiz
             cause: Cause::Wanted,
             permit: "rental 1 of 3 in the window, fleet at $0.00/h, credit $100.00".into(),
             keeps: None,
+            spare_of: None,
         });
         journal.fill(&node, *address)?;
     }
@@ -123,13 +124,13 @@ impl Journal {
         let text = "the box over ssh: no answer, connection refused".into();
         self.record(Record::Noted { node: node.clone(), incident: Some(incident), text });
         let permit = "199 of 200 nodes healthy, replacement 1 of 12 this hour, 1 of 40 today".into();
-        let keeps = None;
         self.record(Record::RecoveryStarted {
             node: node.clone(),
             incident: Some(incident),
             cause,
             permit,
-            keeps,
+            keeps: None,
+            spare_of: None,
         });
         let reason = DoomReason::Replaced { evidence };
         let price = Money::from_dollars(0.35).context("no price")?;

@@ -52,14 +52,38 @@ fn tone(word: &str) -> Colour {
 /// The fleet, one line a node and what needs words below.
 pub(super) fn fleet(view: &FleetView) -> Printed {
     let credit = view.credit.map_or_else(String::new, |credit| format!(" · credit {credit}"));
+    let spares = match view.spares {
+        0 => String::new(),
+        spares => format!(" · {} of {spares} spares ready", view.spares_ready),
+    };
     data(&format!(
-        "fleet {} · {} · {} of {} nodes healthy · {}/h{credit}",
+        "fleet {} · {} · {} of {} nodes healthy{spares} · {}/h{credit}",
         view.fleet,
         paint(&view.summary, tone(&view.summary)),
         view.healthy,
         view.wanted,
         view.dollars_per_hour,
     ))?;
+    let lasts = view.runway_hours.map(|hours| format!(" · the credit lasts {hours:.1} h"));
+    data(&format!(
+        "wanted: {}/h, {} a day · spent in 24 h: {}{}",
+        view.wanted_dollars_per_hour,
+        view.wanted_dollars_per_day,
+        view.spent_24h,
+        lasts.unwrap_or_default(),
+    ))?;
+    if let Some(plan) = &view.plan {
+        let takes = plan.takes_ms.map(|ms| format!(", about {}", span(std::time::Duration::from_millis(ms))));
+        let next: Vec<&str> = plan.waiting.iter().take(5).map(|node| node.as_str()).collect();
+        let text = format!(
+            "{} failed nodes wait{} ({}); next: {}",
+            plan.waiting.len(),
+            takes.unwrap_or_default(),
+            plan.limit,
+            next.join(", ")
+        );
+        data(&paint(&text, Colour::Odd))?;
+    }
     if view.observe_only {
         data(&paint("observing only: nothing is changed", Colour::Odd))?;
     }

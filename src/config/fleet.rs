@@ -1,6 +1,9 @@
 //! The fleet as a whole: its name, its nodes, its rails.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     check,
@@ -20,7 +23,7 @@ const MOST_NODES: usize = 10_000;
 pub(super) fn policy(reader: &mut Reader<'_>, simulated: bool) -> Option<Policy> {
     let fleet = name(reader);
     let base = Arc::new(node::spec(reader, simulated));
-    let nodes =
+    let (nodes, spares) =
         if reader.groups() == 0 { plain_nodes(reader, &base) } else { grouped_nodes(reader, simulated) };
     if nodes.len() > MOST_NODES {
         reader.fault(
@@ -32,7 +35,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, simulated: bool) -> Option<Policy>
     let rails = rails(reader);
     let inventory = inventory(reader);
     check::fleet(reader, &nodes, &rails, &inventory, simulated);
-    Some(Policy { fleet: fleet?, nodes, rails, inventory, observe_only, only: None })
+    Some(Policy { fleet: fleet?, nodes, spares, rails, inventory, observe_only, only: None })
 }
 
 fn name(reader: &mut Reader<'_>) -> Option<FleetName> {
@@ -46,8 +49,34 @@ fn name(reader: &mut Reader<'_>) -> Option<FleetName> {
 }
 
 type Nodes = BTreeMap<NodeName, Arc<NodeSpec>>;
+type Spares = BTreeSet<NodeName>;
 
-fn plain_nodes(reader: &mut Reader<'_>, spec: &Arc<NodeSpec>) -> Nodes {
+/// Adds the spares of the present group: `<stem>-spare-0`, `<stem>-spare-1`, …
+fn add_spares(
+    reader: &mut Reader<'_>,
+    stem: &str,
+    spec: &Arc<NodeSpec>,
+    nodes: &mut Nodes,
+    spares: &mut Spares,
+) {
+    for number in 0..reader.count("replace.spares") {
+        match format!("{stem}-spare-{number}").parse::<NodeName>() {
+            Ok(name) if nodes.contains_key(&name) => {
+                reader.fault("replace.spares", format!("the node `{name}` is there already"));
+            }
+            Ok(name) => {
+                nodes.insert(name.clone(), Arc::clone(spec));
+                spares.insert(name);
+            }
+            Err(error) => {
+                reader.fault("replace.spares", error.to_string());
+                break;
+            }
+        }
+    }
+}
+
+fn plain_nodes(reader: &mut Reader<'_>, spec: &Arc<NodeSpec>) -> (Nodes, Spares) {
     let stem = reader.text("fleet.node_name").unwrap_or_default();
     let mut nodes = Nodes::new();
     for number in 0..reader.count("fleet.nodes") {
@@ -61,10 +90,12 @@ fn plain_nodes(reader: &mut Reader<'_>, spec: &Arc<NodeSpec>) -> Nodes {
             }
         }
     }
-    nodes
+    let mut spares = Spares::new();
+    add_spares(reader, &stem, spec, &mut nodes, &mut spares);
+    (nodes, spares)
 }
 
-fn grouped_nodes(reader: &mut Reader<'_>, simulated: bool) -> Nodes {
+fn grouped_nodes(reader: &mut Reader<'_>, simulated: bool) -> (Nodes, Spares) {
     for key in ["fleet.nodes", "fleet.node_name"] {
         // Both are read all the same, so that `config show` lists them.
         let _ = (reader.count("fleet.nodes"), reader.text("fleet.node_name"));
@@ -76,11 +107,13 @@ fn grouped_nodes(reader: &mut Reader<'_>, simulated: bool) -> Nodes {
             );
         }
     }
-    let mut nodes = Nodes::new();
+    let (mut nodes, mut spares) = (Nodes::new(), Spares::new());
     for index in 0..reader.groups() {
         reader.group = Some(index);
-        let spec = Arc::new(node::spec(reader, simulated));
-        for name in group_names(reader, index) {
+        let names = group_names(reader, index);
+        let stem = group_stem(reader, index, &names);
+        let spec = Arc::new(NodeSpec { group: stem.as_str().into(), ..node::spec(reader, simulated) });
+        for name in names {
             match name.parse::<NodeName>() {
                 Ok(name) if nodes.contains_key(&name) => {
                     group_fault(reader, index, format!("the node `{name}` is there already"));
@@ -94,13 +127,21 @@ fn grouped_nodes(reader: &mut Reader<'_>, simulated: bool) -> Nodes {
                 }
             }
         }
+        add_spares(reader, &stem, &spec, &mut nodes, &mut spares);
     }
     reader.group = None;
     if nodes.is_empty() {
         let hint = "to give everything back, use `vast-keeper destroy`";
         reader.fault_hint("group", "no group has a node: every rented box would be destroyed", hint);
     }
-    nodes
+    (nodes, spares)
+}
+
+/// What the group's spares are called before `-spare-0`: the group's name, or its first node's.
+fn group_stem(reader: &Reader<'_>, index: usize, names: &[String]) -> String {
+    let table = reader.group_table(index);
+    let name = table.get("name").and_then(|name| name.as_str()).map(str::to_owned);
+    name.or_else(|| names.first().cloned()).unwrap_or_default()
 }
 
 fn group_names(reader: &mut Reader<'_>, index: usize) -> Vec<String> {
@@ -147,6 +188,7 @@ fn rails(reader: &mut Reader<'_>) -> Rails {
         dollars_per_hour: reader.dollars("rails.dollars_per_hour"),
         dollars_per_day: reader.dollars("rails.dollars_per_day"),
         credit_floor: reader.dollars("rails.credit_floor").unwrap_or(fallback.credit_floor),
+        runway: reader.duration("rails.runway"),
         warm_up: reader.duration("rails.warm_up"),
         stall: reader.duration("rails.stall"),
         inventory_fresh: reader.duration("rails.inventory_fresh"),

@@ -18,8 +18,11 @@ const RANK_KEYS: &[&str] = &["region", "gpu", "price", "reliability"];
 /// The specification of the reader's present group, or of the fleet.
 pub(super) fn spec(reader: &mut Reader<'_>, simulated: bool) -> NodeSpec {
     let spec = NodeSpec {
+        group: "".into(),
         health: health(reader),
         ladder: ladder(reader),
+        priority: reader.count("replace.priority"),
+        before_end: reader.duration("replace.before_end"),
         order: reader.choice("replace.order"),
         offers: offers(reader),
         rental: rental(reader),
@@ -110,6 +113,8 @@ fn offers(reader: &mut Reader<'_>) -> OfferPolicy {
         min_inet_down_mbps: reader.number("offers.min_inet_down_mbps"),
         min_duration_s: reader.duration("offers.min_duration").as_secs_f64(),
         gpus: reader.texts("offers.gpus").unwrap_or_default(),
+        // Who is replaced ahead of the contract's end must not be replaced by one that ends as soon.
+        min_life_s: reader.duration("replace.before_end").as_secs_f64() * 2.0,
         prefer_regions: reader.texts("offers.prefer_regions").unwrap_or_default(),
         order,
     }

@@ -89,7 +89,7 @@ impl Engine {
     async fn settle(&mut self, due: Due, not_after: Timestamp) -> Option<Reply> {
         let Due { entries, notices, commands, looks, reply } = due;
         let touched: Vec<NodeName> =
-            entries.iter().filter_map(|entry| entry.record.node().cloned()).collect();
+            entries.iter().flat_map(|entry| entry.record.touched().cloned()).collect();
         if !entries.is_empty() || !notices.is_empty() {
             pass(&entries, Point::Deciding);
             if let Err(fault) = self.storage.commit(&self.fleet, &entries, &notices).await {

@@ -134,6 +134,7 @@ impl Executor {
             Command::Search { node } => self.search(node, policy),
             Command::Create { node, offer, label } => self.create(node, *offer, label, not_after, policy),
             Command::Destroy { instance } => self.destroy(instance, not_after),
+            Command::Relabel { instance, label } => self.relabel(instance, label, not_after),
             Command::AttachKey { instance } => self.attach_key(instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, tenant, memory, policy),
             Command::StopWork { node } => {
@@ -230,6 +231,18 @@ impl Executor {
             tracing::info!(%instance, ?answer, "destroy answered");
             edges.remote.forget(instance);
             Some(Event::DestroyAnswered { instance, answer })
+        });
+    }
+
+    /// Whether it worked, the next list shows.
+    fn relabel(&mut self, instance: InstanceId, label: Label, not_after: Timestamp) {
+        let edges = Arc::clone(&self.edges);
+        self.spawn(async move {
+            match edges.vast.relabel(instance, &label, not_after).await {
+                Ok(()) => tracing::info!(%instance, %label, "relabelled"),
+                Err(fault) => tracing::warn!(%instance, %fault, "the label could not be changed"),
+            }
+            None
         });
     }
 

@@ -63,8 +63,9 @@ impl Fleet {
                 }
             }
             Record::RemedyStarted { .. } | Record::RemedyEnded { .. } => return self.apply_remedy(entry),
-            Record::RecoveryStarted { node, cause, keeps, .. } => {
+            Record::RecoveryStarted { node, cause, keeps, spare_of, .. } => {
                 self.newcomer_is_settled("recovery-started", node)?;
+                self.node_mut(node).spare_of.clone_from(spare_of);
                 self.start_recovery(at, node, cause.clone(), keeps.clone());
             }
             Record::ReplacementCancelled { node, instance } => {
@@ -100,6 +101,7 @@ impl Fleet {
             | Record::AddressChanged { .. }
             | Record::Deployed { .. }
             | Record::AttemptFailed { .. }
+            | Record::Promoted { .. }
             | Record::Adopted { .. } => return self.apply_newcomer(entry),
             Record::Held { node, reason } => {
                 self.newcomer_is_settled("held", node)?;

@@ -182,6 +182,13 @@ pub enum Command {
         /// Which.
         instance: InstanceId,
     },
+    /// Give an instance the label of the node that it fills now.
+    Relabel {
+        /// Which.
+        instance: InstanceId,
+        /// The label, with the op it always had.
+        label: Label,
+    },
     /// Register our SSH key with the instance.
     AttachKey {
         /// Which.
@@ -235,6 +242,7 @@ impl Command {
             Self::Search { .. } => "search",
             Self::Create { .. } => "create",
             Self::Destroy { .. } => "destroy",
+            Self::Relabel { .. } => "relabel",
             Self::AttachKey { .. } => "attach-key",
             Self::Deploy { .. } => "deploy",
             Self::Remedy { .. } => "remedy",
@@ -250,7 +258,11 @@ impl Command {
     #[must_use]
     pub fn is_drastic(&self) -> bool {
         match self {
-            Self::Create { .. } | Self::Destroy { .. } | Self::Deploy { .. } | Self::Remedy { .. } => true,
+            Self::Create { .. }
+            | Self::Destroy { .. }
+            | Self::Relabel { .. }
+            | Self::Deploy { .. }
+            | Self::Remedy { .. } => true,
             Self::Search { .. }
             | Self::AttachKey { .. }
             | Self::StopWork { .. }

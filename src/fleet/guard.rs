@@ -3,6 +3,7 @@
 //! An action that costs money or disrupts asks first and gets a [`Permit`] with its
 //! reason or a [`Deferral`] with the rail in the way.
 
+mod money;
 mod rail;
 
 use std::time::Duration;
@@ -18,10 +19,6 @@ use super::{
     units::{Money, Timestamp},
 };
 
-/// A reading of the credit older than this says nothing any more; it is read every five minutes and on demand.
-const CREDIT_FRESH: Duration = Duration::from_secs(900);
-/// Most time that stopped boxes get to come back once the credit is back.
-const PAID_GRACE: Duration = Duration::from_secs(180);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -126,34 +123,14 @@ impl Guard<'_> {
         Ok(Permit(reasons.join(", ")))
     }
 
-    /// Was the credit read since the provider first called a box stopped? An account without credit has all its boxes stopped at once: what
-    /// looks like many deaths is an unpaid bill, and a destroy would throw away what a payment may bring back.
+    /// May a box in hand take over a node? Nothing is rented, so no rail of money or rates stands in its way.
     ///
     /// # Errors
-    /// The credit has to be read first; what it says is [`Guard::create`]'s to judge.
-    pub fn credit_read_since(&self, stopped: Timestamp) -> Result<(), Deferral> {
-        if self.memory.credit.is_some_and(|(at, _)| at >= stopped) {
-            return Ok(());
-        }
-        let why = "the credit is read first: without credit the provider stops every box";
-        defer(Rail::Credit, why, None)
-    }
-
-    /// Was the account not topped up a moment ago? Boxes that were stopped for want of credit get the time of a boot to come
-    /// back.
-    ///
-    /// # Errors
-    /// It was.
-    pub fn credit_not_just_back(&self, boot: Duration) -> Result<(), Deferral> {
-        let until = self.memory.paid_at.map(|at| at.after(boot.min(PAID_GRACE)));
-        match until.filter(|until| *until > self.now) {
-            Some(until) => defer(
-                Rail::Credit,
-                "the credit is back: stopped boxes are given time to start again",
-                Some(until),
-            ),
-            None => Ok(()),
-        }
+    /// The first rail in the way.
+    pub fn promote(&self, node: &NodeName) -> Admission {
+        self.anything(node)?;
+        self.nothing_outstanding(node)?;
+        Ok(Permit("a healthy spare is in hand".into()))
     }
 
     /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
@@ -258,14 +235,15 @@ impl Guard<'_> {
         recoveries.map(|action| action.at)
     }
 
-    fn parallel(&self) -> u32 {
+    pub(super) fn parallel(&self) -> u32 {
         let nodes = u32::try_from(self.policy.nodes.len()).unwrap_or(u32::MAX);
         self.policy.rails.parallel.unwrap_or(if nodes <= 20 { 2 } else { nodes / 10 }.max(1))
     }
 
-    fn recoveries_under_way(&self) -> u32 {
+    pub(super) fn recoveries_under_way(&self) -> u32 {
         let busy = |node: &&Node| match node.state {
-            NodeState::Recovering(_) => node.adopted_at.is_some(),
+            // A spare that is rented anew must not take the place of a node that is healed.
+            NodeState::Recovering(_) => node.adopted_at.is_some() && node.spare_of.is_none(),
             NodeState::Remedying { .. } => true,
             NodeState::Vacant
             | NodeState::Serving(_)
@@ -275,7 +253,7 @@ impl Guard<'_> {
         u32::try_from(self.fleet.nodes.values().filter(busy).count()).unwrap_or(u32::MAX)
     }
 
-    fn replacements_since(&self, window: Duration) -> u32 {
+    pub(super) fn replacements_since(&self, window: Duration) -> u32 {
         let since = self.now.before(window);
         let counted = self.fleet.actions.iter().filter(|action| {
             action.at >= since && matches!(action.what, ActionKind::Create { replacement: true, .. })
@@ -330,6 +308,9 @@ impl Guard<'_> {
         let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
         let stranger =
             labelled.iter().find(|id| !claimed.contains(id) && !self.fleet.doomed.contains_key(id));
+        // A promoted spare bears the spare's label until its new one is read back; it fills another node.
+        let stranger =
+            stranger.filter(|id| !self.fleet.claims().any(|(_, _, claimed)| claimed == Some(**id)));
         if let Some(instance) = stranger {
             let why =
                 format!("instance {instance} bears this node's label, but the journal does not know it");
@@ -352,51 +333,5 @@ impl Guard<'_> {
             return defer(Rail::NodeCreates, why, oldest.map(|at| at.after(rails.node_window)));
         }
         Ok(format!("rental {} of {most} in the window", count + 1))
-    }
-
-    /// What the fleet costs an hour now: tenants, newcomers, and the doomed that may still be billed.
-    #[must_use]
-    pub fn hourly_cost(&self) -> Money {
-        let claimed = self.fleet.claims().map(|(_, attempt, _)| attempt.price);
-        let doomed = self.fleet.doomed.values().filter(|doomed| doomed.acknowledged_at.is_none());
-        claimed.chain(doomed.map(|doomed| doomed.price)).sum()
-    }
-
-    /// What the fleet cost in the last 24 hours, by its own record of prices and times.
-    #[must_use]
-    pub fn spent_24h(&self) -> Money {
-        self.fleet.spent(self.now.before(DAY), self.now)
-    }
-
-    fn money(&self, price: Option<Money>) -> Result<String, Deferral> {
-        let rails = &self.policy.rails;
-        let total = self.hourly_cost().plus(price.unwrap_or_default());
-        if let Some(cap) = rails.dollars_per_hour.filter(|cap| total > *cap) {
-            return defer(
-                Rail::DollarsPerHour,
-                format!("the fleet would cost {total}/h, the cap is {cap}/h"),
-                None,
-            );
-        }
-        if let Some(cap) = rails.dollars_per_day {
-            // An hour ahead: a rental that would break the budget before it is of any use is not begun.
-            let spent = self.spent_24h();
-            if spent.plus(total) > cap {
-                let why = format!(
-                    "{spent} were spent in the last 24 h and the fleet would cost {total} in the next hour, the cap is \
-                     {cap} a day"
-                );
-                return defer(Rail::DollarsPerDay, why, None);
-            }
-        }
-        let credit = self.memory.credit.filter(|(at, _)| self.now.since(*at) <= CREDIT_FRESH);
-        match credit {
-            Some((_, credit)) if credit.dollars < rails.credit_floor => {
-                let why = format!("the credit is {}, the floor is {}", credit.dollars, rails.credit_floor);
-                defer(Rail::Credit, why, None)
-            }
-            Some((_, credit)) => Ok(format!("fleet at {total}/h, credit {}", credit.dollars)),
-            None => defer(Rail::Credit, "the account's credit could not be read lately", None),
-        }
     }
 }

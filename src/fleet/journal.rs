@@ -42,6 +42,11 @@ pub enum Cause {
         /// Who.
         by: String,
     },
+    /// It serves, but not for long, or not at a price that may be paid.
+    Planned {
+        /// Why.
+        why: String,
+    },
 }
 
 /// Why an instance is condemned.
@@ -65,6 +70,11 @@ pub enum DoomReason {
     },
     /// A second rental of one op, or one whose op was given up.
     Stray,
+    /// It served, and was replaced ahead of trouble.
+    Planned {
+        /// Why.
+        detail: String,
+    },
     /// Nobody needs it any more.
     Unneeded {
         /// Why.
@@ -205,6 +215,18 @@ pub enum Record {
         /// Why the present tenant is condemned once a newcomer takes its place; without it, it is condemned at once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         keeps: Option<DoomReason>,
+        /// The group whose spare the node is, if it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spare_of: Option<String>,
+    },
+    /// A spare's tenant is put on probation at a node that failed; the spare is empty.
+    Promoted {
+        /// The node that it is to fill.
+        node: NodeName,
+        /// The spare.
+        from: NodeName,
+        /// The tenant.
+        instance: InstanceId,
     },
     /// The tenant to be replaced came back before a newcomer had proven itself, and keeps its node.
     ReplacementCancelled {

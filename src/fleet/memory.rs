@@ -1,7 +1,10 @@
 //! What the keeper must learn anew after each start: health, lists, what is in flight. Nothing here survives, and nothing
 //! a rail counts is here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     breaker::Census,
@@ -14,6 +17,9 @@ use super::{
     watch::{Watch, observed_for},
 };
 
+/// Replacements whose duration is remembered: enough for a median, few enough to follow the market.
+const RECOVERIES_REMEMBERED: usize = 15;
+
 /// The volatile side of the core.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -25,6 +31,8 @@ pub struct Memory {
     pub lists: Lists,
     /// How the destroying of each doomed instance goes.
     pub chases: BTreeMap<InstanceId, Chase>,
+    /// When a promoted spare was last given its new label.
+    pub relabelled_at: BTreeMap<InstanceId, Timestamp>,
     /// How many complete lists lacked an unresolved create's label.
     pub absent: BTreeMap<OpId, u32>,
     /// No recovery starts before this: the keeper has just started, or stalled.
@@ -35,6 +43,10 @@ pub struct Memory {
     pub policy_from: Timestamp,
     /// Whether nodes that should be probed are not, and when that was last looked at.
     pub blindness: Blindness,
+    /// What was told of money and of a mass replacement, and when that was last looked at.
+    pub money: MoneyTold,
+    /// How long the last replacements took, from the decision to healthy.
+    pub recovery_times: VecDeque<Duration>,
     /// Searches that are out, and since when.
     pub searches: BTreeMap<NodeName, Timestamp>,
     /// Offers that were gone when tried, and until when they are passed over: a search goes on showing them for a while.
@@ -53,12 +65,27 @@ pub struct Memory {
     pub paid_at: Option<Timestamp>,
     /// Rails that concern the whole fleet, and when each was last told: one notice serves all nodes.
     pub rails_told: BTreeMap<Rail, Timestamp>,
+    /// Boxes that should be replaced, and may not be, already told.
+    pub leaving_told: BTreeSet<InstanceId>,
     /// Strays already told.
     pub strays_told: BTreeSet<InstanceId>,
     /// The last count of the fleet, kept for a second in large fleets.
     pub census: Option<(Timestamp, Census)>,
     /// Provider trouble already told, so that one outage gives one notice.
     pub outage_told: bool,
+}
+
+/// What was told of money, so that each trouble gives one notice and its end another.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MoneyTold {
+    /// When this was last looked at.
+    pub looked_at: Timestamp,
+    /// That the credit does not last.
+    pub runway: bool,
+    /// That the wanted fleet costs more than the caps allow.
+    pub caps: bool,
+    /// How long a mass replacement takes.
+    pub plan: bool,
 }
 
 /// Whether the keeper itself fails to probe.
@@ -108,6 +135,8 @@ pub struct Desk {
     pub episode: Episode,
     /// Creates in a row that were refused for the key's sake although lists are answered.
     pub key_refusals: u32,
+    /// When our key was last attached because the box did not let us in.
+    pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.
     pub newcomer_bad_lists: u32,
     /// When the next look is already ordered.
@@ -172,7 +201,7 @@ pub struct SelfCheck {
 impl Memory {
     /// A fresh memory at the keeper's start.
     #[must_use]
-    pub fn starting(now: Timestamp, warm_up: std::time::Duration) -> Self {
+    pub fn starting(now: Timestamp, warm_up: Duration) -> Self {
         Self { trust_from: now.after(warm_up), awake_from: now, ..Self::default() }
     }
 
@@ -201,6 +230,22 @@ impl Memory {
         });
         let since = seen.max(self.awake_from).max(self.policy_from);
         (now.since(since) > observed_for(health)).then_some(since)
+    }
+
+    /// Remembers how long a replacement took.
+    pub fn recovered_in(&mut self, took: Duration) {
+        self.recovery_times.push_back(took);
+        while self.recovery_times.len() > RECOVERIES_REMEMBERED {
+            self.recovery_times.pop_front();
+        }
+    }
+
+    /// The median of the last replacements' durations.
+    #[must_use]
+    pub fn typical_recovery(&self) -> Option<Duration> {
+        let mut times: Vec<Duration> = self.recovery_times.iter().copied().collect();
+        times.sort();
+        times.get(times.len() / 2).copied()
     }
 
     /// What the last good list says of an instance.

@@ -1,7 +1,11 @@
 //! What the configuration tells the core: per node what is wanted and how it is watched, and for the whole fleet the
 //! rails. Checked values only; the `config` room turns text into these types.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     condition::Condition,
@@ -17,6 +21,8 @@ pub struct Policy {
     pub fleet: FleetName,
     /// The nodes that should exist; nodes of one group share their specification.
     pub nodes: BTreeMap<NodeName, Arc<NodeSpec>>,
+    /// Those of them that are spares: boxes kept in hand for the nodes of their group.
+    pub spares: BTreeSet<NodeName>,
     /// The guard rules of the fleet.
     pub rails: Rails,
     /// How the provider's list is read and believed.
@@ -27,13 +33,27 @@ pub struct Policy {
     pub only: Option<NodeName>,
 }
 
+impl Policy {
+    /// The group whose spare a node is, if it is one.
+    #[must_use]
+    pub fn spare_of(&self, node: &NodeName) -> Option<&Arc<str>> {
+        self.nodes.get(node).filter(|_| self.spares.contains(node)).map(|spec| &spec.group)
+    }
+}
+
 /// What one node must be and how it is kept that way.
 #[derive(Debug, Clone)]
 pub struct NodeSpec {
+    /// The group it belongs to: its nodes are rented alike, and its spares may fill each of them.
+    pub group: Arc<str>,
     /// How its health is judged.
     pub health: HealthPolicy,
     /// The remedies in the order they are tried; never empty, ends with [`Rung::Replace`] unless replacing is unwanted.
     pub ladder: Vec<Rung>,
+    /// Whose turn comes first where many wait for one: the highest.
+    pub priority: u32,
+    /// A serving box is replaced this long before its contract ends; zero for never.
+    pub before_end: Duration,
     /// Whether a failing tenant is destroyed before or after its replacement has proven itself.
     pub order: ReplaceOrder,
     /// Which offers may fill it.
@@ -170,6 +190,8 @@ pub struct Rails {
     pub dollars_per_day: Option<Money>,
     /// No rental below this credit.
     pub credit_floor: Money,
+    /// Told when the credit lasts no longer than this; zero for never.
+    pub runway: Duration,
     /// No new recovery for this long after the keeper's start or a stall: its own view may be stale.
     pub warm_up: Duration,
     /// A gap of the engine's loop beyond this is a stall.
@@ -272,6 +294,7 @@ impl Default for Rails {
             dollars_per_hour: None,
             dollars_per_day: None,
             credit_floor: Money(1_000_000),
+            runway: Duration::from_secs(24 * 3600),
             warm_up: Duration::from_secs(90),
             stall: Duration::from_secs(10),
             inventory_fresh: Duration::from_secs(60),
@@ -305,9 +328,12 @@ impl Default for InventoryPolicy {
 impl Default for NodeSpec {
     fn default() -> Self {
         Self {
+            group: "".into(),
             health: HealthPolicy::default(),
             ladder: vec![Rung::Replace],
             order: ReplaceOrder::default(),
+            priority: 50,
+            before_end: Duration::from_secs(3600),
             offers: OfferPolicy::default(),
             rental: RentalSpec::default(),
             deadlines: Deadlines::default(),

@@ -74,6 +74,9 @@ pub struct Node {
     pub was_replaced: bool,
     /// What was last deployed on it with success.
     pub release: Option<ReleaseRef>,
+    /// The group whose spare it is, if it is one.
+    #[serde(default)]
+    pub spare_of: Option<String>,
 }
 
 impl Default for Node {
@@ -85,6 +88,7 @@ impl Default for Node {
             adopted_at: None,
             was_replaced: false,
             release: None,
+            spare_of: None,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The notices of the core, each complete in itself: what, why, the evidence, what it costs, what happens next.
 
+mod money;
 mod provider;
 
 use std::time::Duration;
 
+pub(super) use money::{mass_replacement, over_caps, planned, runway_long, runway_short};
 pub(super) use provider::{
     blind, blind_no_more, breaker, implausible, key_refused, key_taken, outage, outage_over, relabelled,
     stalled, stray, stray_doomed, undying, unwanted,
@@ -39,6 +41,7 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::Failing { why } => why.clone(),
         Cause::Vanished => "its instance vanished from the provider's lists".into(),
         Cause::Manual { by } => format!("asked for by {by}"),
+        Cause::Planned { why } => why.clone(),
     }
 }
 
@@ -102,7 +105,7 @@ pub(super) fn opened(
     let (severity, title) = match cause {
         // Whoever asked for it need not be paged.
         Cause::Manual { by } => (Severity::Info, format!("{node} is being reprovisioned by {by}")),
-        Cause::Wanted | Cause::Failing { .. } | Cause::Vanished => {
+        Cause::Wanted | Cause::Failing { .. } | Cause::Vanished | Cause::Planned { .. } => {
             (Severity::Critical, format!("{node} is failing: {}", cause_text(cause)))
         }
     };

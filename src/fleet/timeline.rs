@@ -37,7 +37,7 @@ pub struct IncidentView {
 /// One step of the healing, with how long it took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Milestone {
-    /// `detected`, `decided`, `destroyed`, `rented`, `booted`, `deployed`, `healthy`.
+    /// `detected`, `decided`, `destroyed`, `rented`, `booted`, `deployed` or, for a spare, `promoted`, `healthy`.
     pub name: String,
     /// When it was reached.
     pub at: Timestamp,
@@ -82,6 +82,7 @@ pub fn milestones(first_failure_at: Timestamp, entries: &[(u64, Entry)]) -> Vec<
         Record::DestroyAcknowledged { .. } => Some("destroyed"),
         Record::Created { .. } => Some("rented"),
         Record::InstanceUp { .. } => Some("booted"),
+        Record::Promoted { .. } => Some("promoted"),
         Record::Deployed { .. } => Some("deployed"),
         Record::Adopted { .. } | Record::IncidentClosed { .. } => Some("healthy"),
         _ => None,
@@ -116,6 +117,7 @@ pub fn doom_text(reason: &DoomReason) -> String {
         DoomReason::FailedToStart { detail } => format!("never became healthy: {detail}"),
         DoomReason::BrokenCreate { detail } => format!("its create reported an error: {detail}"),
         DoomReason::Stray => "rented late or twice".into(),
+        DoomReason::Planned { detail } => format!("replaced ahead of trouble: {detail}"),
         DoomReason::Unneeded { detail } => format!("not needed any more: {detail}"),
         DoomReason::Manual { by } => format!("asked for by {by}"),
     }
@@ -148,6 +150,9 @@ pub fn words(record: &Record) -> String {
             format!("to be replaced, and kept until the newcomer has proven itself ({permit})")
         }
         Record::RecoveryStarted { permit, .. } => format!("to be replaced ({permit})"),
+        Record::Promoted { from, instance, .. } => {
+            on(instance, &format!("is healthy in hand as {from} and takes over, on probation"))
+        }
         Record::ReplacementCancelled { instance, .. } => {
             on(instance, "came back before its replacement had proven itself, and keeps the node")
         }

@@ -34,6 +34,12 @@ pub struct FleetView {
     pub healthy: u32,
     /// Nodes wanted.
     pub wanted: u32,
+    /// Spares that are healthy in hand.
+    #[serde(default)]
+    pub spares_ready: u32,
+    /// Spares wanted.
+    #[serde(default)]
+    pub spares: u32,
     /// Dollars per hour of everything that may be billed.
     pub dollars_per_hour: Money,
     /// Dollars spent in the last 24 hours, by the keeper's own record.
@@ -41,6 +47,18 @@ pub struct FleetView {
     pub spent_24h: Money,
     /// The account's credit in dollars, when last read.
     pub credit: Option<Money>,
+    /// Dollars per hour once everything wanted is filled, and nothing else is alive.
+    #[serde(default)]
+    pub wanted_dollars_per_hour: Money,
+    /// The same for a day.
+    #[serde(default)]
+    pub wanted_dollars_per_day: Money,
+    /// Hours that the credit lasts, if it is known and anything costs.
+    #[serde(default)]
+    pub runway_hours: Option<f64>,
+    /// How long the failed nodes that wait for their turn will take.
+    #[serde(default)]
+    pub plan: Option<PlanView>,
     /// Where the mass-failure breaker stands.
     pub breaker: breaker::Position,
     /// Whether the keeper only observes.
@@ -62,6 +80,9 @@ pub struct FleetView {
 pub struct NodeView {
     /// Its name.
     pub node: NodeName,
+    /// Whether it is a spare.
+    #[serde(default)]
+    pub spare: bool,
     /// Its state: `vacant`, `serving`, `suspect`, `remedying`, `recovering`, `held`.
     pub state: String,
     /// The stage of a recovery or the rung of a remedy.
@@ -93,6 +114,19 @@ pub struct NodeView {
     pub blocked: Option<BlockedView>,
     /// Its health.
     pub health: HealthView,
+}
+
+/// What a mass replacement will take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// Failed nodes whose replacement has not begun, the next one first.
+    pub waiting: Vec<NodeName>,
+    /// Replacements under way.
+    pub under_way: u32,
+    /// Milliseconds until the last one serves, as estimated; none while the breaker holds.
+    pub takes_ms: Option<u64>,
+    /// What that hangs on.
+    pub limit: String,
 }
 
 /// A rail in the way.
@@ -165,18 +199,36 @@ pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> 
     names.dedup();
     let nodes: Vec<NodeView> =
         names.into_iter().map(|name| node_view(name, fleet, memory, policy, now)).collect();
-    let healthy =
-        nodes.iter().filter(|node| node.state == "serving" && node.health.verdict == "healthy").count();
+    let healthy = |spare: bool| {
+        let of_kind = nodes.iter().filter(|node| node.spare == spare);
+        let count =
+            of_kind.filter(|node| node.state == "serving" && node.health.verdict == "healthy").count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    let (ready, spares_ready) = (healthy(false), healthy(true));
+    let spares = u32::try_from(policy.spares.len()).unwrap_or(u32::MAX);
     let guard = Guard { fleet, memory, policy, now };
+    let forecast = guard.forecast();
     FleetView {
         fleet: policy.fleet.clone(),
         at: now,
         summary: summary(fleet, memory, policy, &nodes, now).into(),
-        healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
-        wanted: u32::try_from(policy.nodes.len()).unwrap_or(u32::MAX),
+        healthy: ready,
+        wanted: u32::try_from(policy.nodes.len()).unwrap_or(u32::MAX).saturating_sub(spares),
+        spares_ready,
+        spares,
         dollars_per_hour: guard.hourly_cost(),
         spent_24h: guard.spent_24h(),
         credit: memory.credit.map(|(_, credit)| credit.dollars),
+        wanted_dollars_per_hour: forecast.wanted_hourly,
+        wanted_dollars_per_day: forecast.wanted_daily,
+        runway_hours: forecast.runway.map(|lasts| lasts.as_secs_f64() / 3600.0),
+        plan: guard.plan().map(|plan| PlanView {
+            waiting: plan.waiting,
+            under_way: plan.under_way,
+            takes_ms: plan.takes.map(millis),
+            limit: plan.limit,
+        }),
         breaker: fleet.breaker,
         observe_only: policy.observe_only,
         key_accepted: fleet.key_accepted,
@@ -209,7 +261,11 @@ fn summary(
         "blind"
     } else if nodes.iter().any(|node| node.state == "held") {
         "held"
-    } else if nodes.iter().any(|node| node.state != "serving" || node.health.verdict == "failing") {
+    } else if nodes
+        .iter()
+        .filter(|node| !node.spare)
+        .any(|node| node.state != "serving" || node.health.verdict == "failing")
+    {
         "healing"
     } else if nodes
         .iter()
@@ -229,6 +285,7 @@ fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy, n
     let (stage, since) = stage(&node.state);
     NodeView {
         node: name.clone(),
+        spare: policy.spares.contains(name),
         state: node.state.word().into(),
         stage,
         since: since.or(node.adopted_at),

@@ -12,14 +12,23 @@ pub(super) enum Endpoint {
     Create,
     Destroy,
     Reboot,
+    Change,
     AttachKey,
     Account,
 }
 
 impl Endpoint {
     /// All of them, in the order of [`Endpoint::index`].
-    pub(super) const ALL: [Self; 7] =
-        [Self::List, Self::Search, Self::Create, Self::Destroy, Self::Reboot, Self::AttachKey, Self::Account];
+    pub(super) const ALL: [Self; 8] = [
+        Self::List,
+        Self::Search,
+        Self::Create,
+        Self::Destroy,
+        Self::Reboot,
+        Self::Change,
+        Self::AttachKey,
+        Self::Account,
+    ];
 
     pub(super) fn index(self) -> usize {
         self as usize
@@ -29,7 +38,7 @@ impl Endpoint {
         match self {
             Self::List | Self::Account => Method::GET,
             Self::Search | Self::AttachKey => Method::POST,
-            Self::Create | Self::Reboot => Method::PUT,
+            Self::Create | Self::Reboot | Self::Change => Method::PUT,
             Self::Destroy => Method::DELETE,
         }
     }
@@ -55,6 +64,7 @@ impl Endpoint {
             Self::Create => "rent an offer",
             Self::Destroy => "destroy an instance",
             Self::Reboot => "reboot an instance",
+            Self::Change => "change an instance",
             Self::AttachKey => "attach a key",
             Self::Account => "read the account",
         }
@@ -67,7 +77,7 @@ impl Endpoint {
             Self::Create => 4500,
             Self::Destroy => 3000,
             Self::Search => 6000,
-            Self::List | Self::Reboot | Self::AttachKey | Self::Account => 1000,
+            Self::List | Self::Reboot | Self::Change | Self::AttachKey | Self::Account => 1000,
         })
     }
 
@@ -76,7 +86,9 @@ impl Endpoint {
     pub(super) fn answer_limit(self) -> usize {
         match self {
             Self::List | Self::Search => 8 << 20,
-            Self::Create | Self::Destroy | Self::Reboot | Self::AttachKey | Self::Account => 64 << 10,
+            Self::Create | Self::Destroy | Self::Reboot | Self::Change | Self::AttachKey | Self::Account => {
+                64 << 10
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ use self::{endpoint::Endpoint, list::Pages, transport::Call, transport::Transpor
 use crate::{
     clock::Clock,
     fleet::{
-        name::InstanceId,
+        name::{InstanceId, Label},
         offer::OfferPolicy,
         provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
         units::Timestamp,
@@ -169,6 +169,22 @@ impl Vast {
     pub async fn reboot(&self, instance: InstanceId, not_after: Timestamp) -> Result<(), ProviderFault> {
         let path = format!("/api/v0/instances/reboot/{instance}/");
         let call = Call::write(Endpoint::Reboot, path, not_after).body(json!({}));
+        answers::done(self.transport.exchange(call).await)
+    }
+
+    /// Gives an instance another label. Not sent after `not_after`; repeating it is harmless.
+    ///
+    /// # Errors
+    ///
+    /// Anything but the provider's explicit success.
+    pub async fn relabel(
+        &self,
+        instance: InstanceId,
+        label: &Label,
+        not_after: Timestamp,
+    ) -> Result<(), ProviderFault> {
+        let path = format!("/api/v0/instances/{instance}/");
+        let call = Call::write(Endpoint::Change, path, not_after).body(json!({ "label": label.to_string() }));
         answers::done(self.transport.exchange(call).await)
     }
 

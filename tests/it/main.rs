@@ -20,6 +20,7 @@ mod layers;
 mod licences;
 #[cfg(debug_assertions)]
 mod pauses;
+mod replacing;
 mod secrets;
 #[cfg(debug_assertions)]
 mod store_disasters;

@@ -126,15 +126,42 @@ pub(super) const HEALTH: &[Key] = &[
     .per_group(),
 ];
 
-pub(super) const REPLACE: &[Key] = &[Key::new(
-    "replace.order",
-    Kind::Choice(&["destroy-first", "create-first"]),
-    r#""destroy-first""#,
-    "What comes first when a box is replaced: its end, so that two half-alive servers never serve at \
+pub(super) const REPLACE: &[Key] = &[
+    Key::new(
+        "replace.order",
+        Kind::Choice(&["destroy-first", "create-first"]),
+        r#""destroy-first""#,
+        "What comes first when a box is replaced: its end, so that two half-alive servers never serve at \
      once, or the newcomer's proof, so that the box keeps the node if it comes back meanwhile; both \
      are paid for until then",
-)
-.per_group()];
+    )
+    .per_group(),
+    Key::new(
+        "replace.priority",
+        count(0, 1_000),
+        "50",
+        "Where many nodes fail and the rails let one begin, the highest goes first, then whoever served \
+         longest",
+    )
+    .per_group(),
+    Key::new(
+        "replace.before_end",
+        duration(0, 30 * DAY),
+        r#""1h""#,
+        "A serving box is replaced this long before its contract ends, under the rails, in \
+         `replace.order`; an offer that says it ends within twice this is not rented. `0s` for never",
+    )
+    .per_group(),
+    Key::new(
+        "replace.spares",
+        count(0, 100),
+        "0",
+        "Boxes kept rented, deployed and healthy beside the nodes (of the group), called \
+         `<name>-spare-0`, …: the next one takes a failed node over within seconds and is rented anew \
+         behind it, after all nodes have theirs. Those beyond a lowered number are destroyed",
+    )
+    .per_group(),
+];
 
 pub(super) const OFFERS: &[Key] = &[
     Key::new(

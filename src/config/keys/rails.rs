@@ -57,6 +57,12 @@ pub(super) const RAILS: &[Key] = &[
     ),
     Key::new("rails.credit_floor", dollars(0.0, 1e6), "1", "Nothing is rented below this credit in dollars"),
     Key::new(
+        "rails.runway",
+        duration(0, 365 * DAY),
+        r#""24h""#,
+        "Told once when the credit lasts no longer than this at the fleet's hourly cost; `0s` for never",
+    ),
+    Key::new(
         "rails.warm_up",
         duration(0, HOUR),
         r#""90s""#,

@@ -139,9 +139,36 @@ impl Fleet {
                 recovery.seeking_since = at;
                 recovery.stage = Stage::Started { since: at, not_before: *retry_at };
             }
+            Record::Promoted { node, from, instance } => self.promote(at, node, from, *instance)?,
             Record::Adopted { node: name, instance } => self.adopt(at, name, *instance)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn promote(
+        &mut self,
+        at: Timestamp,
+        name: &NodeName,
+        from: &NodeName,
+        instance: InstanceId,
+    ) -> Result<(), Misfit> {
+        let doomed = self.doomed.contains_key(&instance);
+        let spare = self.nodes.get(from).cloned().unwrap_or_default();
+        let NodeState::Serving(tenant) = spare.state else {
+            return Err(misfit("promoted", from, &spare.state));
+        };
+        let recovery = self.recovery_mut("promoted", name)?;
+        if tenant.instance != instance || doomed || recovery.stage.claim().is_some() {
+            return Err(stage_misfit("promoted", name, recovery));
+        }
+        // From now on the op is the node's: its label is watched under its new name.
+        if let Some(op) = self.ops.get_mut(&tenant.rental.op) {
+            op.node = name.clone();
+        }
+        self.recovery_mut("promoted", name)?.stage = Stage::Probation { tenant, since: at };
+        self.node_mut(name).release = spare.release;
+        self.node_mut(from).state = NodeState::Vacant;
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub enum Rail {
     SelfCheck,
     /// No second witness yet, or one says the server is up.
     Witness,
+    /// Something that matters more comes first.
+    Priority,
     /// Enough recoveries at once.
     Parallel,
     /// Many or all nodes fail together.
@@ -62,6 +64,7 @@ impl Rail {
             Self::Inventory => "inventory",
             Self::SelfCheck => "self-check",
             Self::Witness => "witness",
+            Self::Priority => "priority",
             Self::Parallel => "parallel",
             Self::Breaker => "breaker",
             Self::Outstanding => "outstanding",
@@ -83,7 +86,12 @@ impl Rail {
     pub fn is_told(self) -> bool {
         match self {
             // Ordinary short waits, or a person's own wish.
-            Self::Paused | Self::WarmUp | Self::Outstanding | Self::Backoff | Self::Parallel => false,
+            Self::Paused
+            | Self::WarmUp
+            | Self::Outstanding
+            | Self::Backoff
+            | Self::Parallel
+            | Self::Priority => false,
             // The refused key, the outage and the breaker's move are told by themselves, a veto where it is found.
             Self::Key | Self::Inventory | Self::Breaker | Self::Witness => false,
             Self::ObserveOnly
@@ -98,6 +106,12 @@ impl Rail {
             | Self::Offers
             | Self::Release => true,
         }
+    }
+
+    /// Whether it only makes nodes take turns, of which the most valuable takes the next.
+    #[must_use]
+    pub fn is_shared_turn(self) -> bool {
+        matches!(self, Self::Parallel | Self::Breaker | Self::FleetHourly | Self::FleetDaily)
     }
 
     /// Whether it stands in the way of all nodes alike, so that one notice serves them all.
@@ -118,6 +132,7 @@ impl Rail {
             | Self::Credit
             | Self::Release => true,
             Self::Paused
+            | Self::Priority
             | Self::Witness
             | Self::Outstanding
             | Self::Backoff

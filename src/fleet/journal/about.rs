@@ -57,6 +57,15 @@ impl Record {
         self.about().instance
     }
 
+    /// Whose probes may have to be pointed elsewhere.
+    pub fn touched(&self) -> impl Iterator<Item = &NodeName> {
+        let second = match self {
+            Self::Promoted { from, .. } => Some(from),
+            _ => None,
+        };
+        self.node().into_iter().chain(second)
+    }
+
     fn about(&self) -> About<'_> {
         match self {
             Self::Booted { .. } => About::fleet("booted"),
@@ -72,6 +81,7 @@ impl Record {
             Self::RecoveryStarted { node, incident, .. } => {
                 About { incident: *incident, ..About::node("recovery-started", node) }
             }
+            Self::Promoted { node, instance, .. } => About::instance("promoted", Some(node), *instance),
             Self::ReplacementCancelled { node, instance } => {
                 About::instance("replacement-cancelled", Some(node), *instance)
             }

@@ -98,6 +98,8 @@ pub struct OfferPolicy {
     pub min_inet_down_mbps: f64,
     /// Shortest time until the offer ends, in seconds.
     pub min_duration_s: f64,
+    /// An offer that says it ends sooner than this, in seconds, is not rented; one that does not say is.
+    pub min_life_s: f64,
     /// Exact GPU display names wanted, best first; empty means any.
     pub gpus: Vec<String>,
     /// Regions wanted first: each a part of the geolocation text, matched as a whole word without regard to case.
@@ -134,6 +136,7 @@ impl Default for OfferPolicy {
             min_direct_ports: 2,
             min_inet_down_mbps: 0.0,
             min_duration_s: 0.0,
+            min_life_s: 7200.0,
             gpus: Vec::new(),
             prefer_regions: Vec::new(),
             order: vec![RankKey::Region, RankKey::Gpu, RankKey::Price, RankKey::Reliability],

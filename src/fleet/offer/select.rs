@@ -92,6 +92,13 @@ pub enum Rejection {
     },
     /// A price that nobody asks.
     NoPrice(Money),
+    /// Ends so soon that it would have to be replaced at once.
+    EndsSoon {
+        /// Seconds left.
+        left: f64,
+        /// Seconds wanted.
+        wanted: f64,
+    },
     /// Another offer of the same machine, at no higher price, is taken instead.
     SameMachine {
         /// That offer.
@@ -113,6 +120,9 @@ impl fmt::Display for Rejection {
                 write!(f, "{price}/h is above {limit}/h, the most for a replacement of {previous}/h")
             }
             Self::NoPrice(price) => write!(f, "{price}/h is no price"),
+            Self::EndsSoon { left, wanted } => {
+                write!(f, "ends in {left:.0} s, at least {wanted:.0} s are wanted")
+            }
             Self::SameMachine { instead } => {
                 write!(f, "offer {instead} is the same machine at no higher price")
             }
@@ -178,6 +188,10 @@ fn rejection(
     }
     price_fault(offer.price, policy, previous_price)
         .or_else(|| floor_fault(offer, policy, disk_gb))
+        .or_else(|| {
+            let left = offer.duration_s.filter(|left| *left < policy.min_life_s)?;
+            Some(Rejection::EndsSoon { left, wanted: policy.min_life_s })
+        })
         .or_else(|| policy.query.miss(offer).map(|filter| Rejection::Query(filter.to_string())))
 }
 

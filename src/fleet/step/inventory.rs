@@ -86,7 +86,9 @@ impl Turn<'_> {
                 self.pursue(name)?;
             }
         }
-        Ok(())
+        let surplus: Vec<NodeName> =
+            self.fleet.nodes.keys().filter(|name| self.is_surplus(name)).cloned().collect();
+        surplus.iter().try_for_each(|name| self.pursue(name))
     }
 
     /// Known instances that a list lacks, where they are too many to have vanished at once.
@@ -150,6 +152,7 @@ impl Turn<'_> {
                 unsettled.push((*id, owner));
             }
         }
+        self.relabel_promoted();
         for id in relabelled {
             self.tell_once(id, tell::relabelled);
         }
@@ -205,6 +208,7 @@ impl Turn<'_> {
                     self.tenant_listed(&name, instance);
                 }
                 self.address_listed(&name, instance)?;
+                self.look_ahead(&name, instance)?;
             }
             let Some(node) = self.node(&name) else { continue };
             if let NodeState::Recovering(recovery) = &node.state {

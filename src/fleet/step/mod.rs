@@ -15,6 +15,7 @@
 //! Every handler ends in `Turn::pursue`, which decides from the state alone what is due now. So a timer, a restart and
 //! a late answer all lead to the same place, and nothing depends on having seen a particular event.
 
+mod ahead;
 mod blindness;
 mod desk;
 mod doomed;
@@ -24,6 +25,7 @@ mod newcomer;
 mod planned;
 mod rent;
 mod serving;
+mod spare;
 mod suspect;
 mod wish;
 
@@ -90,6 +92,7 @@ impl Turn<'_> {
             }
             Event::Beat => {
                 self.notice_blindness();
+                self.notice_ahead();
                 Ok(())
             }
             Event::PolicyChanged => self.policy_changed(),
@@ -190,6 +193,7 @@ impl Turn<'_> {
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
             let claim = node.state.claims().next().map(|(attempt, instance)| (attempt.price, instance));
             match claim {
+                Some(_) if self.is_surplus(&name) => self.shed_spare(&name)?,
                 // Losing a line of configuration must never cost a box; a person destroys it by name.
                 Some((price, instance)) => {
                     let notice = tell::unwanted(self.now(), &name, instance, price);
@@ -223,6 +227,9 @@ impl Turn<'_> {
         }
         let Some(spec) = self.spec(name) else {
             // No longer wanted: what it still fills is left alone, and once nothing does it is forgotten.
+            if self.is_surplus(name) {
+                return self.shed_spare(name);
+            }
             let emptied = self.node(name).is_some_and(|node| node.state.claims().next().is_none());
             return if emptied { self.retire(name) } else { Ok(()) };
         };
@@ -276,8 +283,15 @@ impl Turn<'_> {
                 self.end_episode(name);
                 let (permit, node, incident) =
                     (permit.reason().to_owned(), name.clone(), self.incident(name));
-                let cause = Cause::Wanted;
-                self.record(Record::RecoveryStarted { node, incident, cause, permit, keeps: None })?;
+                let (cause, spare_of) = (Cause::Wanted, self.spare_of(name));
+                self.record(Record::RecoveryStarted {
+                    node,
+                    incident,
+                    cause,
+                    permit,
+                    keeps: None,
+                    spare_of,
+                })?;
                 self.pursue(name)
             }
             Err(deferral) => {

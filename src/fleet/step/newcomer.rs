@@ -187,6 +187,7 @@ impl Turn<'_> {
     /// The newcomer has proven itself and takes the node; whom it replaces is condemned in the same transaction.
     pub(super) fn adopt(&mut self, name: &NodeName, tenant: &Tenant) -> Result<(), IllegalEvent> {
         self.doom_kept(name)?;
+        self.time_recovery(name);
         self.record(Record::Adopted { node: name.clone(), instance: tenant.instance })?;
         self.end_episode(name);
         if self.incident(name).is_some() {

@@ -53,9 +53,18 @@ impl Turn<'_> {
             self.block_for(name, Rail::Backoff, why, Some(not_before));
             return Ok(());
         }
+        if let Some((from, instance)) = self.ready_spare(name)
+            && self.guard().promote(name).is_ok()
+        {
+            return self.promote(name, &from, instance);
+        }
         if let Err(deferral) = self.guard().create(name, None) {
             self.ask_for(deferral.rail);
             self.block(name, deferral);
+            return Ok(());
+        }
+        if let Some(other) = self.comes_before_spare(name) {
+            self.block_for(name, Rail::Priority, format!("{other} is rented for before its spare"), None);
             return Ok(());
         }
         let desk = self.memory.desk(name);

@@ -156,6 +156,7 @@ impl Turn<'_> {
             return Ok(());
         }
         let incident = node.incident.as_ref().map(|incident| incident.id);
+        let silent = matches!(word, Word::Silent(_));
         let watch = self.memory.watch(name);
         let changed = watch.ssh.as_ref().map(|testimony| &testimony.word) != Some(&word);
         watch.ssh = Some(Testimony { at: asked_at, word: word.clone() });
@@ -166,6 +167,9 @@ impl Turn<'_> {
                 Word::Silent(detail) => format!("the box over ssh: no answer, {detail}"),
             };
             self.record(Record::Noted { node: name.clone(), incident, text })?;
+        }
+        if silent {
+            self.attach_key_again(name, instance);
         }
         self.pursue(name)
     }
@@ -213,11 +217,21 @@ impl Turn<'_> {
             self.block(name, deferral);
             return Ok(());
         }
+        if let Some(other) = self.guard().more_valuable(name) {
+            self.block_for(name, Rail::Priority, format!("{other} is worth more and goes first"), None);
+            return Ok(());
+        }
+        // Whom only the provider or our probes call dead may have been stopped for want of credit: `create` knows.
+        let in_hand = source == Source::Box && self.ready_spare(name).is_some();
         let guard = self.guard();
         let wanted = if source == Source::ProbesAlone { Wanted::Unwitnessed } else { Wanted::ByItself };
         let admitted = guard.recovery(name, wanted).and_then(|permit| {
-            // Nothing is destroyed that could not be replaced.
-            if rung == Rung::Replace { guard.create(name, None).map(|_| permit) } else { Ok(permit) }
+            // Nothing is destroyed that could not be replaced; with a spare in hand nothing need be rented for it.
+            if rung == Rung::Replace && !in_hand {
+                guard.create(name, None).map(|_| permit)
+            } else {
+                Ok(permit)
+            }
         });
         let permit = match admitted {
             Ok(permit) => permit,
@@ -269,7 +283,7 @@ impl Turn<'_> {
         read.and_then(|()| self.guard().credit_not_just_back(spec.deadlines.boot))
     }
 
-    fn cooling_until(&self, name: &NodeName) -> Option<Timestamp> {
+    pub(super) fn cooling_until(&self, name: &NodeName) -> Option<Timestamp> {
         let node = self.node(name)?;
         let until = node.adopted_at.filter(|_| node.was_replaced)?.after(self.context.policy.rails.cooldown);
         (until > self.now()).then_some(until)
@@ -293,8 +307,15 @@ impl Turn<'_> {
         }
         let order = self.spec(name).map(|spec| spec.order).unwrap_or_default();
         let keeps = (order == ReplaceOrder::CreateFirst && tenant.is_some()).then(|| reason.clone());
-        let at_once = keeps.is_none();
-        self.record(Record::RecoveryStarted { node: name.clone(), incident, cause, permit, keeps })?;
+        let (at_once, spare_of) = (keeps.is_none(), self.spare_of(name));
+        self.record(Record::RecoveryStarted {
+            node: name.clone(),
+            incident,
+            cause,
+            permit,
+            keeps,
+            spare_of,
+        })?;
         if let Some(tenant) = tenant.filter(|_| at_once) {
             self.doom(tenant.instance, Some(name), reason, tenant.rental.price)?;
         }

@@ -64,6 +64,8 @@ fn whatever_fails_nothing_forbidden_happens_and_all_is_well_once_it_stops() {
         "incident-closed",
         "held",
         "replacement-cancelled",
+        "promoted",
+        "relabel lost",
     ] {
         assert!(counts.contains_key(what), "`{what}` never happened: {counts:?}");
     }

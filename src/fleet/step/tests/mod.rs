@@ -6,7 +6,10 @@ mod stories;
 mod story;
 mod world;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::super::{
     name::NodeName,
@@ -30,6 +33,7 @@ fn with_spec(nodes: usize, spec: NodeSpec) -> Policy {
     Policy {
         fleet: "test".parse().unwrap(),
         nodes,
+        spares: BTreeSet::new(),
         rails: Rails::default(),
         inventory: InventoryPolicy::default(),
         observe_only: false,

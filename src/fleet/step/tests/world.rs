@@ -123,6 +123,12 @@ impl World {
                 Arc::make_mut(spec).order = ReplaceOrder::CreateFirst;
             }
         }
+        if seed % 3 == 2 {
+            let spare: NodeName = "duel-spare-0".parse().unwrap();
+            let spec = Arc::clone(policy.nodes.values().next().unwrap());
+            policy.nodes.insert(spare.clone(), spec);
+            policy.spares.insert(spare);
+        }
         let now = 1_000_000_000;
         let mut world = Self {
             seed,

@@ -131,6 +131,7 @@ fn ordered(command: &Command) -> String {
         Command::Search { node } | Command::StopWork { node } => format!("{word} {node}"),
         Command::Create { node, offer, label } => format!("{word} {node}: offer {} as {label}", offer.id),
         Command::Destroy { instance } | Command::AttachKey { instance } => format!("{word} {instance}"),
+        Command::Relabel { instance, label } => format!("{word} {instance} as {label}"),
         Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
             format!("{word} {node} on {}", tenant.instance)
         }

@@ -92,6 +92,13 @@ impl World {
                     self.tell(2 * SECOND, Event::Witnessed { node, instance, asked_at, word });
                 }
             }
+            Command::Relabel { instance, label } => {
+                if !self.fault("relabel lost", 300)
+                    && let Some(rented) = self.boxes.get_mut(&instance)
+                {
+                    rented.label = Some(label.to_string());
+                }
+            }
             Command::AttachKey { .. } | Command::StopWork { .. } => {}
         }
     }
