@@ -14,7 +14,8 @@ back=-
 for way in "$now" "$previous"; do
   [ -n "$way" ] && [ "$way" != "$target" ] && [ -f "$way/.verified" ] && back=${way#releases/} && break
 done
-rm -f run/reverted
+# The start of another release proves nothing of this one.
+rm -f run/reverted run/began
 printf '%s %s %s\n' "$name" "$back" $(($(date +%s) + trial)) >run/pending.new && mv run/pending.new run/pending || exit 73
 [ "$now" = "$target" ] && exit 0
 if [ "$back" = "${now#releases/}" ]; then
