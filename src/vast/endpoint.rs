@@ -51,6 +51,7 @@ impl Endpoint {
             Self::Create => "create",
             Self::Destroy => "destroy",
             Self::Reboot => "reboot",
+            Self::Change => "change",
             Self::AttachKey => "attach-key",
             Self::Account => "account",
         }

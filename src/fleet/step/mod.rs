@@ -16,6 +16,7 @@
 //! a late answer all lead to the same place, and nothing depends on having seen a particular event.
 
 mod ahead;
+mod asking;
 mod blindness;
 mod desk;
 mod doomed;
@@ -24,6 +25,7 @@ mod keep;
 mod newcomer;
 mod planned;
 mod rent;
+mod search;
 mod serving;
 mod spare;
 mod suspect;
@@ -32,15 +34,13 @@ mod wish;
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    breaker::{self, Position},
     event::{Command, Context, Event, IllegalEvent, Step},
     guard::{Guard, Rail},
     journal::{Cause, Entry, Outcome, Record},
-    memory::{Desk, Memory},
+    memory::Memory,
     name::{InstanceId, NodeName},
     notice::Notice,
     policy::NodeSpec,
-    provider::{Credit, ProviderFault},
     state::{Fleet, Node, NodeState, Stage},
     tell,
     units::Timestamp,
@@ -50,10 +50,6 @@ use super::{
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The longest wait a provider may ask for: a nonsensical hint must not silence the keeper for days.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// How soon the credit or the canaries are asked again when a rail wants to know.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// How soon the credit is read again when boxes stop: the provider takes one such call a second.
-const CREDIT_AGAIN: Duration = Duration::from_secs(2);
 
 /// Decides what follows from an event.
 ///
@@ -348,79 +344,6 @@ impl Turn<'_> {
         let mixed = self.context.random.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^ (mixed >> 27)
-    }
-
-    /// A refused key shows in any answer, but only the list decides whether the key is refused for good or merely lacks the
-    /// right to one call.
-    fn provider_refused(&mut self, fault: &ProviderFault) {
-        if matches!(fault, ProviderFault::Auth { .. }) {
-            self.order(Command::List);
-        }
-    }
-
-    fn credit_read(&mut self, answer: Result<Credit, ProviderFault>) -> Result<(), IllegalEvent> {
-        match answer {
-            Ok(credit) => {
-                let floor = self.context.policy.rails.credit_floor;
-                let was_short = self.memory.credit.is_some_and(|(_, before)| before.dollars < floor);
-                if was_short && credit.dollars >= floor {
-                    self.memory.paid_at = Some(self.now());
-                }
-                self.memory.credit = Some((self.now(), credit));
-            }
-            Err(fault) => self.provider_refused(&fault),
-        }
-        let waits = |desk: &Desk| desk.blocked.as_ref().is_some_and(|blocked| blocked.rail == Rail::Credit);
-        let desks = self.memory.desks.iter().filter(|(_, desk)| waits(desk));
-        let names: Vec<NodeName> = desks.map(|(name, _)| name.clone()).collect();
-        names.iter().try_for_each(|name| self.pursue(name))
-    }
-
-    /// Reads the credit, whose last reading is older than what has just happened.
-    fn read_credit_again(&mut self) {
-        let now = self.now();
-        if self.memory.credit_asked_at.is_none_or(|asked| now.since(asked) >= CREDIT_AGAIN) {
-            self.memory.credit_asked_at = Some(now);
-            self.order(Command::ReadCredit);
-        }
-    }
-
-    /// Where a rail is in the way for want of knowledge, asks for it.
-    fn ask_for(&mut self, rail: Rail) {
-        let now = self.now();
-        let (asked_at, command) = if rail == Rail::Credit {
-            (&mut self.memory.credit_asked_at, Command::ReadCredit)
-        } else if rail == Rail::SelfCheck && !self.context.policy.rails.canaries.is_empty() {
-            (&mut self.memory.self_asked_at, Command::CheckSelf)
-        } else {
-            return;
-        };
-        if asked_at.is_none_or(|asked| now.since(asked) >= ASK_AGAIN) {
-            *asked_at = Some(now);
-            self.order(command);
-        }
-    }
-
-    /// Counts the fleet and moves the breaker where it belongs.
-    fn refresh_breaker(&mut self) -> Result<(), IllegalEvent> {
-        let now = self.now();
-        if breaker::recent(self.fleet, self.memory, now).is_some() {
-            return Ok(());
-        }
-        let census = breaker::census(self.fleet, self.memory, self.context.policy, now);
-        self.memory.census = Some((now, census));
-        let to = breaker::position(census, &self.context.policy.rails);
-        if to != self.fleet.breaker {
-            self.record(Record::BreakerMoved { to })?;
-            let notice = tell::breaker(now, to, census);
-            self.tell(notice);
-        }
-        Ok(())
-    }
-
-    /// Whether the breaker needs a look although this probe was good.
-    fn breaker_is_out(&self) -> bool {
-        self.fleet.breaker != Position::Normal
     }
 }
 

@@ -11,28 +11,23 @@ use super::{
         guard::Rail,
         journal::{DoomReason, HeldReason, Record},
         name::{InstanceId, Label, NodeName, OpId},
-        offer::{Exclusions, select},
         policy::NodeSpec,
-        provider::{CreateAnswer, OffersFound, ProviderFault},
+        provider::{CreateAnswer, ProviderFault},
         state::{Action, ActionKind, Attempt, NodeState, Stage},
         tell,
         units::{Money, Timestamp},
     },
-    LONGEST_WAIT, LOOK_AGAIN, Turn,
+    LONGEST_WAIT, Turn,
 };
 
-/// A search that was not answered by now is asked again.
-const SEARCH_PATIENCE: Duration = Duration::from_secs(60);
 /// Offers found are good for this long; they vanish as others rent them.
 const OFFERS_FRESH: Duration = Duration::from_secs(60);
 /// A create that was not answered by now is unresolved: longer than the client's own timeout.
 const CREATE_PATIENCE: Duration = Duration::from_secs(60);
 /// The wait after a create that never left this machine, or that was throttled without a hint.
-const SHORT_WAIT: Duration = Duration::from_secs(5);
+pub(super) const SHORT_WAIT: Duration = Duration::from_secs(5);
 /// The wait before the next try when the account could not pay, or the key was refused.
 const LONG_WAIT: Duration = Duration::from_secs(60);
-/// Searches that may be out at once for the whole fleet: a fresh large one must not flood the provider.
-const SEARCHES_AT_ONCE: usize = 8;
 /// How long an offer that was gone when tried is passed over.
 const GONE_FOR: Duration = Duration::from_secs(300);
 /// Creates in a row refused for the key's sake, while lists are answered, after which a human must look.
@@ -84,74 +79,6 @@ impl Turn<'_> {
         }
         self.search(name);
         Ok(())
-    }
-
-    /// Asks for offers, unless that is under way for this node or for enough others.
-    fn search(&mut self, name: &NodeName) {
-        let now = self.now();
-        self.memory.searches.retain(|_, since| now.since(*since) <= SEARCH_PATIENCE);
-        if self.memory.searches.contains_key(name) {
-            self.look(name, now.after(SEARCH_PATIENCE));
-        } else if self.memory.searches.len() >= SEARCHES_AT_ONCE {
-            self.look(name, now.after(LOOK_AGAIN));
-        } else {
-            self.memory.searches.insert(name.clone(), now);
-            self.order(Command::Search { node: name.clone() });
-            self.look(name, now.after(SEARCH_PATIENCE));
-        }
-    }
-
-    pub(super) fn searched(
-        &mut self,
-        name: &NodeName,
-        answer: Result<OffersFound, ProviderFault>,
-    ) -> Result<(), IllegalEvent> {
-        let now = self.now();
-        self.memory.searches.remove(name);
-        let Some(spec) = self.spec(name) else { return Ok(()) };
-        let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) else {
-            return Ok(());
-        };
-        let previous = recovery.previous_price;
-        let found = match answer {
-            Ok(found) => found,
-            Err(fault) => {
-                self.provider_refused(&fault);
-                let wait = fault.retry_after().unwrap_or(SHORT_WAIT).min(LONGEST_WAIT);
-                self.search_again(name, now.after(wait), format!("the search failed: {fault}"));
-                return Ok(());
-            }
-        };
-        let selection =
-            select(&found.offers, &spec.offers, &self.exclusions(), previous, spec.rental.disk_gb);
-        if selection.ranked.is_empty() {
-            self.search_again(name, now.after(SEARCH_PATIENCE), selection.why_none());
-            return Ok(());
-        }
-        let desk = self.memory.desk(name);
-        desk.offers = selection.ranked;
-        desk.offers_at = now;
-        self.pursue(name)
-    }
-
-    fn search_again(&mut self, name: &NodeName, at: Timestamp, why: String) {
-        self.memory.desk(name).search_after = at;
-        self.block_for(name, Rail::Offers, why, Some(at));
-    }
-
-    /// What must not be rented now: machines that are blamed or excluded, offers that were gone a moment ago, and those
-    /// that fill another node or are being rented for one.
-    #[must_use]
-    pub(super) fn exclusions(&self) -> Exclusions {
-        let now = self.now();
-        let mut exclusions = super::super::view::exclusions(self.fleet, self.context.policy, now);
-        let gone = self.memory.gone_offers.iter().filter(|(_, until)| **until > now);
-        exclusions.offers.extend(gone.map(|(offer, _)| (*offer, "gone when tried".to_owned())));
-        let claims = self.fleet.claims();
-        exclusions
-            .offers
-            .extend(claims.map(|(name, attempt, _)| (attempt.offer, format!("rented for {name}"))));
-        exclusions
     }
 
     fn rent_next(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
