@@ -7,8 +7,6 @@ use std::{
     sync::LazyLock,
 };
 
-use tempfile::TempDir;
-
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     build(&["--release", "-p", "duel-server", "--bin", "duel-server"]).join("release/duel-server")
 });
