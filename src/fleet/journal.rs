@@ -387,3 +387,6 @@ pub enum Record {
         to: super::breaker::Position,
     },
 }
+
+#[cfg(test)]
+mod tests;
