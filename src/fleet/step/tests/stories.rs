@@ -3,6 +3,7 @@
 mod caps;
 mod crashes;
 mod evidence;
+mod gallery;
 mod keeper;
 mod newcomers;
 mod provider;
