@@ -10,6 +10,7 @@ mod config;
 mod crash_points;
 mod crashes;
 mod demo;
+mod gallery;
 mod harness;
 mod healing;
 mod install;
