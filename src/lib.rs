@@ -18,6 +18,8 @@ pub mod daemon;
 pub mod deploy;
 pub mod engine;
 pub mod fleet;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod http;
 pub mod maintenance;
 pub mod metrics;

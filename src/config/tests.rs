@@ -1,6 +1,8 @@
 //! The built-in defaults against the core's own, and stories of loading; whole files with their messages are in
 //! `tests/it/config.rs`.
 
+mod fuzz;
+
 use std::time::Duration;
 
 use secrecy::ExposeSecret;

@@ -316,3 +316,6 @@ pub enum Record {
         to: super::breaker::Position,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,13 +133,14 @@ impl Reader {
                 Ok(Step::More)
             }
             State::ChunkSize => match httparse::parse_chunk_size(rest) {
-                Ok(Status::Complete((length, size))) => {
+                // The same limit however the bytes came, or a long line would be refused only where it came in pieces.
+                Ok(Status::Complete((length, size))) if length <= CHUNK_LINE_MAX => {
                     *at += length;
                     let size = usize::try_from(size).unwrap_or(usize::MAX);
                     Ok(Step::On(if size == 0 { State::Trailers } else { State::Chunk(size) }))
                 }
                 Ok(Status::Partial) if rest.len() <= CHUNK_LINE_MAX => Ok(Step::More),
-                Ok(Status::Partial) | Err(_) => Err("invalid chunk size".into()),
+                Ok(_) | Err(_) => Err("invalid chunk size".into()),
             },
             State::ChunkEnd => match rest {
                 [b'\r', b'\n', ..] => {

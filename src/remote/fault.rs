@@ -79,7 +79,7 @@ pub(super) fn read(log: &str) -> ConnectFault {
     match kind {
         Some(Kind::HostKeyChanged) => {
             let detail = match fingerprint(log) {
-                Some(offered) => format!("{detail} It offers {offered}"),
+                Some(offered) => format!("{detail} It offers {}", printable(offered)),
                 None => detail,
             };
             ConnectFault::HostKeyChanged { detail }
@@ -93,7 +93,12 @@ pub(super) fn read(log: &str) -> ConnectFault {
 /// The last line that says something, cut to a printable length.
 fn last_words(log: &str) -> String {
     let line = log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("ssh gave no reason");
-    line.chars().filter(|c| !c.is_control()).take(300).collect()
+    printable(line)
+}
+
+/// A text of strangers without control characters, cut to a printable length: it ends up in alerts.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 fn fingerprint(log: &str) -> Option<&str> {
@@ -151,5 +156,9 @@ mod tests {
         let fault = read(log);
         assert!(!fault.retryable());
         assert_eq!(fault.detail(), "Host key verification failed. It offers SHA256:abcDEF123");
+        // A box can make `ssh` print what it likes.
+        let hostile =
+            read(&format!("SHA256:\u{7f}\u{1b}[31m{}\nHost key verification failed", "x".repeat(5000)));
+        assert!(hostile.detail().len() < 400 && hostile.detail().chars().all(|c| !c.is_control()));
     }
 }

@@ -104,6 +104,9 @@ fn judge(seen: &Seen, identity: Option<&OpId>) -> Witnessed {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -78,7 +78,7 @@ async fn lists_that_fail_or_lie_rent_nothing_and_destroy_nothing() {
     let mut fleet = Fleet::provider("lying lists", 3).await;
     // More rows than a page holds: other people's rentals, which never finish loading and cost nothing here.
     fleet.inject(Fault::lasting(FaultKind::StuckLoading).on_label("foreign"));
-    let foreign = rent_foreign(&fleet, 30).await;
+    let foreign = fleet.rent_foreign(&vec!["foreign".to_owned(); 30]).await;
     fleet.start().await;
     fleet.all_serve().await;
     let before = fleet.instances().await;
@@ -116,42 +116,6 @@ async fn lists_that_fail_or_lie_rent_nothing_and_destroy_nothing() {
     let ledger = fleet.sim.ledger();
     let alive = ledger.live().filter(|rental| foreign.contains(&rental.instance)).count();
     assert_eq!(alive, 30, "other people's rentals are nobody's business");
-}
-
-/// Rents as another program on the same account would.
-async fn rent_foreign(fleet: &Fleet, count: usize) -> Vec<u64> {
-    let key = crate::harness::API_KEY;
-    let url = |path: &str| format!("{}{path}", fleet.sim.url());
-    let search = r#"{"limit":200,"rentable":{"eq":true},"num_gpus":{"eq":1}}"#;
-    let found = curl("POST", &url("/api/v0/bundles/"), key, search).await;
-    let asks: Vec<u64> =
-        found["offers"].as_array().unwrap().iter().filter_map(|ask| ask["id"].as_u64()).collect();
-    let mut rented = Vec::new();
-    for ask in asks {
-        let body = r#"{"client_id":"me","image":"other/image","disk":16,"runtype":"ssh","label":"foreign"}"#;
-        let answer = curl("PUT", &url(&format!("/api/v0/asks/{ask}/")), key, body).await;
-        rented.extend(answer["new_contract"].as_u64());
-        if rented.len() == count {
-            return rented;
-        }
-    }
-    panic!("the market is too small: {} rented", rented.len());
-}
-
-async fn curl(method: &str, url: &str, key: &str, body: &str) -> serde_json::Value {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
-    let request = format!(
-        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap_or_else(|fault| panic!("{fault}: {head}\n{body}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

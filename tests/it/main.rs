@@ -13,6 +13,7 @@ mod crash_points;
 mod crashes;
 mod demo;
 mod examples;
+mod gallery;
 mod harness;
 mod healing;
 mod install;

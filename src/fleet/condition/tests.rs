@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+mod fuzz;
+
 use proptest::prelude::*;
 
 use super::*;

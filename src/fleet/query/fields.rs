@@ -120,9 +120,12 @@ pub fn find(name: &str) -> Option<Field> {
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     // One slip in three letters; beyond that a suggestion misleads more often than it helps.
-    let slips = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    let slips = (length / 3).max(1);
     let names = FIELDS.iter().map(|field| field.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
     names
+        // Lengths that differ by more need more slips; so no text, however long, costs more than its own length.
+        .filter(|known| length.abs_diff(known.len()) <= slips)
         .map(|known| (strsim::damerau_levenshtein(&name, known), known))
         .filter(|(distance, _)| *distance <= slips)
         .min()
@@ -132,6 +135,12 @@ pub fn nearest(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_whole_book_is_not_compared() {
+        assert_eq!(nearest("gpu_nam"), Some("gpu_name"));
+        assert_eq!(nearest(&"gpu_name".repeat(1 << 17)), None);
+    }
 
     #[test]
     fn every_name_leads_to_one_field() {

@@ -1,3 +1,5 @@
+mod fuzz;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -69,6 +71,7 @@ fn what_breaks_the_rules_is_malformed() {
             "a transfer coding that nobody offered",
         ),
         ("HTTP/1.1 101 Switching\r\n\r\n".into(), "switches protocols, which nobody asked for"),
+        (format!("{chunked}2;{}\r\nhi\r\n0\r\n\r\n", "x".repeat(300)), "invalid chunk size"),
         (format!("{chunked}zz\r\n"), "invalid chunk size"),
         (format!("{chunked}1;{}", "x".repeat(300)), "invalid chunk size"),
         (format!("{chunked}1\r\nhi\r\n0\r\n\r\n"), "a chunk is longer than announced"),

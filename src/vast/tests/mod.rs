@@ -3,6 +3,7 @@
 mod create;
 mod destroy;
 mod fake;
+mod fuzz;
 mod never_wrong;
 mod pacing;
 mod read;

@@ -7,6 +7,7 @@ mod breaking;
 mod cli;
 #[cfg(debug_assertions)]
 mod crashing;
+mod http;
 mod judge;
 mod keeper;
 mod liar;
@@ -17,26 +18,27 @@ mod watch;
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{LazyLock, Mutex},
     time::Duration,
 };
 
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use vast_sim::{LifecycleConfig, Sim, SimConfig};
+use vast_sim::{LifecycleConfig, MarketConfig, Sim, SimConfig};
 
 pub use breaking::KILL_SERVER;
 pub use cli::{Run, finish};
 #[cfg(debug_assertions)]
 pub use crashing::LONG_PATIENCE;
+pub use http::exchange;
 use judge::Verdict;
 pub use keeper::Keeper;
 pub use liar::{Acts, Liar, Lie, Says};
 pub use receiver::{Receiver, URL_SECRET};
 pub use server::{example, server_binary, small_server};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
-pub use watch::eventually;
+pub use watch::{eventually, view_at};
 
 /// Fleets that may run at once: each has several boxes with a server and mostly waits, so two cores carry them all.
 const FLEETS_AT_ONCE: usize = 5;
@@ -44,6 +46,8 @@ static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(FLEETS_AT_ONC
 
 /// Longest wait for anything that takes the keeper a few seconds; generous, for machines that do other work too.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Offers where many nodes search: enough for all of them, few enough to be read fifty times at once.
+const LIGHT_OFFERS: usize = 160;
 /// Seeds the market and every draw of the simulator.
 const SEED: u64 = 20_260_117;
 
@@ -75,17 +79,28 @@ pub struct Fleet {
 impl Fleet {
     /// Provider and receiver, without a keeper.
     pub async fn provider(name: &'static str, nodes: u32) -> Self {
+        Self::of(name, nodes, server_binary(), MarketConfig::default()).await
+    }
+
+    /// The same with a small server and a small market, for stories that are not about them.
+    pub async fn light(name: &'static str, nodes: u32) -> Self {
+        let market = MarketConfig { min_offers: LIGHT_OFFERS, ..MarketConfig::default() };
+        Self::of(name, nodes, small_server(), market).await
+    }
+
+    async fn of(name: &'static str, nodes: u32, server: &Path, market: MarketConfig) -> Self {
         let room = room().await;
         let scratch = TempDir::with_prefix("vk-e2e-").unwrap();
         let sim = Sim::start(SimConfig {
             api_key: API_KEY.into(),
             seed: SEED,
             lifecycle: LifecycleConfig::all(0.3),
+            market,
             ..SimConfig::default()
         });
         let sim = sim.await.unwrap();
         let receiver = Receiver::start().await;
-        let settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver, server_binary());
+        let settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver, server);
         let room = Some(room);
         Self {
             sim,

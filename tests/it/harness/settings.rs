@@ -85,6 +85,7 @@ listen = "127.0.0.1:0"
 "#;
 
 /// What the keeper is started with.
+#[derive(Clone)]
 pub struct Settings {
     pub scratch: PathBuf,
     /// The text of `keeper.toml`.

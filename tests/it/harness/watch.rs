@@ -1,6 +1,6 @@
 //! Looking at the running keeper over its control socket, and waiting for what should happen.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,19 +32,32 @@ where
     }
 }
 
+/// `GET` over a control socket; `None` when nobody answers.
+async fn get(socket: &Path, path: &str) -> Option<(u16, String)> {
+    let mut stream = UnixStream::connect(socket).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: keeper\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
+    read.ok()?.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    assert!(!head.to_lowercase().contains("transfer-encoding"), "a chunked answer: {head}");
+    Some((status, body.to_owned()))
+}
+
+/// The view of the keeper behind a control socket, as soon as there is one.
+pub async fn view_at(socket: &Path) -> Option<FleetView> {
+    let (status, body) = get(socket, "/api/v1/fleet").await?;
+    if status != 200 {
+        return None;
+    }
+    Some(serde_json::from_str(&body).unwrap_or_else(|fault| panic!("{fault}: {body}")))
+}
+
 impl Fleet {
-    /// `GET` over the control socket; `None` when nobody answers.
     async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = UnixStream::connect(self.settings.socket()).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: keeper\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
-        read.ok()?.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        assert!(!head.to_lowercase().contains("transfer-encoding"), "a chunked answer: {head}");
-        Some((status, body.to_owned()))
+        get(&self.settings.socket(), path).await
     }
 
     /// The page, the metrics or a document of the keeper, as text.
@@ -53,11 +66,7 @@ impl Fleet {
     }
 
     pub async fn view(&self) -> Option<FleetView> {
-        let (status, body) = self.get("/api/v1/fleet").await?;
-        if status != 200 {
-            return None;
-        }
-        Some(serde_json::from_str(&body).unwrap_or_else(|fault| panic!("{fault}: {body}")))
+        view_at(&self.settings.socket()).await
     }
 
     /// Waits until the view satisfies `holds`, and returns it.

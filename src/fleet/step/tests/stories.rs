@@ -4,6 +4,7 @@ mod ahead;
 mod caps;
 mod crashes;
 mod evidence;
+mod gallery;
 mod keeper;
 mod newcomers;
 mod provider;

@@ -12,7 +12,8 @@ use super::{
 
 impl Story {
     pub(super) fn since(&self) -> u64 {
-        (self.now - self.began) / 1000
+        // A story may move the clock behind its own beginning.
+        self.now.saturating_sub(self.began) / 1000
     }
 
     pub(super) fn show(&mut self, title: &str, step: &Step) {
