@@ -102,6 +102,10 @@ impl Client {
     /// # Errors
     /// [`Fault`]; after [`Fault::NoRest`], and after faults that leave it open, maintenance may be on.
     pub async fn enter(&self, reason: &str, wait: Duration) -> Result<Status, Fault> {
+        // A server that hangs is found out by a short question, not by one that may take as long as the wait.
+        if let Err(fault @ Fault::Unreachable(_)) = self.status().await {
+            return Err(fault);
+        }
         let end = Instant::now() + wait;
         let asked =
             json!({ "reason": reason, "timeoutMs": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) });

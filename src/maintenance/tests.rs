@@ -154,7 +154,7 @@ async fn a_short_lock_out_is_waited_for() {
         .on("enter", [(429, json!({ "retryAfter": 0 })), (200, json!({}))])
         .on("status", [(200, state("IDLE", true, 7, "mine"))]);
     assert!(script.serve().await.enter("mine", WAIT).await.is_ok());
-    assert_eq!(script.asked()[..2], ["enter", "enter"]);
+    assert_eq!(script.asked().iter().filter(|verb| *verb == "enter").count(), 2);
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ pub(super) const DEPLOY: &[Key] = &[
     Key::new(
         "deploy.maintenance_wait",
         duration(0, HOUR),
-        r#""300s""#,
+        r#""5m""#,
         "How long a running server is given to come to rest (no duel, no open market) before a deploy replaces it; \
          needs ADMIN_CODE",
     )
