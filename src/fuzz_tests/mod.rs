@@ -31,6 +31,8 @@ use crate::clock::Clock;
 const RUNS: u64 = 12_000;
 /// Seeds every target, unless `KEEPER_FUZZ_SEED` says otherwise.
 const SEED: u64 = 20_261_120;
+/// Most tries to make a failing input smaller.
+const SHRINKING: u32 = 2_000;
 /// Inputs kept for their outcome; beyond it the pool is good enough.
 const POOL_MAX: usize = 2_000;
 
@@ -114,15 +116,14 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// Takes away ranges, ever smaller ones, as long as it still fails.
+/// Takes away ranges, ever smaller ones, as long as it still fails; each try that does says so on stderr.
 fn smallest(mut input: Vec<u8>, run: &impl Fn(&[u8]) -> String) -> Vec<u8> {
-    let quiet = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
     let fails = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| run(input))).is_err();
-    let mut size = input.len() / 2;
-    while size > 0 {
+    let (mut size, mut tries) = (input.len() / 2, SHRINKING);
+    while size > 0 && tries > 0 {
         let mut at = 0;
-        while at < input.len() {
+        while at < input.len() && tries > 0 {
+            tries -= 1;
             let mut shorter = input.clone();
             shorter.drain(at..(at + size).min(input.len()));
             if fails(&shorter) {
@@ -133,7 +134,6 @@ fn smallest(mut input: Vec<u8>, run: &impl Fn(&[u8]) -> String) -> Vec<u8> {
         }
         size /= 2;
     }
-    std::panic::set_hook(quiet);
     input
 }
 

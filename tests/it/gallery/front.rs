@@ -174,6 +174,8 @@ fn respond(status: u16, kind: &str, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
+    // No connection is kept, so that each call has to find the way anew.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -12,11 +12,9 @@
 mod front;
 mod scenes;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
 
+use tokio::time::Instant;
 use vast_sim::{Fault, FaultId, FaultKind};
 
 use self::{
@@ -29,9 +27,6 @@ use crate::harness::{Fleet, KILL_SERVER, Keeper, PATIENCE, Settings, eventually,
 const FOREIGN: usize = 27;
 /// Longest filling of fifty nodes, eight deploys at once.
 const FILLING: Duration = Duration::from_secs(300);
-/// A name that cannot be looked up anywhere: one label is longer than any name may have, so no packet is sent for it.
-const NO_NAME: &str =
-    "https://a-label-of-more-than-sixty-three-characters-cannot-be-any-host-s-name-whatever.invalid";
 /// Calls that change something at the provider.
 const CHANGING: [&str; 6] = ["create", "destroy", "reboot", "recycle", "change", "launch"];
 /// What the journal calls a decision that would have cost a box.
@@ -72,7 +67,7 @@ struct Mark {
 enum Struck {
     Provider,
     Rules(Vec<FaultId>),
-    Names(String),
+    Names,
     Rival(Box<Rival>),
 }
 
@@ -85,6 +80,9 @@ impl Gallery {
     async fn open(mut fleet: Fleet, nodes: u32) -> Self {
         let front = Front::before(fleet.sim.address()).await;
         prepare(&mut fleet.settings, &front, nodes);
+        let mark = names_lost(&fleet).display().to_string();
+        fleet.settings.environment.insert("NAMES_LOST".into(), mark);
+        fleet.settings.environment.insert("LD_PRELOAD".into(), resolver(&fleet).display().to_string());
         fleet.inject(Fault::lasting(FaultKind::StuckLoading).on_label("foreign"));
         let labels = (0..FOREIGN).map(|_| "foreign".to_owned());
         // Another fleet whose name begins like ours, and one of ours by a label that nobody could read.
@@ -104,6 +102,7 @@ impl Gallery {
         Self { fleet, front, foreign, before }
     }
 
+    #[allow(clippy::print_stdout, reason = "how long each scene takes is worth knowing")]
     async fn show_all(mut self) {
         for scene in scenes() {
             let began = Instant::now();
@@ -154,10 +153,8 @@ impl Gallery {
                 self.cut([FaultKind::HttpTraffic { how }, ssh])
             }
             Strike::Names => {
-                self.fleet.take_keeper().kill().await;
-                self.fleet.settings.set("provider.base_url", NO_NAME);
-                self.fleet.start().await;
-                Struck::Names(self.front.url())
+                std::fs::write(names_lost(&self.fleet), "").unwrap();
+                Struck::Names
             }
             Strike::Rival => Struck::Rival(Box::new(self.rival().await)),
         }
@@ -216,11 +213,7 @@ impl Gallery {
                     self.fleet.sim.clear_fault(rule);
                 }
             }
-            Struck::Names(url) => {
-                self.fleet.take_keeper().kill().await;
-                self.fleet.settings.set("provider.base_url", &url);
-                self.fleet.start().await;
-            }
+            Struck::Names => std::fs::remove_file(names_lost(&self.fleet)).unwrap(),
             Struck::Rival(mut rival) => {
                 assert!(rival.keeper.runs());
                 rival.keeper.kill().await;
@@ -268,6 +261,21 @@ impl Gallery {
     }
 }
 
+/// While this file exists the keeper cannot look names up.
+fn names_lost(fleet: &Fleet) -> PathBuf {
+    fleet.folder().join("names-lost")
+}
+
+/// What stands before the system's resolver in the keeper's process.
+fn resolver(fleet: &Fleet) -> PathBuf {
+    let library = fleet.folder().join("names-lost.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/names_lost.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]);
+    assert!(compiler.status().unwrap().success());
+    library
+}
+
 /// Patience in tenths of a second; a large fleet's probes and lists take a debug build longer.
 fn prepare(settings: &mut Settings, front: &Front, nodes: u32) {
     settings.set("provider.base_url", &front.url());
@@ -282,8 +290,10 @@ fn prepare(settings: &mut Settings, front: &Front, nodes: u32) {
         );
     } else {
         settings.edit("interval = \"2s\"", "interval = \"500ms\"");
-        // The filling of a whole fleet takes longer than anything else here.
-        settings.set("deadlines.boot", "60s");
+        // Fifty newcomers at once, a debug build, and a machine that may do other work: none is given up for being slow.
+        for deadline in ["rent", "boot", "deploy", "probation"] {
+            settings.set(&format!("deadlines.{deadline}"), "10m");
+        }
     }
     settings.set("provider.timeout", "2s");
     settings.set("ssh.connect_timeout", "1s");

@@ -47,7 +47,7 @@ static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(FLEETS_AT_ONC
 /// Longest wait for anything that takes the keeper a few seconds; generous, for machines that do other work too.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Offers where many nodes search: enough for all of them, few enough to be read fifty times at once.
-const LIGHT_OFFERS: usize = 160;
+const LIGHT_OFFERS: usize = 300;
 /// Seeds the market and every draw of the simulator.
 const SEED: u64 = 20_260_117;
 
