@@ -6,7 +6,7 @@
 //! an intent and the send of its create nothing else happens, so the send stands for both.
 //!
 //! Armed by a file, so that a test can choose the moment: [`FILE_VARIABLE`] names it, and it holds a point's name and the passing
-//! at which to die (`sending:create 1`). Only builds with debug assertions look; a release passes every point without a thought.
+//! at which to die (`sending:create 1`), or to be stopped instead, as a suspended machine is (`sending:create 1 stop`). Only builds with debug assertions look; a release passes every point without a thought.
 //!
 //! Deliberately absent: loss of what was written and not synced. A kill does not lose it; the store's `synchronous=FULL` is
 //! about that.
@@ -122,13 +122,17 @@ pub(crate) fn at(point: Point) {
         sync::{LazyLock, Mutex, PoisonError},
     };
 
+    use rustix::process::{Signal, getpid, kill_process};
+
     static FILE: LazyLock<Option<PathBuf>> =
         LazyLock::new(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from));
     /// What armed us, and how often its point was passed since.
     static PASSED: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
 
     let Some(armed) = FILE.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else { return };
-    let Some((name, passing)) = armed.trim().rsplit_once(' ') else { return };
+    let mut words = armed.split_whitespace();
+    let (Some(name), Some(passing)) = (words.next(), words.next()) else { return };
+    let signal = if words.next() == Some("stop") { Signal::STOP } else { Signal::KILL };
     if name != point.to_string() {
         return;
     }
@@ -139,7 +143,7 @@ pub(crate) fn at(point: Point) {
     passed.1 += 1;
     if passing.parse() == Ok(passed.1) {
         // The signal is delivered before the call returns; nothing after it runs on this thread.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ = kill_process(getpid(), signal);
     }
 }
 

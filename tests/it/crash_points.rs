@@ -18,7 +18,7 @@ use vast_keeper::crash::Point;
 use crate::harness::{Fleet, whole_room};
 
 /// Fleets at once: a recovery mostly waits.
-const FLEETS: usize = 10;
+const FLEETS: usize = 8;
 /// Pairs in a story.
 const PAIRS: usize = 6;
 
@@ -51,7 +51,7 @@ async fn go_through(stories: Vec<Vec<Death>>) {
 }
 
 async fn one_fleet(seed: u64, stories: &Mutex<VecDeque<Vec<Death>>>) {
-    let mut fleet = Fleet::small("crash points", seed).await;
+    let mut fleet = Fleet::small("crash points", seed, 1).await;
     fleet.start().await;
     fleet.all_serve().await;
     loop {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(debug_assertions)]
+mod ambiguous;
 mod bad_days;
 mod boxes;
 mod cli;
@@ -15,5 +17,9 @@ mod healing;
 mod install;
 mod layers;
 mod licences;
+#[cfg(debug_assertions)]
+mod pauses;
 mod secrets;
+#[cfg(debug_assertions)]
+mod store_disasters;
 mod systemd;

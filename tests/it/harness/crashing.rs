@@ -1,4 +1,4 @@
-//! Small fleets whose keeper dies at named points, many of them at once.
+//! Small fleets whose keeper dies or is stopped at named points, many of them at once.
 
 use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::ExitStatus};
 
@@ -12,14 +12,16 @@ use vast_keeper::{
 };
 use vast_sim::{Action, LifecycleConfig, MarketConfig, Sim, SimConfig};
 
-use super::{API_KEY, Fleet, KILL_SERVER, Keeper, PATIENCE, Receiver, Settings, Verdict, small_server};
+use super::{API_KEY, Fleet, KILL_SERVER, Keeper, Receiver, Settings, Verdict, small_server};
 
+/// Longest wait of one among many fleets: they share two cores, and a step of a deploy may take half a minute.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(300);
 /// Pause between two looks at a keeper that is to die.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Fleet {
     /// One node, a small server, one sink, and patience for a machine that runs many of these at once.
-    pub async fn small(name: &'static str, seed: u64) -> Self {
+    pub async fn small(name: &'static str, seed: u64, nodes: u32) -> Self {
         let scratch = TempDir::with_prefix("vk-e2e-").unwrap();
         let sim = Sim::start(SimConfig {
             api_key: API_KEY.into(),
@@ -31,13 +33,14 @@ impl Fleet {
         });
         let sim = sim.await.unwrap();
         let receiver = Receiver::start().await;
-        let mut settings = Settings::new(scratch.path(), 1, &sim.url(), &receiver, small_server());
+        let mut settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver, small_server());
         settings.edit(
             "retry_interval = \"250ms\"\ntimeout = \"800ms\"",
             "retry_interval = \"50ms\"\ntimeout = \"1s\"",
         );
         settings.edit("boot = \"8s\"", "boot = \"90s\"");
-        settings.edit("probation = \"20s\"", "probation = \"90s\"");
+        settings.edit("deploy = \"60s\"\nprobation = \"20s\"", "deploy = \"240s\"\nprobation = \"90s\"");
+        settings.edit("gate_within = \"30s\"", "gate_within = \"90s\"");
         settings.edit("warm_up = \"1s\"", "warm_up = \"500ms\"\nexclude_for = \"0s\"");
         settings.environment.remove("SLACK_WEBHOOK_URL");
         settings.environment.remove("DISCORD_WEBHOOK_URL");
@@ -47,14 +50,33 @@ impl Fleet {
         settings.environment.insert("TMPDIR".into(), path(""));
         settings.write();
         let excused = Default::default();
-        Self { sim, receiver, settings, keeper: None, excused, scratch, name, _room: None }
+        Self {
+            sim,
+            receiver,
+            settings,
+            keeper: None,
+            excused,
+            patience: LONG_PATIENCE,
+            scratch,
+            name,
+            _room: None,
+        }
     }
 
     /// The keeper dies at the next passings of this point.
     fn arm(&self, point: Point, passing: u32) {
+        self.arm_with(&format!("{point} {passing}"));
+    }
+
+    /// The keeper is stopped at the next passing of this point, until it is told to go on.
+    pub fn arm_stop(&self, point: Point) {
+        self.arm_with(&format!("{point} 1 stop"));
+    }
+
+    fn arm_with(&self, words: &str) {
         let file = self.folder().join("crash");
         let staged = file.with_extension("new");
-        std::fs::write(&staged, format!("{point} {passing}")).unwrap();
+        std::fs::write(&staged, words).unwrap();
         std::fs::rename(staged, file).unwrap();
     }
 
@@ -62,7 +84,7 @@ impl Fleet {
     /// killed as often as the node serves; where it lies on the way of a start or a stop, the keeper is stopped.
     pub async fn dies_at(&mut self, point: Point, passing: u32) {
         self.arm(point, passing);
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         let mut last_hit = None;
         loop {
             match self.died() {
@@ -125,7 +147,7 @@ impl Fleet {
         };
         for incident in incidents {
             let id = incident.id.0;
-            super::eventually(&format!("incident {id} is told"), PATIENCE, async || {
+            super::eventually(&format!("incident {id} is told"), LONG_PATIENCE, async || {
                 told("incident-opened", id) && told("incident-closed", id)
             })
             .await;

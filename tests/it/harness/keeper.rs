@@ -35,6 +35,14 @@ impl Keeper {
         Self::of(command, settings, log)
     }
 
+    /// The same as the last words of another command, such as `setpriv …`.
+    pub fn spawn_under(settings: &Settings, log: PathBuf, prefix: &[&str]) -> Self {
+        let [program, words @ ..] = prefix else { return Self::spawn(settings, log) };
+        let mut command = Command::new(program);
+        command.args(words).arg(env!("CARGO_BIN_EXE_vast-keeper")).arg("run").args(settings.arguments());
+        Self::of(command, settings, log)
+    }
+
     fn of(mut command: Command, settings: &Settings, log: PathBuf) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let child = command

@@ -9,6 +9,7 @@ mod cli;
 mod crashing;
 mod judge;
 mod keeper;
+mod liar;
 mod receiver;
 mod server;
 mod settings;
@@ -27,8 +28,11 @@ use vast_sim::{LifecycleConfig, Sim, SimConfig};
 
 pub use breaking::KILL_SERVER;
 pub use cli::{Run, finish};
+#[cfg(debug_assertions)]
+pub use crashing::LONG_PATIENCE;
 use judge::Verdict;
 pub use keeper::Keeper;
+pub use liar::{Acts, Liar, Lie, Says};
 pub use receiver::{Receiver, URL_SECRET};
 pub use server::{server_binary, small_server};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
@@ -60,6 +64,8 @@ pub struct Fleet {
     pub settings: Settings,
     keeper: Option<Keeper>,
     excused: Mutex<BTreeSet<u64>>,
+    /// Longest wait for the keeper to get anywhere.
+    patience: Duration,
     scratch: TempDir,
     name: &'static str,
     /// None where a test holds the whole room for many small fleets.
@@ -81,7 +87,17 @@ impl Fleet {
         let receiver = Receiver::start().await;
         let settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver, server_binary());
         let room = Some(room);
-        Self { sim, receiver, settings, keeper: None, excused: Mutex::default(), scratch, name, _room: room }
+        Self {
+            sim,
+            receiver,
+            settings,
+            keeper: None,
+            excused: Mutex::default(),
+            patience: PATIENCE,
+            scratch,
+            name,
+            _room: room,
+        }
     }
 
     /// A fleet that serves.
@@ -108,7 +124,7 @@ impl Fleet {
 
     /// Waits until the keeper answers on its socket.
     pub async fn answers(&mut self) {
-        eventually("the keeper answers", PATIENCE, async || {
+        eventually("the keeper answers", self.patience, async || {
             assert!(self.keeper().runs(), "the keeper has ended: {}", self.said());
             self.view().await.is_some()
         })
@@ -133,7 +149,7 @@ impl Fleet {
         self.scratch.path().to_path_buf()
     }
 
-    fn log(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.scratch.path().join("keeper.log")
     }
 }

@@ -69,7 +69,7 @@ impl Fleet {
     ) -> impl Future<Output = FleetView> + 'a {
         let caller = std::panic::Location::caller();
         async move {
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + self.patience;
             loop {
                 let view = self.view().await;
                 if let Some(view) = view.as_ref().filter(|view| holds(view)) {
@@ -77,7 +77,7 @@ impl Fleet {
                 }
                 if Instant::now() > end {
                     let seen = serde_json::to_string_pretty(&view).unwrap();
-                    panic!("not within {PATIENCE:?}: {what} ({caller}); the view is {seen}");
+                    panic!("not within {:?}: {what} ({caller}); the view is {seen}", self.patience);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
