@@ -207,6 +207,11 @@ async fn without_names_the_fleet_is_watched_and_healed_once_they_are_back() {
     fleet.take_keeper().end(Signal::TERM, LONG_PATIENCE).await;
     let provider = fleet.settings.flags["provider.base_url"].clone();
     fleet.settings.set("provider.base_url", "https://api.invalid");
+    // What only a simulator may be given is refused for any other address.
+    let file = fleet.settings.file.clone();
+    fleet.settings.edit("allow_private_addresses = true", "");
+    fleet.settings.edit("settle = \"3s\"", "");
+    fleet.settings.edit("pacing = 0", "");
     let call = fleet.newest_call();
     fleet.start().await;
     eventually("the outage is told", LONG_PATIENCE, async || fleet.receiver.count("webhook", "provider") > 0)
@@ -217,6 +222,7 @@ async fn without_names_the_fleet_is_watched_and_healed_once_they_are_back() {
     assert!(fleet.sim.ledger().live().count() == 1);
     fleet.take_keeper().end(Signal::TERM, LONG_PATIENCE).await;
     fleet.settings.set("provider.base_url", &provider);
+    fleet.settings.file = file;
     fleet.start().await;
     fleet.replaced(&["duel-0".into()], &before).await;
     fleet.verdict(&[]).await.is_clean();

@@ -49,7 +49,7 @@ impl Turn<'_> {
             },
             Some(row) => words(&row.status),
         };
-        let deadline = since.after(spec.deadlines.boot);
+        let deadline = self.due(since, spec.deadlines.boot);
         let now = self.now();
         if now < deadline {
             self.look(name, deadline);
