@@ -262,6 +262,13 @@ impl Command {
     }
 }
 
+/// Whether a command may still be sent. Asked right before the send, by the boot-time clock: a keeper that stood still in
+/// between acts on nothing stale.
+#[must_use]
+pub fn in_time(now: Timestamp, not_after: Timestamp) -> bool {
+    now <= not_after
+}
+
 /// What a person's wish was answered.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
