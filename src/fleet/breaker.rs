@@ -13,7 +13,6 @@ use super::{
     policy::Rails,
     state::{Fleet, NodeState},
     units::Timestamp,
-    watch::{Witness, Word},
 };
 
 /// Where the breaker stands.
@@ -84,11 +83,7 @@ pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, no
             census.healthy += 1;
             continue;
         }
-        let fresh = policy.rails.witness_fresh;
-        let confirmed = [Witness::Provider, Witness::Ssh]
-            .into_iter()
-            .any(|witness| matches!(watch.testimony(witness, now, fresh), Some(Word::Down(_))));
-        if confirmed {
+        if watch.is_confirmed(now, policy.rails.witness_fresh) {
             census.confirmed += 1;
         } else if watch.failures * 2 >= spec.health.failure_threshold {
             census.unconfirmed += 1;

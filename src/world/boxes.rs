@@ -56,7 +56,7 @@ pub(super) struct Rented {
     pub sickly: bool,
     /// Since when it serves the world, if it does.
     pub well_since: Option<u64>,
-    /// Counts its changes, so that an older cure does not heal a newer illness.
+    /// Counts its turns of fate, so that an older cure does not heal a newer illness.
     pub changes: u32,
     /// How it came to be unknown to the keeper, if its create did not go straight.
     pub oddity: Option<Oddity>,
@@ -159,7 +159,6 @@ impl World {
         let now = self.now;
         let Some(rented) = self.boxes.get_mut(&id) else { return };
         change(rented);
-        rented.changes += 1;
         let node = rented.node;
         rented.well_since = if rented.serves_now(now) { rented.well_since.or(Some(now)) } else { None };
         if let Some(node) = node {
@@ -169,7 +168,10 @@ impl World {
 
     /// Makes a box fare otherwise, and well again after `heals_after`, unless something else happens to it before.
     pub(super) fn befall(&mut self, id: InstanceId, fate: Fate, heals_after: Option<u64>) {
-        self.change(id, |rented| rented.fate = fate);
+        self.change(id, |rented| {
+            rented.fate = fate;
+            rented.changes += 1;
+        });
         if let (Some(after), Some(rented)) = (heals_after, self.boxes.get(&id)) {
             let due = Due::Heal { instance: id, changes: rented.changes };
             self.queue.push(self.now + after, due);

@@ -176,7 +176,9 @@ impl World {
         let fate =
             self.boxes.get(&instance).map(|rented| (rented.fate, rented.serves.is_some(), rented.sickly));
         let word = match fate {
-            Some((Fate::Up, true, false)) if reached => Word::Up("its own health check answers".into()),
+            Some((Fate::Up | Fate::Maintained, true, false)) if reached => {
+                Word::Up("its own health check answers".into())
+            }
             Some(_) if reached => Word::Down("no answer on its own port".into()),
             _ => Word::Silent("no connection".into()),
         };

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Base, Menu, Setting};
 use crate::fleet::{
     name::NodeName,
-    policy::{HealthPolicy, InventoryPolicy, NodeSpec, Policy, Rails, Rung},
+    policy::{HealthPolicy, InventoryPolicy, NodeSpec, Policy, Rails, ReplaceOrder, Rung},
     units::Money,
 };
 
@@ -56,13 +56,15 @@ fn spec(rng: &mut fastrand::Rng) -> NodeSpec {
     let softer = [Rung::RestartServer, Rung::Redeploy, Rung::Reboot];
     let mut ladder: Vec<Rung> = softer.into_iter().filter(|_| rng.u32(0..4) == 0).collect();
     ladder.push(Rung::Replace);
-    NodeSpec { health, ladder, ..NodeSpec::default() }
+    let order = if rng.bool() { ReplaceOrder::CreateFirst } else { ReplaceOrder::DestroyFirst };
+    NodeSpec { health, ladder, order, ..NodeSpec::default() }
 }
 
 /// Wide enough that much healing is tried, tight enough that each rail is met now and then.
 fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> Rails {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
     let tight = rng.u32(0..4) == 0;
+    // What the fleet costs at the dearest offers; each spare box beyond is in the way of the caps.
     let most_price = 1_750_000 * i64::from(nodes);
     Rails {
         parallel: Some(rng.u32(1..=(nodes / 2).max(2))),
@@ -71,8 +73,8 @@ fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> 
         fleet_hourly: if tight { rng.u32(6..20) } else { 5 * nodes + 20 },
         fleet_daily: if tight { rng.u32(40..400) } else { 100 * nodes },
         cooldown: Duration::from_secs(rng.u64(60..1200)),
-        dollars_per_hour: tight.then_some(Money(most_price * 6 / 10)),
-        dollars_per_day: tight.then_some(Money(most_price * 15)),
+        dollars_per_hour: tight.then_some(Money(most_price + 500_000)),
+        dollars_per_day: tight.then_some(Money(most_price * 23)),
         breaker_spacing: Duration::from_secs(rng.u64(60..600)),
         canaries: if rng.bool() {
             vec!["https://example.com".into(), "https://example.org".into()]

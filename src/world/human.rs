@@ -65,10 +65,7 @@ impl World {
             let Some(node) = self.keeper.fleet.nodes.get(name) else {
                 return Some(format!("`{name}` was never begun"));
             };
-            let NodeState::Serving(tenant) = &node.state else {
-                let rail = self.keeper.memory.desks.get(name).and_then(|desk| desk.blocked.as_ref());
-                return Some(format!("`{name}` is {}, kept back by {rail:?}", node.state.word()));
-            };
+            let NodeState::Serving(tenant) = &node.state else { return Some(self.waiting()) };
             let well = self.boxes.get(&tenant.instance).is_some_and(|rented| {
                 rented.fate == Fate::Up && rented.alive() && rented.serves.as_ref() == Some(&tenant.rental.op)
             });
@@ -85,9 +82,21 @@ impl World {
         self.unclaimed().first().map(|id| format!("instance {id} leaked"))
     }
 
+    /// Every node that does not serve, and the rail in its way.
+    fn waiting(&self) -> String {
+        let nodes = self.keeper.fleet.nodes.iter();
+        let idle = nodes.filter(|(_, node)| !matches!(node.state, NodeState::Serving(_)));
+        let told = idle.map(|(name, node)| {
+            let rail = self.keeper.memory.desks.get(name).and_then(|desk| desk.blocked.as_ref());
+            let why = rail.map_or_else(String::new, |blocked| format!(", {}: {}", blocked.rail, blocked.why));
+            format!("`{name}` is {}{why}", node.state.word())
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
+
     /// Boxes of ours that live and that no node claims.
     pub(super) fn unclaimed(&self) -> Vec<InstanceId> {
-        let claims = self.keeper.fleet.nodes.values().filter_map(|node| node.state.claim()?.1);
+        let claims = self.keeper.fleet.claims().filter_map(|(_, _, instance)| instance);
         let claimed: std::collections::BTreeSet<InstanceId> = claims.collect();
         let living = self.boxes.iter().filter(|(_, rented)| rented.alive() && rented.node.is_some());
         living.filter(|(id, _)| !claimed.contains(id)).map(|(id, _)| *id).collect()

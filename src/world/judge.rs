@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{MINUTE, World};
 use crate::fleet::{
     name::{InstanceId, OpId},
+    policy::ReplaceOrder,
     probe::{Observation, Verdict},
     units::{Money, Timestamp},
 };
@@ -152,6 +153,8 @@ pub(super) struct Judge {
     pub incidents: BTreeSet<u64>,
     pub closed: BTreeSet<u64>,
     pub rails_seen_at: u64,
+    /// Whether the breaker holds, by the journal.
+    pub held: bool,
 }
 
 impl Judge {
@@ -174,6 +177,7 @@ impl Judge {
             incidents: BTreeSet::new(),
             closed: BTreeSet::new(),
             rails_seen_at: 0,
+            held: false,
         }
     }
 
@@ -206,6 +210,13 @@ impl Judge {
     pub fn start_over(&mut self, place: usize) {
         if let Some(seen) = self.seen.get_mut(place) {
             *seen = Seen { identity: seen.identity.take(), ..Seen::default() };
+        }
+    }
+
+    /// The same, if the node fails its probes.
+    pub fn start_over_failing(&mut self, place: usize) {
+        if self.seen.get(place).is_some_and(|seen| seen.failures > 0) {
+            self.start_over(place);
         }
     }
 
@@ -244,8 +255,12 @@ impl Judge {
 }
 
 impl World {
-    /// How many rentals of one node may be claimed at once.
-    pub(super) fn most_claims(&self, _node: usize) -> usize {
-        1
+    /// How many rentals of one node may be claimed at once: two where the old one is kept until the new one is proven.
+    pub(super) fn most_claims(&self, node: usize) -> usize {
+        let spec = self.names.get(node).and_then(|name| self.policy.nodes.get(name));
+        match spec.map(|spec| spec.order) {
+            Some(ReplaceOrder::CreateFirst) => 2,
+            Some(ReplaceOrder::DestroyFirst) | None => 1,
+        }
     }
 }

@@ -173,6 +173,14 @@ impl World {
     }
 }
 
+impl World {
+    /// Whether a box could not be reached from here until so many milliseconds ago.
+    pub(super) fn was_cut_from_here(&self, instance: InstanceId, ago: u64) -> bool {
+        let until = self.spells.get(Fault::SubsetCut as usize).copied().unwrap_or_default();
+        instance.0 % 5 < 2 && until + ago > self.now
+    }
+}
+
 /// Somebody else's healthy server, judged by the rules that every answer is judged by.
 fn strange(health: &HealthPolicy, identity: &OpId, took: Duration) -> Verdict {
     let body = br#"{"status":"ok","instance":"abcdefghijk"}"#;

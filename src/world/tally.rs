@@ -47,6 +47,7 @@ impl Tally {
 const CASES: &[&str] = &[
     "recovery completed",
     "recovery not needed",
+    "replacement cancelled",
     "create resolved by its label",
     "create settled as absent",
     "late create reaped",
@@ -64,7 +65,6 @@ const CASES: &[&str] = &[
     "stranger answered",
     "command expired unsent",
     "command sent after a pause past its check",
-    "probe of an earlier tenant ended late",
     "crash before a commit",
     "crash after a commit",
     "crash between effects",

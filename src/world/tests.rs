@@ -10,7 +10,13 @@ fn probe_speed() {
         let s = gate::setting(seed, 24).unwrap();
         let n = s.policy.nodes.len();
         let outcome = run(&s);
-        eprintln!("seed {seed}: {n} nodes {:?} {} rec {} crashes {:?}", t.elapsed(), outcome.figures.recoveries, outcome.figures.crashes, outcome.violation);
+        eprintln!(
+            "seed {seed}: {n} nodes {:?} {} rec {} crashes {:?}",
+            t.elapsed(),
+            outcome.figures.recoveries,
+            outcome.figures.crashes,
+            outcome.violation
+        );
         tally.join(&outcome.tally);
     }
     for (what, count) in tally.iter() {

@@ -76,7 +76,8 @@ pub(super) async fn run<E: ToString + Send + 'static>(
     setting: impl Fn(u64) -> Result<Setting, E> + Send + Sync + 'static,
 ) -> Result<Campaign, Failure> {
     let finished = tokio::task::spawn_blocking(move || all(seed, enough, &setting)).await;
-    let finished = finished.map_err(|fault| Failure::new(exit::BUG, format!("a run did not end: {fault}")))?;
+    let finished =
+        finished.map_err(|fault| Failure::new(exit::BUG, format!("a run did not end: {fault}")))?;
     finished.map_err(|message| Failure::new(exit::BUG, message))
 }
 
@@ -147,7 +148,8 @@ fn round<E: ToString>(
                         return;
                     }
                     let seed = first.wrapping_add(run);
-                    let outcome = setting(seed).map(|setting| world::run(&setting)).map_err(|fault| fault.to_string());
+                    let outcome =
+                        setting(seed).map(|setting| world::run(&setting)).map_err(|fault| fault.to_string());
                     if out.send((seed, outcome)).is_err() {
                         return;
                     }

@@ -55,7 +55,8 @@ impl Failed {
     /// Writes it to the working directory and says so.
     pub fn write(&self) -> Result<(), Failure> {
         let path = format!("simulate-failure-{}.json", self.seed);
-        let text = serde_json::to_string_pretty(self).map_err(|fault| Failure::new(exit::BUG, fault.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(self).map_err(|fault| Failure::new(exit::BUG, fault.to_string()))?;
         std::fs::write(&path, text)
             .map_err(|fault| Failure::new(exit::BUG, format!("{path} cannot be written: {fault}")))?;
         talk(&format!("seed {}: {}: {}", self.seed, self.violation.invariant, self.violation.detail));

@@ -16,8 +16,9 @@ pub(super) fn named(text: &str) -> Result<Menu, Failure> {
         return Ok(Menu::of(base));
     }
     let usage = |message: String| {
-        Failure::new(exit::USAGE, message)
-            .hint("write `base = \"typical\"` and, under `[rates]`, times a day such as `keeper-offline = 2.0`")
+        Failure::new(exit::USAGE, message).hint(
+            "write `base = \"typical\"` and, under `[rates]`, times a day such as `keeper-offline = 2.0`",
+        )
     };
     let read = std::fs::read_to_string(text).map_err(|fault| {
         usage(format!("`--faults {text}` is neither calm, typical nor storm, nor a readable file: {fault}"))
@@ -48,14 +49,18 @@ fn parse(text: &str) -> Result<Menu, String> {
         menu = Menu::of(base(word).ok_or_else(|| format!("`{word}` is no built-in menu"))?);
     }
     if let Some(item) = table.get("exists") {
-        menu.exists = number(item).filter(|chance| (0.0..=1.0).contains(chance)).ok_or("`exists` is a chance from 0 to 1")?;
+        menu.exists = number(item)
+            .filter(|chance| (0.0..=1.0).contains(chance))
+            .ok_or("`exists` is a chance from 0 to 1")?;
     }
     let Some(item) = table.get("rates") else { return Ok(menu) };
     let rates = item.as_table_like().ok_or("`rates` is no table")?;
     for (name, item) in rates.iter() {
-        let fault = Fault::try_from(name.to_owned()).map_err(|why| format!("{why}; did you mean `{}`?", nearest(name)))?;
+        let fault = Fault::try_from(name.to_owned())
+            .map_err(|why| format!("{why}; did you mean `{}`?", nearest(name)))?;
         let rate = number(item).filter(|rate| (0.0..=MOST_A_DAY).contains(rate));
-        menu.rates.insert(fault, rate.ok_or_else(|| format!("`{name}` strikes 0 to {MOST_A_DAY} times a day"))?);
+        menu.rates
+            .insert(fault, rate.ok_or_else(|| format!("`{name}` strikes 0 to {MOST_A_DAY} times a day"))?);
     }
     Ok(menu)
 }
@@ -86,7 +91,15 @@ mod tests {
     #[test]
     fn what_is_mistyped_is_told() {
         assert!(parse("[rates]\nbox-exits = 2").unwrap_err().contains("did you mean `box-exit`"));
-        for wrong in ["[rates]\nbox-exit = -1", "rates = 3", "exists = 2.0", "base = 'gale'", "rate = 1", "=", "base = 1"] {
+        for wrong in [
+            "[rates]\nbox-exit = -1",
+            "rates = 3",
+            "exists = 2.0",
+            "base = 'gale'",
+            "rate = 1",
+            "=",
+            "base = 1",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

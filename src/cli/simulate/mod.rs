@@ -97,7 +97,8 @@ async fn expect(
     let (menu, hours) = (menu.clone(), args.days * 24);
     let fingerprint = failure::fingerprint(&policy);
     let kept = menu.clone();
-    let setting = move |seed| Ok(Setting { policy: policy.clone(), menu: menu.clone(), seed, hours });
+    let setting =
+        move |seed| Ok::<_, String>(Setting { policy: policy.clone(), menu: menu.clone(), seed, hours });
     let campaign = campaign::run(args.seed, Enough::Runs(args.runs), setting).await?;
     for (seed, violation) in campaign.violations() {
         let config = config.clone();

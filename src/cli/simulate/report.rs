@@ -74,7 +74,13 @@ fn row(line: &Line, campaign: &Campaign) -> [String; 5] {
     let values = values(line, campaign);
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
     let show = |value: f64| format!("{value:.*}", line.digits);
-    [line.name.into(), show(mean), show(quantile(&values, 0.1)), show(quantile(&values, 0.5)), show(quantile(&values, 0.9))]
+    [
+        line.name.into(),
+        show(mean),
+        show(quantile(&values, 0.1)),
+        show(quantile(&values, 0.5)),
+        show(quantile(&values, 0.9)),
+    ]
 }
 
 /// The same luck for both: run by run, which of them did better by this figure.
@@ -88,12 +94,21 @@ fn compared(line: &Line, first: &Campaign, second: &Campaign) -> [String; 7] {
     let better = pairs.filter(|(one, other)| if more_is_better { other > one } else { other < one }).count();
     let (q, w) = (quantile(&one, 0.5), quantile(&one, 0.9));
     let (r, t) = (quantile(&other, 0.5), quantile(&other, 0.9));
-    [line.name.into(), show(q), show(w), String::new(), show(r), show(t), format!("{better} of {}", other.len())]
+    [
+        line.name.into(),
+        show(q),
+        show(w),
+        String::new(),
+        show(r),
+        show(t),
+        format!("{better} of {}", other.len()),
+    ]
 }
 
 /// Sorted.
 fn values(line: &Line, campaign: &Campaign) -> Vec<f64> {
-    let mut values: Vec<f64> = campaign.outcomes.values().map(|outcome| (line.of)(&outcome.figures)).collect();
+    let mut values: Vec<f64> =
+        campaign.outcomes.values().map(|outcome| (line.of)(&outcome.figures)).collect();
     values.sort_by(f64::total_cmp);
     values
 }
@@ -197,7 +212,9 @@ pub(super) fn replayed(failed: &Failed, campaign: &Campaign, json: bool) -> Prin
         return print::json(&json!({ "file": failed, "now": now, "same": same }));
     }
     match now {
-        Some(violation) if violation == failed.violation => data("the same promise is broken at the same moment")?,
+        Some(violation) if violation == failed.violation => {
+            data("the same promise is broken at the same moment")?
+        }
         Some(_) => data("another promise is broken now")?,
         None => data("nothing is broken any more")?,
     }
@@ -207,7 +224,10 @@ pub(super) fn replayed(failed: &Failed, campaign: &Campaign, json: bool) -> Prin
 fn broken(campaign: &Campaign) -> Printed {
     for (seed, violation) in campaign.violations() {
         let hours = violation.after_ms as f64 / 3_600_000.0;
-        data(&format!("seed {seed}: {} broken after {hours:.2} h: {}", violation.invariant, violation.detail))?;
+        data(&format!(
+            "seed {seed}: {} broken after {hours:.2} h: {}",
+            violation.invariant, violation.detail
+        ))?;
     }
     Ok(())
 }

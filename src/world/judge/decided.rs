@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Account, Invariant, Ticket};
 use crate::{
     fleet::{
+        breaker::Position,
         event::Step,
         journal::{Cause, DoomReason, Outcome, Record},
         name::{InstanceId, NodeName, OpId},
@@ -57,12 +58,19 @@ impl World {
                 self.judge.start_over(self.place(node));
             }
             Record::Adopted { node, instance } => self.judge_adoption(at, node, *instance),
-            Record::RecoveryStarted { node, cause, .. } => self.judge_start(at, node, cause),
+            Record::RecoveryStarted { node, cause, keeps, .. } => {
+                self.judge_start(at, node, cause);
+                if let Some(DoomReason::Replaced { evidence }) = keeps {
+                    self.judge_kept(at, node, evidence);
+                }
+            }
+            Record::ReplacementCancelled { .. } => self.tally.add("replacement cancelled"),
             Record::Held { .. } => self.tally.add("held"),
             Record::IncidentClosed { outcome: Outcome::ByItself, .. } => {
                 self.tally.add("recovery not needed")
             }
             Record::Noted { text, .. } if text.starts_with("veto") => self.tally.add("witness vetoed"),
+            Record::BreakerMoved { to } => self.judge_breaker(*to),
             Record::KeyAccepted { accepted: false } => self.tally.add("key refused"),
             _ => {}
         }
@@ -163,23 +171,27 @@ impl World {
                 self.tally.add("boot timed out");
             }
             DoomReason::Replaced { evidence } => {
-                if let Some(node) = node {
-                    self.judge_replacement(at, instance, node, evidence, step);
+                // Whoever was kept was judged when its replacement began.
+                let adopted = step.records().any(|record| matches!(record, Record::Adopted { .. }));
+                if let Some(node) = node.filter(|_| !adopted) {
+                    self.judge_replacement(at, instance, node, evidence);
                 }
             }
             _ => {}
         }
     }
 
+    /// A replacement begins while the tenant is kept.
+    fn judge_kept(&mut self, at: Timestamp, node: &NodeName, evidence: &str) {
+        let state = self.keeper.fleet.nodes.get(node).map(|node| &node.state);
+        let instance = state.and_then(|state| state.tenant()).map(|tenant| tenant.instance);
+        if let Some(instance) = instance {
+            self.judge_replacement(at, instance, node, evidence);
+        }
+    }
+
     /// A filled node is taken down because its box failed.
-    fn judge_replacement(
-        &mut self,
-        at: Timestamp,
-        instance: InstanceId,
-        node: &NodeName,
-        evidence: &str,
-        step: &Step,
-    ) {
+    fn judge_replacement(&mut self, at: Timestamp, instance: InstanceId, node: &NodeName, evidence: &str) {
         let place = self.place(node);
         let Some(spec) = self.policy.nodes.get(node).cloned() else { return };
         let paused = self.keeper.fleet.nodes.get(node).is_some_and(|node| node.paused.is_some());
@@ -205,7 +217,6 @@ impl World {
             }
         }
         self.judge_kill(instance, node, &spec.health, evidence);
-        let _ = step;
     }
 
     /// Was the box truly well while the evidence was taken?
@@ -219,11 +230,14 @@ impl World {
         }
         self.books.false_kills += 1;
         // What cannot be reached from here for long, while others can, is replaced on purpose: no witness can speak for it.
-        let only_it = self.is_cut_from_here(instance);
+        let only_it = self.was_cut_from_here(instance, news);
         if !only_it {
+            let (filled, healthy, sick) = self.census();
             let detail = format!(
-                "instance {instance} of `{node}` was well for {} s, yet replaced: {evidence}",
-                well_for / SECOND
+                "instance {instance} of `{node}` was well for {} s, yet replaced: {evidence}; of {filled} others {healthy} \
+                 healthy and {sick} sick, breaker {}",
+                well_for / SECOND,
+                self.keeper.fleet.breaker.word()
             );
             self.broken(Invariant::NoWrongKill, detail);
         }
@@ -241,7 +255,7 @@ impl World {
         let (filled, healthy, sick) = self.census();
         let rails = &self.policy.rails;
         let many = sick >= rails.breaker_count
-            && u64::from(sick) * 100 >= u64::from(rails.breaker_percent) * u64::from(filled);
+            && u64::from(sick) * 100 >= u64::from(rails.breaker_percent) * u64::from(filled + 1);
         let last = self.judge.last_start.replace(at);
         if filled >= 2 && healthy == 0 && sick > 0 {
             let detail = format!("`{node}` is recovered although none of {filled} nodes is healthy");
@@ -254,6 +268,21 @@ impl World {
                 "`{node}` is recovered while {sick} of {filled} nodes are sick, too soon after another"
             );
             self.broken(Invariant::MassAction, detail);
+        }
+    }
+
+    /// When a hold ends, what was measured in it is no evidence against a single box.
+    fn judge_breaker(&mut self, to: Position) {
+        let held = std::mem::replace(&mut self.judge.held, to == Position::Hold);
+        if !held || to == Position::Hold {
+            return;
+        }
+        let (now, fresh) = (self.clock(), self.policy.rails.witness_fresh);
+        for (place, name) in self.names.iter().enumerate() {
+            let watch = self.keeper.memory.watches.get(name);
+            if !watch.is_some_and(|watch| watch.is_confirmed(now, fresh)) {
+                self.judge.start_over_failing(place);
+            }
         }
     }
 
@@ -272,12 +301,7 @@ impl World {
             else {
                 continue;
             };
-            let in_play = matches!(
-                node.state,
-                NodeState::Serving(_) | NodeState::Suspect { .. } | NodeState::Remedying { .. }
-            );
-            let just_taken_down =
-                matches!(&node.state, NodeState::Recovering(recovery) if recovery.since == now);
+            let in_play = node.state.tenant().is_some() && !matches!(node.state, NodeState::Held { .. });
             let Some(spec) = self.policy.nodes.get(name) else { continue };
             let Some(last) = seen.last.filter(|_| in_play) else { continue };
             if self.now - last > 2 * millis(spec.health.interval) {
@@ -290,16 +314,7 @@ impl World {
             }
             // Who confirms a death is asked of the core's memory of the witnesses: their words are events of the world.
             let watch = self.keeper.memory.watches.get(name);
-            let confirmed = watch.is_some_and(|watch| {
-                [crate::fleet::watch::Witness::Provider, crate::fleet::watch::Witness::Ssh].into_iter().any(
-                    |witness| {
-                        matches!(
-                            watch.testimony(witness, now, fresh),
-                            Some(crate::fleet::watch::Word::Down(_))
-                        )
-                    },
-                )
-            });
+            let confirmed = watch.is_some_and(|watch| watch.is_confirmed(now, fresh));
             if !confirmed && seen.failures * 2 >= spec.health.failure_threshold {
                 sick += 1;
             }

@@ -10,7 +10,7 @@ const LISTS: u32 = 3;
 
 impl World {
     pub(in crate::world) fn judge_list(&mut self, missing: &[InstanceId]) {
-        let claims = self.keeper.fleet.nodes.values().filter_map(|node| node.state.claim()?.1);
+        let claims = self.keeper.fleet.claims().filter_map(|(_, _, instance)| instance);
         let claimed: BTreeSet<InstanceId> = claims.collect();
         let mut most = vec![0_usize; self.names.len()];
         let mut strays = Vec::new();
@@ -56,8 +56,8 @@ impl World {
             return self
                 .broken(Invariant::MonotoneDoom, format!("instance {id} was doomed and is forgotten"));
         }
-        let claims = self.keeper.fleet.nodes.values().filter_map(|node| node.state.claim()?.1);
-        if let Some(id) = claims.into_iter().find(|id| self.judge.doomed.contains(id)) {
+        let claims = self.keeper.fleet.claims().filter_map(|(_, _, instance)| instance);
+        if let Some(id) = { claims }.find(|id| self.judge.doomed.contains(id)) {
             self.broken(Invariant::MonotoneDoom, format!("doomed instance {id} fills a node"));
         }
         // What no list shows any more can neither come back nor be forgotten.
