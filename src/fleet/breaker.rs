@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     memory::Memory,
+    planted::{Bug, planted},
     policy::Rails,
     state::{Fleet, NodeState},
     units::Timestamp,
@@ -103,11 +104,15 @@ fn tenant_in_play(state: &NodeState) -> Option<&super::state::Tenant> {
 #[must_use]
 pub fn position(census: Census, rails: &Rails) -> Position {
     let suspects = census.unconfirmed;
-    if census.filled >= 2 && census.healthy == 0 && suspects > 0 {
+    if census.filled >= 2 && census.healthy == 0 && suspects > 0 && !planted(Bug::NeverHold) {
         return Position::Hold;
     }
     let share = u64::from(suspects) * 100 >= u64::from(rails.breaker_percent) * u64::from(census.filled);
-    if suspects >= rails.breaker_count && share { Position::Slow } else { Position::Normal }
+    if suspects >= rails.breaker_count && share && !planted(Bug::NeverSlow) {
+        Position::Slow
+    } else {
+        Position::Normal
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{
     name::{InstanceId, Label, NodeName, OpId},
     notice::Notice,
     offer::Offer,
+    planted::{Bug, planted},
     policy::{Policy, Rung},
     probe::Observation,
     provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
@@ -266,7 +267,7 @@ impl Command {
 /// between acts on nothing stale.
 #[must_use]
 pub fn in_time(now: Timestamp, not_after: Timestamp) -> bool {
-    now <= not_after
+    now <= not_after || planted(Bug::NoExpiry)
 }
 
 /// What a person's wish was answered.

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod name;
 pub mod notice;
 pub mod offer;
+pub(crate) mod planted;
 pub mod policy;
 pub mod probe;
 pub mod provider;

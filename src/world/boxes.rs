@@ -146,10 +146,11 @@ impl World {
 
     /// Somebody else's boxes in the same account are always there.
     pub(super) fn settle_foreigners(&mut self) {
-        let labels = [None, Some("training"), Some("vk:another:duel-0:abcdefghijk"), Some("vk")];
-        for label in labels {
+        let odd = format!("vk:{}:by-hand", self.policy.fleet);
+        let labels = ["training", "vk:another:duel-0:abcdefghijk", &odd].map(|label| Some(label.to_owned()));
+        for label in labels.into_iter().chain([None]) {
             let offer = self.any_offer(None);
-            let id = self.rent(label.map(str::to_owned), None, None, &offer);
+            let id = self.rent(label, None, None, &offer);
             self.judge.foreign.insert(id);
         }
     }

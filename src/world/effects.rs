@@ -88,6 +88,10 @@ impl World {
         if self.keeper.work.get(node) != Some(&work) {
             return;
         }
+        if rung.is_some() {
+            // Whether a remedy helped is told by the probes after it.
+            self.judge.start_over(node);
+        }
         let Some(node) = self.names.get(node).cloned() else { return };
         let instance = tenant.instance;
         let event = match rung {

@@ -37,6 +37,7 @@ use super::{
     memory::{Desk, Memory},
     name::{InstanceId, NodeName},
     notice::Notice,
+    planted::{Bug, planted},
     policy::NodeSpec,
     provider::{Credit, ProviderFault},
     state::{Fleet, Node, NodeState, Stage},
@@ -156,6 +157,9 @@ impl Turn<'_> {
 
     /// A stall makes everything measured stale: the counts start over and nothing begins for a while.
     fn stalled(&mut self, gap: Duration) {
+        if planted(Bug::CountWhileStalled) {
+            return;
+        }
         for watch in self.memory.watches.values_mut() {
             watch.start_over(self.context.now);
         }
@@ -396,8 +400,11 @@ impl Turn<'_> {
         let census = breaker::census(self.fleet, self.memory, self.context.policy, now);
         self.memory.census = Some((now, census));
         let to = breaker::position(census, &self.context.policy.rails);
+        if planted(Bug::HoldForEver) && self.fleet.breaker == Position::Hold {
+            return Ok(());
+        }
         if to != self.fleet.breaker {
-            if self.fleet.breaker == Position::Hold {
+            if self.fleet.breaker == Position::Hold && !planted(Bug::BlindEvidence) {
                 self.forget_blind_evidence();
             }
             self.record(Record::BreakerMoved { to })?;

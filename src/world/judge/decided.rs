@@ -70,7 +70,7 @@ impl World {
                 self.tally.add("recovery not needed")
             }
             Record::Noted { text, .. } if text.starts_with("veto") => self.tally.add("witness vetoed"),
-            Record::BreakerMoved { to } => self.judge_breaker(*to),
+            Record::BreakerMoved { to } => self.judge_breaker(*to, step),
             Record::KeyAccepted { accepted: false } => self.tally.add("key refused"),
             _ => {}
         }
@@ -232,7 +232,7 @@ impl World {
         // What cannot be reached from here for long, while others can, is replaced on purpose: no witness can speak for it.
         let only_it = self.was_cut_from_here(instance, news);
         if !only_it {
-            let (filled, healthy, sick) = self.census();
+            let (filled, healthy, sick) = self.census(Some(node));
             let detail = format!(
                 "instance {instance} of `{node}` was well for {} s, yet replaced: {evidence}; of {filled} others {healthy} \
                  healthy and {sick} sick, breaker {}",
@@ -252,7 +252,7 @@ impl World {
             self.judge.last_start = self.judge.last_start.max(self.counted(node).then_some(at));
             return;
         }
-        let (filled, healthy, sick) = self.census();
+        let (filled, healthy, sick) = self.census(Some(node));
         let rails = &self.policy.rails;
         let many = sick >= rails.breaker_count
             && u64::from(sick) * 100 >= u64::from(rails.breaker_percent) * u64::from(filled + 1);
@@ -272,7 +272,7 @@ impl World {
     }
 
     /// When a hold ends, what was measured in it is no evidence against a single box.
-    fn judge_breaker(&mut self, to: Position) {
+    fn judge_breaker(&mut self, to: Position, step: &Step) {
         let held = std::mem::replace(&mut self.judge.held, to == Position::Hold);
         if !held || to == Position::Hold {
             return;
@@ -280,7 +280,11 @@ impl World {
         let (now, fresh) = (self.clock(), self.policy.rails.witness_fresh);
         for (place, name) in self.names.iter().enumerate() {
             let watch = self.keeper.memory.watches.get(name);
-            if !watch.is_some_and(|watch| watch.is_confirmed(now, fresh)) {
+            // What is recovered in the same step was judged by what is forgotten since.
+            let recovered = step
+                .records()
+                .any(|record| matches!(record, Record::RecoveryStarted { node, .. } if node == name));
+            if !recovered && !watch.is_some_and(|watch| watch.is_confirmed(now, fresh)) {
                 self.judge.start_over_failing(place);
             }
         }
@@ -292,11 +296,11 @@ impl World {
 
     /// Nodes with a tenant that was probed lately, those that are healthy, and those that look sick without the provider or
     /// the box itself saying so. What is being recovered right now is left out: it was counted by words now forgotten.
-    fn census(&self) -> (u32, u32, u32) {
+    fn census(&self, except: Option<&NodeName>) -> (u32, u32, u32) {
         let (mut filled, mut healthy, mut sick) = (0, 0, 0);
         let fresh = self.policy.rails.witness_fresh;
         let now = self.clock();
-        for (place, name) in self.names.iter().enumerate() {
+        for (place, name) in self.names.iter().enumerate().filter(|(_, name)| Some(*name) != except) {
             let (Some(seen), Some(node)) = (self.judge.seen.get(place), self.keeper.fleet.nodes.get(name))
             else {
                 continue;

@@ -56,8 +56,10 @@ impl World {
             return self
                 .broken(Invariant::MonotoneDoom, format!("instance {id} was doomed and is forgotten"));
         }
-        let claims = self.keeper.fleet.claims().filter_map(|(_, _, instance)| instance);
-        if let Some(id) = { claims }.find(|id| self.judge.doomed.contains(id)) {
+        let mut claims = self.keeper.fleet.claims().filter_map(|(_, _, instance)| instance);
+        let back = claims.find(|id| self.judge.doomed.contains(id));
+        drop(claims);
+        if let Some(id) = back {
             self.broken(Invariant::MonotoneDoom, format!("doomed instance {id} fills a node"));
         }
         // What no list shows any more can neither come back nor be forgotten.

@@ -33,6 +33,7 @@ impl World {
             self.broken(Invariant::Budget, format!("{} is rented above the cap", offer.price));
         }
         self.judge_twins(node, place, op);
+        self.judge_undestroyed(node, place);
         // A pause past the check moves the send to where nothing was counted; it cannot be fenced.
         if !paused {
             self.judge_rates(place);
@@ -64,6 +65,20 @@ impl World {
         let alive: Vec<InstanceId> = alive.map(|(id, _)| *id).collect();
         if alive.len() >= self.most_claims(place) {
             let detail = format!("`{node}` is rented for while {alive:?} live and are not condemned");
+            self.broken(Invariant::NoSecondCreate, detail);
+        }
+    }
+
+    /// A create follows the acknowledgement of every destroy of the node's boxes.
+    fn judge_undestroyed(&mut self, node: &NodeName, place: usize) {
+        let waits = |id: &InstanceId| {
+            let of_node =
+                self.boxes.get(id).is_some_and(|rented| rented.node == Some(place) && rented.alive());
+            of_node && self.judge.accounts.get(id).is_some_and(|account| account.to.is_none())
+        };
+        if let Some(id) = self.judge.doomed.iter().find(|id| waits(id)) {
+            let detail =
+                format!("`{node}` is rented for while the destroy of instance {id} is not acknowledged");
             self.broken(Invariant::NoSecondCreate, detail);
         }
     }
