@@ -4,6 +4,7 @@
 //! main → cli → daemon → engine ─┬→ store, vast, remote, probe, deploy (→ remote), alerts ─→ fleet
 //!                               ├→ http, metrics → fleet::view
 //!                               └→ config → fleet          clock, telemetry, systemd: leaves
+//!        cli → world → fleet
 //! ```
 //!
 //! `fleet` is the pure core and knows nobody; an edge knows `fleet` and third parties only; `engine` alone owns mutable

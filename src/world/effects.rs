@@ -88,10 +88,7 @@ impl World {
         if self.keeper.work.get(node) != Some(&work) {
             return;
         }
-        if rung.is_some() {
-            // Whether a remedy helped is told by the probes after it.
-            self.judge.start_over(node);
-        }
+        let place = node;
         let Some(node) = self.names.get(node).cloned() else { return };
         let instance = tenant.instance;
         let event = match rung {
@@ -105,6 +102,10 @@ impl World {
                 Event::RemedyWorked { node, instance, rung, result }
             }
         };
+        // Whether a remedy helped is told by the probes after it.
+        if matches!(&event, Event::RemedyWorked { result: Ok(_), .. }) {
+            self.judge.start_over(place);
+        }
         self.tell(0, event);
     }
 

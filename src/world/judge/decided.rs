@@ -63,6 +63,10 @@ impl World {
                 if let Some(DoomReason::Replaced { evidence }) = keeps {
                     self.judge_kept(at, node, evidence);
                 }
+                if keeps.is_some() {
+                    // Whether the old one comes back is told by the probes from here on.
+                    self.judge.start_over(self.place(node));
+                }
             }
             Record::ReplacementCancelled { .. } => self.tally.add("replacement cancelled"),
             Record::Held { .. } => self.tally.add("held"),
