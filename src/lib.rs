@@ -4,6 +4,7 @@
 //! main → cli → daemon → engine ─┬→ store, vast, remote, probe, deploy (→ remote), alerts ─→ fleet
 //!                               ├→ http, metrics → fleet::view
 //!                               └→ config → fleet          clock, telemetry, systemd: leaves
+//!        cli → world → fleet
 //! ```
 //!
 //! `fleet` is the pure core and knows nobody; an edge knows `fleet` and third parties only; `engine` alone owns mutable
@@ -30,3 +31,4 @@ pub mod store;
 pub mod systemd;
 pub mod telemetry;
 pub mod vast;
+pub mod world;

@@ -74,6 +74,8 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Try the keeper's decisions in a simulated world where everything fails; contacts nobody
+    Simulate(super::simulate::SimulateArgs),
     /// Destroy what fills a node and rent anew
     Reprovision(Drastic),
     /// Destroy what fills a node and leave it empty

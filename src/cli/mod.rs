@@ -12,6 +12,7 @@ mod read;
 mod release;
 mod setup;
 mod show;
+mod simulate;
 mod upkeep;
 mod verbs;
 
@@ -54,6 +55,7 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Config { action: args::ConfigAction::Show { json } } => setup::show_config(&common, json),
         Verb::Status { json } => read::status(&common, json).await,
         Verb::Offers { node, json } => offers::offers(&common, node, json).await,
+        Verb::Simulate(options) => simulate::simulate(&common, options).await,
         Verb::Reprovision(options) => verbs::reprovision(&common, options).await,
         Verb::Destroy(options) => verbs::destroy(&common, options).await,
         Verb::Pause(calm) => verbs::simple(&common, calm, Wish::Pause).await,

@@ -14,7 +14,7 @@ use super::{Releases, work::Job};
 use crate::{
     clock::Clock,
     fleet::{
-        event::{Command, Event},
+        event::{Command, Event, in_time},
         memory::{Memory, SelfCheck},
         name::{InstanceId, Label, NodeName},
         offer::Offer,
@@ -206,7 +206,7 @@ impl Executor {
         let (edges, clock) = (Arc::clone(&self.edges), self.clock);
         self.spawn_drastic(async move {
             let op = label.op.clone();
-            let answer = if clock.now() > not_after {
+            let answer = if !in_time(clock.now(), not_after) {
                 CreateAnswer::NotSent("the command expired before it was sent".into())
             } else {
                 let request =
@@ -222,7 +222,7 @@ impl Executor {
         self.witnessing.remove(&instance);
         let (edges, clock) = (Arc::clone(&self.edges), self.clock);
         self.spawn_drastic(async move {
-            let answer = if clock.now() > not_after {
+            let answer = if !in_time(clock.now(), not_after) {
                 let detail = "the command expired before it was sent".into();
                 DestroyAnswer::Failed(ProviderFault::Unreachable { detail })
             } else {

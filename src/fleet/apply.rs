@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{
     journal::{Cause, DoomReason, Entry, HeldReason, Record},
     name::{InstanceId, NodeName},
+    planted::{Bug, planted},
     state::{
         Action, ActionKind, Blame, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage,
         Tenant,
@@ -80,7 +81,9 @@ impl Fleet {
                     acknowledged_at: None,
                     price: *price,
                 };
-                self.doomed.entry(*instance).or_insert(doomed);
+                if !(planted(Bug::DoomForgotten) && *reason == DoomReason::Stray) {
+                    self.doomed.entry(*instance).or_insert(doomed);
+                }
                 self.open_bill(at, *instance, None, *price);
             }
             Record::DestroyAcknowledged { instance } => {
@@ -144,7 +147,11 @@ impl Fleet {
         for node in self.nodes.values_mut() {
             let NodeState::Recovering(recovery) = &mut node.state else { continue };
             if let Stage::Intent { attempt, .. } | Stage::Unresolved { attempt, .. } = &recovery.stage {
-                recovery.stage = Stage::Unresolved { attempt: attempt.clone(), since: at };
+                recovery.stage = if planted(Bug::IntentForgottenAtBoot) {
+                    Stage::Started { since: at, not_before: at }
+                } else {
+                    Stage::Unresolved { attempt: attempt.clone(), since: at }
+                };
             }
         }
     }

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     memory::Memory,
+    planted::{Bug, planted},
     policy::Rails,
     state::{Fleet, NodeState},
     units::Timestamp,
-    watch::{Witness, Word},
 };
 
 /// Where the breaker stands.
@@ -84,11 +84,7 @@ pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, no
             census.healthy += 1;
             continue;
         }
-        let fresh = policy.rails.witness_fresh;
-        let confirmed = [Witness::Provider, Witness::Ssh]
-            .into_iter()
-            .any(|witness| matches!(watch.testimony(witness, now, fresh), Some(Word::Down(_))));
-        if confirmed {
+        if watch.is_confirmed(now, policy.rails.witness_fresh) {
             census.confirmed += 1;
         } else if watch.failures * 2 >= spec.health.failure_threshold {
             census.unconfirmed += 1;
@@ -108,11 +104,15 @@ fn tenant_in_play(state: &NodeState) -> Option<&super::state::Tenant> {
 #[must_use]
 pub fn position(census: Census, rails: &Rails) -> Position {
     let suspects = census.unconfirmed;
-    if census.filled >= 2 && census.healthy == 0 && suspects > 0 {
+    if census.filled >= 2 && census.healthy == 0 && suspects > 0 && !planted(Bug::NeverHold) {
         return Position::Hold;
     }
     let share = u64::from(suspects) * 100 >= u64::from(rails.breaker_percent) * u64::from(census.filled);
-    if suspects >= rails.breaker_count && share { Position::Slow } else { Position::Normal }
+    if suspects >= rails.breaker_count && share && !planted(Bug::NeverSlow) {
+        Position::Slow
+    } else {
+        Position::Normal
+    }
 }
 
 #[cfg(test)]

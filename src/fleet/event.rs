@@ -8,6 +8,7 @@ use super::{
     name::{InstanceId, Label, NodeName, OpId},
     notice::Notice,
     offer::Offer,
+    planted::{Bug, planted},
     policy::{Policy, Rung},
     probe::Observation,
     provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
@@ -272,6 +273,13 @@ impl Command {
             | Self::CheckSelf => false,
         }
     }
+}
+
+/// Whether a command may still be sent. Asked right before the send, by the boot-time clock: a keeper that stood still in
+/// between acts on nothing stale.
+#[must_use]
+pub fn in_time(now: Timestamp, not_after: Timestamp) -> bool {
+    now <= not_after || planted(Bug::NoExpiry)
 }
 
 /// What a person's wish was answered.

@@ -14,6 +14,7 @@ use super::{
     breaker::{self, Census, Position},
     memory::Memory,
     name::{InstanceId, NodeName},
+    planted::{Bug, planted},
     policy::Policy,
     state::{ActionKind, Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
@@ -145,7 +146,8 @@ impl Guard<'_> {
         if self.policy.observe_only {
             return defer(Rail::ObserveOnly, "the keeper only observes", None);
         }
-        if let Some(pause) = self.fleet.nodes.get(node).and_then(|node| node.paused.as_ref()) {
+        let pause = self.fleet.nodes.get(node).and_then(|node| node.paused.as_ref());
+        if let Some(pause) = pause.filter(|_| !planted(Bug::PauseIgnored)) {
             return defer(Rail::Paused, format!("paused by {}", pause.by), None);
         }
         if !self.fleet.key_accepted {
@@ -155,7 +157,7 @@ impl Guard<'_> {
     }
 
     fn trusted(&self) -> Result<(), Deferral> {
-        if self.now < self.memory.trust_from {
+        if self.now < self.memory.trust_from && !planted(Bug::NoWarmUp) {
             let wait = self.now.until(self.memory.trust_from).as_secs() + 1;
             let why = format!("the keeper started or stalled a moment ago; its view is trusted in {wait} s");
             return defer(Rail::WarmUp, why, Some(self.memory.trust_from));
@@ -220,7 +222,10 @@ impl Guard<'_> {
             Position::Slow => {
                 let spacing = self.policy.rails.breaker_spacing;
                 let last = self.last_recovery();
-                match last.map(|at| at.after(spacing)).filter(|until| *until > self.now) {
+                match last
+                    .map(|at| at.after(spacing))
+                    .filter(|until| *until > self.now && !planted(Bug::NoSpacing))
+                {
                     Some(until) => {
                         defer(Rail::Breaker, "many nodes fail at once: one recovery at a time", Some(until))
                     }
@@ -276,11 +281,11 @@ impl Guard<'_> {
         let rails = &self.policy.rails;
         // A create is counted when it is decided and may be sent as late as its expiry.
         let hourly = self.replacements_since(HOUR + rails.command_expiry).saturating_add(to_come);
-        if hourly >= rails.fleet_hourly {
+        if hourly >= rails.fleet_hourly && !planted(Bug::NoFleetCaps) {
             return defer(Rail::FleetHourly, format!("{hourly} replacements in the last hour"), None);
         }
         let daily = self.replacements_since(DAY + rails.command_expiry).saturating_add(to_come);
-        if daily >= rails.fleet_daily {
+        if daily >= rails.fleet_daily && !planted(Bug::NoFleetCaps) {
             return defer(Rail::FleetDaily, format!("{daily} replacements in the last day"), None);
         }
         Ok(format!(
@@ -299,7 +304,7 @@ impl Guard<'_> {
             .doomed
             .iter()
             .find(|(_, doomed)| doomed.node.as_ref() == Some(node) && doomed.acknowledged_at.is_none());
-        if let Some((instance, _)) = alive {
+        if let Some((instance, _)) = alive.filter(|_| !planted(Bug::CreateBesideUndestroyed)) {
             let why = format!("the destroy of instance {instance} is not acknowledged yet");
             return defer(Rail::Outstanding, why, None);
         }
@@ -328,7 +333,7 @@ impl Guard<'_> {
         let oldest = creates.next().map(|action| action.at);
         let count = oldest.map_or(0, |_| creates.count() + 1);
         let most = rails.node_creates as usize;
-        if count >= most {
+        if count >= most && !planted(Bug::NoNodeCap) {
             let why = format!("rented {count} times in {} h", rails.node_window.as_secs() / 3600);
             return defer(Rail::NodeCreates, why, oldest.map(|at| at.after(rails.node_window)));
         }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     condition::Answer,
     name::OpId,
+    planted::{Bug, planted},
     policy::HealthPolicy,
     probe::{Failure, Verdict},
 };
@@ -38,7 +39,11 @@ pub struct Response<'a> {
 /// Judges an answer that was asked of the box `identity`.
 pub fn judge(policy: &HealthPolicy, identity: &OpId, response: Response<'_>) -> Verdict {
     let answer = Answer::new(response.status, response.took, response.body);
-    let impostor = if policy.require_identity { impostor(identity, answer.json()) } else { None };
+    let impostor = if policy.require_identity && !planted(Bug::AcceptStranger) {
+        impostor(identity, answer.json())
+    } else {
+        None
+    };
     // An answer that names another box is that box's. One that names none may also be an error page in front of ours:
     // a condition that fails says more then, and either way it is a failure.
     if let Some(Failure::Impostor { got: Some(_) }) = &impostor {

@@ -18,6 +18,7 @@ pub mod name;
 pub mod notice;
 pub mod offer;
 pub mod plan;
+pub(crate) mod planted;
 pub mod policy;
 pub mod probe;
 pub mod provider;

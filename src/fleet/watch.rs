@@ -154,6 +154,14 @@ impl Watch {
         (in_time && now.since(testimony.at) <= fresh).then_some(&testimony.word)
     }
 
+    /// Whether a witness confirms, freshly, that the server is down.
+    #[must_use]
+    pub fn is_confirmed(&self, now: Timestamp, fresh: Duration) -> bool {
+        [Witness::Provider, Witness::Ssh]
+            .into_iter()
+            .any(|witness| matches!(self.testimony(witness, now, fresh), Some(Word::Down(_))))
+    }
+
     /// Whether the box was asked at least `patience` ago in the present run of failures and has said nothing since.
     #[must_use]
     pub fn was_asked_in_vain(&self, now: Timestamp, patience: Duration) -> bool {

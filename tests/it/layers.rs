@@ -55,6 +55,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "telemetry",
             ],
         ),
+        ("world", &["fleet"]),
         (
             "cli",
             &[
@@ -69,6 +70,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "engine",
                 "daemon",
                 "telemetry",
+                "world",
             ],
         ),
     ])

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{DAY, Deferral, Guard, Rail, defer};
-use crate::fleet::units::{Money, Timestamp};
+use crate::fleet::{
+    planted::{Bug, planted},
+    units::{Money, Timestamp},
+};
 
 /// A reading of the credit older than this says nothing any more; it is read every five minutes and on demand.
 const CREDIT_FRESH: Duration = Duration::from_secs(900);
@@ -58,7 +61,7 @@ impl Guard<'_> {
     pub(super) fn money(&self, price: Option<Money>) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
         let total = self.hourly_cost().plus(price.unwrap_or_default());
-        if let Some(cap) = rails.dollars_per_hour.filter(|cap| total > *cap) {
+        if let Some(cap) = rails.dollars_per_hour.filter(|cap| total > *cap && !planted(Bug::BudgetIgnored)) {
             return defer(
                 Rail::DollarsPerHour,
                 format!("the fleet would cost {total}/h, the cap is {cap}/h"),
@@ -68,7 +71,7 @@ impl Guard<'_> {
         if let Some(cap) = rails.dollars_per_day {
             // An hour ahead: a rental that would break the budget before it is of any use is not begun.
             let spent = self.spent_24h();
-            if spent.plus(total) > cap {
+            if spent.plus(total) > cap && !planted(Bug::BudgetIgnored) {
                 let why = format!(
                     "{spent} were spent in the last 24 h and the fleet would cost {total} in the next hour, the cap is \
                      {cap} a day"

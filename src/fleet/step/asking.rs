@@ -10,6 +10,7 @@ use super::{
         journal::Record,
         memory::Desk,
         name::NodeName,
+        planted::{Bug, planted},
         provider::{Credit, ProviderFault},
         tell,
     },
@@ -82,12 +83,30 @@ impl Turn<'_> {
         let census = breaker::census(self.fleet, self.memory, self.context.policy, now);
         self.memory.census = Some((now, census));
         let to = breaker::position(census, &self.context.policy.rails);
+        if planted(Bug::HoldForEver) && self.fleet.breaker == Position::Hold {
+            return Ok(());
+        }
         if to != self.fleet.breaker {
+            if self.fleet.breaker == Position::Hold && !planted(Bug::BlindEvidence) {
+                self.forget_blind_evidence();
+            }
             self.record(Record::BreakerMoved { to })?;
             let notice = tell::breaker(now, to, census);
             self.tell(notice);
         }
         Ok(())
+    }
+
+    /// What was measured while nothing at all was healthy says nothing of a single box: the first one that answers again would
+    /// otherwise prove our network for failures of the time when it was gone. What a witness confirms stays.
+    fn forget_blind_evidence(&mut self) {
+        let (now, fresh) = (self.now(), self.context.policy.rails.witness_fresh);
+        for watch in self.memory.watches.values_mut() {
+            if watch.failures > 0 && !watch.is_confirmed(now, fresh) {
+                watch.start_over(now);
+            }
+        }
+        self.memory.census = None;
     }
 
     /// Whether the breaker needs a look although this probe was good.

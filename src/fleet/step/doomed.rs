@@ -10,6 +10,7 @@ use super::{
         event::{Command, IllegalEvent},
         journal::{DoomReason, Record},
         name::{InstanceId, NodeName, Ownership, ownership},
+        planted::{Bug, planted},
         provider::DestroyAnswer,
         tell,
         units::{Money, Timestamp},
@@ -31,7 +32,7 @@ impl Turn<'_> {
         reason: DoomReason,
         price: Money,
     ) -> Result<(), IllegalEvent> {
-        if !self.fleet.doomed.contains_key(&instance) {
+        if !self.fleet.doomed.contains_key(&instance) && !planted(Bug::DestroyWithoutDoom) {
             self.record(Record::Doomed { instance, node: node.cloned(), reason, price })?;
         }
         self.send_destroy(instance);
@@ -84,12 +85,18 @@ impl Turn<'_> {
         match answer {
             DestroyAnswer::Acknowledged if doomed.acknowledged_at.is_none() => {
                 self.record(Record::DestroyAcknowledged { instance })?;
+                if planted(Bug::GoneOnAcknowledgement) {
+                    self.record(Record::Gone { instance })?;
+                }
                 self.order(Command::List);
             }
             DestroyAnswer::Acknowledged => {}
             DestroyAnswer::Failed(fault) => {
                 let wait = fault.retry_after().unwrap_or(LOOK_AGAIN).min(LONGEST_WAIT);
                 self.memory.chases.entry(instance).or_default().next_at = now.after(wait);
+                if planted(Bug::GoneOnFailure) {
+                    self.record(Record::Gone { instance })?;
+                }
                 self.provider_refused(&fault);
             }
         }
@@ -113,7 +120,7 @@ impl Turn<'_> {
             if chase.absent_lists >= enough {
                 self.record(Record::Gone { instance })?;
                 self.memory.chases.remove(&instance);
-            } else if listed || acknowledged.is_none() {
+            } else if (listed && !planted(Bug::UndeadForgotten)) || acknowledged.is_none() {
                 self.send_destroy(instance);
                 self.tell_undying(instance);
             }

@@ -12,6 +12,7 @@ use super::{
         journal::{DoomReason, Record},
         name::{InstanceId, NodeName, OpId, Ownership, ownership},
         notice::Notice,
+        planted::{Bug, planted},
         policy::NodeSpec,
         provider::{Inventory, ProviderFault, Rental, Status},
         state::{NodeState, Stage},
@@ -59,7 +60,7 @@ impl Turn<'_> {
             // An older list that ended late would turn time back.
             return Ok(());
         }
-        if !self.fleet.key_accepted {
+        if !self.fleet.key_accepted && !planted(Bug::KeyRefusedForEver) {
             self.record(Record::KeyAccepted { accepted: true })?;
             let notice = tell::key_taken(self.now());
             self.tell(notice);
@@ -159,6 +160,9 @@ impl Turn<'_> {
         for (id, owner) in unsettled {
             match owner {
                 Ownership::Foreign => {}
+                Ownership::Malformed if planted(Bug::ReapForeigners) => {
+                    self.doom(id, None, DoomReason::Stray, Default::default())?;
+                }
                 Ownership::Malformed => self.tell_once(id, tell::stray),
                 Ownership::Ours(node, op) => self.settle_row(id, &node, &op)?,
             }
@@ -175,6 +179,9 @@ impl Turn<'_> {
             return self.created(node, op, id);
         }
         let known = self.fleet.ops.get(op).is_some_and(|known| known.node == *node);
+        if planted(Bug::StrayForgotten) {
+            return Ok(());
+        }
         if !known || self.context.policy.observe_only {
             self.tell_once(id, tell::stray);
             return Ok(());
@@ -247,7 +254,8 @@ impl Turn<'_> {
         let absent = self.memory.absent.entry(op.clone()).or_default();
         *absent = absent.saturating_add(1);
         let inventory = &self.context.policy.inventory;
-        if *absent < inventory.settle_lists || began.since(since) < inventory.settle {
+        let soon = began.since(since) < inventory.settle && !planted(Bug::SettleByCountAlone);
+        if (*absent < inventory.settle_lists || soon) && !planted(Bug::SettleAtOnce) {
             return Ok(());
         }
         self.memory.absent.remove(op);
@@ -312,7 +320,7 @@ impl Turn<'_> {
         let known = [node.state.tenant(), node.state.newcomer()];
         let current = known.into_iter().flatten().find(|tenant| tenant.instance == instance);
         let current = current.map(|tenant| tenant.address);
-        if current.is_some_and(|current| current != address) {
+        if current.is_some_and(|current| current != address) && !planted(Bug::AddressNotFollowed) {
             self.record(Record::AddressChanged { node: name.clone(), instance, address })?;
         }
         Ok(())

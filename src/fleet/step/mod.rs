@@ -40,6 +40,7 @@ use super::{
     memory::Memory,
     name::{InstanceId, NodeName},
     notice::Notice,
+    planted::{Bug, planted},
     policy::NodeSpec,
     state::{Fleet, Node, NodeState, Stage},
     tell,
@@ -155,6 +156,9 @@ impl Turn<'_> {
 
     /// A stall makes everything measured stale: the counts start over and nothing begins for a while.
     fn stalled(&mut self, gap: Duration) {
+        if planted(Bug::CountWhileStalled) {
+            return;
+        }
         for watch in self.memory.watches.values_mut() {
             watch.start_over(self.context.now);
         }

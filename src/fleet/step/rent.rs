@@ -11,6 +11,7 @@ use super::{
         guard::Rail,
         journal::{DoomReason, HeldReason, Record},
         name::{InstanceId, Label, NodeName, OpId},
+        planted::{Bug, planted},
         policy::NodeSpec,
         provider::{CreateAnswer, ProviderFault},
         state::{Action, ActionKind, Attempt, NodeState, Stage},
@@ -101,6 +102,10 @@ impl Turn<'_> {
         self.unblock(name);
         let op = self.new_op();
         let label = Label { fleet: self.context.policy.fleet.clone(), node: name.clone(), op: op.clone() };
+        if planted(Bug::EffectWithoutIntent) {
+            self.order(Command::Create { node: name.clone(), offer: Box::new(offer), label });
+            return Ok(());
+        }
         self.record(Record::Intent {
             node: name.clone(),
             op,
@@ -111,7 +116,11 @@ impl Turn<'_> {
             offer_text: offer.to_string(),
             permit,
         })?;
-        self.order(Command::Create { node: name.clone(), offer: Box::new(offer), label });
+        let create = Command::Create { node: name.clone(), offer: Box::new(offer), label };
+        if planted(Bug::SendTwice) {
+            self.order(create.clone());
+        }
+        self.order(create);
         self.look(name, self.now().after(CREATE_PATIENCE));
         Ok(())
     }

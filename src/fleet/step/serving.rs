@@ -5,6 +5,7 @@ use super::{
         event::{Command, IllegalEvent},
         journal::{Cause, HeldReason, Outcome, Record},
         name::{IncidentId, NodeName},
+        planted::{Bug, planted},
         policy::NodeSpec,
         probe::{Observation, Verdict},
         state::{NodeState, Recovery, Stage},
@@ -58,7 +59,9 @@ impl Turn<'_> {
                 self.record(Record::Released { node: name.clone(), by: "its own recovery".into() })?;
                 self.heal(name, Outcome::ByItself)
             }
-            NodeState::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. }) if proven => {
+            NodeState::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. })
+                if proven || planted(Bug::AdoptUnproven) =>
+            {
                 let tenant = tenant.clone();
                 self.adopt(name, &tenant)
             }
@@ -141,7 +144,9 @@ impl Turn<'_> {
         let Some(incident) = self.node(name).and_then(|node| node.incident.clone()) else { return Ok(()) };
         self.record(Record::IncidentClosed { incident: incident.id, node: name.clone(), outcome })?;
         let notice = tell::closed(self.now(), name, self.fleet, &incident, outcome);
-        self.tell(notice);
+        if !planted(Bug::CloseInSilence) {
+            self.tell(notice);
+        }
         Ok(())
     }
 }

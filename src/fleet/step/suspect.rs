@@ -12,6 +12,7 @@ use super::{
         guard::{Deferral, Rail, Wanted},
         journal::{Cause, DoomReason, HeldReason, Record, ReleaseRef},
         name::{InstanceId, NodeName},
+        planted::{Bug, planted},
         policy::{NodeSpec, ReplaceOrder, Rung},
         state::{NodeState, Tenant},
         tell,
@@ -86,10 +87,10 @@ impl Turn<'_> {
         let probes =
             format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text());
         let ssh = watch.testimony(Witness::Ssh, now, fresh);
-        if let Some(Word::Up(detail)) = ssh {
+        if let Some(Word::Up(detail)) = ssh.filter(|_| !planted(Bug::MisreadWitness)) {
             return Evidence::Vetoed(format!("{probes}; but the box itself says its server is up: {detail}"));
         }
-        if let Some(Word::Down(detail)) = ssh {
+        if let Some(Word::Down(detail) | Word::Up(detail)) = ssh {
             return Evidence::Enough {
                 text: format!("{probes}; the box itself: {detail}"),
                 source: Source::Box,
@@ -114,7 +115,7 @@ impl Turn<'_> {
             }
         };
         let doubled = threshold.saturating_mul(2);
-        if watch.failures >= doubled && failing_for >= patience {
+        if (watch.failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
             let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
             return Evidence::Enough { text, source: Source::ProbesAlone };
         }
@@ -202,7 +203,7 @@ impl Turn<'_> {
             return Ok(());
         }
         if rung == Rung::Replace
-            && let Some(until) = self.cooling_until(name)
+            && let Some(until) = self.cooling_until(name).filter(|_| !planted(Bug::NoCooldown))
         {
             let why =
                 format!("replaced less than {} min ago", self.context.policy.rails.cooldown.as_secs() / 60);
@@ -392,7 +393,9 @@ impl Turn<'_> {
         self.end_episode(name);
         self.record(Record::Held { node: name.clone(), reason: reason.clone() })?;
         let notice = tell::held(self.now(), name, incident, &reason);
-        self.tell(notice);
+        if !planted(Bug::HoldInSilence) {
+            self.tell(notice);
+        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 
 use super::{
     super::super::super::{
+        breaker::Position,
         event::{Event, WorkFault},
         journal::ReleaseRef,
         memory::SelfCheck,
@@ -427,4 +428,36 @@ fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
     s.ok(&node(0));
     s.ok(&node(0));
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn the_first_answer_after_a_blackout_proves_nothing_against_the_others() {
+    let mut s = Story::serving(3);
+    s.no_probes = true;
+    for _ in 0..25 {
+        for i in 0..3 {
+            s.fail(&node(i));
+            s.witness(&node(i), Word::Silent("no connection".into()));
+        }
+        s.pass(10);
+    }
+    assert_eq!(s.fleet.breaker, Position::Hold);
+    s.ok(&node(0));
+    s.pass(30);
+    assert_eq!(s.fleet.breaker, Position::Normal);
+    for i in 1..3 {
+        assert!(matches!(s.state(i), NodeState::Suspect { .. }), "{}", s.text);
+    }
+    // Whoever goes on failing beside a healthy peer is judged by that.
+    let old = s.instance(&node(1));
+    for _ in 0..25 {
+        s.ok(&node(0));
+        s.fail(&node(1));
+        if s.fleet.doomed.contains_key(&old) {
+            return;
+        }
+        s.witness(&node(1), Word::Silent("no connection".into()));
+        s.pass(10);
+    }
+    panic!("it is never replaced: {}", s.text);
 }

@@ -1,0 +1,93 @@
+//! The gate: fleets, rails and habits drawn anew for each run, under the whole storm. The keeper's promises hold for any
+//! setting, so none is fixed here that a user may choose.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Base, Menu, Setting};
+use crate::fleet::{
+    name::NodeName,
+    policy::{HealthPolicy, InventoryPolicy, NodeSpec, Policy, Rails, ReplaceOrder, Rung},
+    units::Money,
+};
+
+/// How long faults strike in a run of the gate, in simulated hours.
+pub const HOURS: u64 = 168;
+
+/// The run of the gate that a seed draws.
+///
+/// # Errors
+/// Never, unless a name in this file is none.
+pub fn setting(seed: u64, hours: u64) -> Result<Setting, crate::fleet::name::NameError> {
+    // Another stream than the run's own, so that both seem independent.
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x6761_7465);
+    Ok(Setting { policy: policy(&mut rng)?, menu: Menu::of(Base::Storm), seed, hours })
+}
+
+fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameError> {
+    let spec = Arc::new(spec(rng));
+    let count = rng.usize(3..21);
+    let nodes =
+        (0..count).map(|number| Ok((format!("duel-{number}").parse::<NodeName>()?, Arc::clone(&spec))));
+    let nodes: BTreeMap<_, _> = nodes.collect::<Result<_, _>>()?;
+    let inventory = InventoryPolicy {
+        interval: Duration::from_secs(rng.u64(20..60)),
+        busy_interval: Duration::from_secs(rng.u64(10..30)),
+        ..InventoryPolicy::default()
+    };
+    Ok(Policy {
+        fleet: "gate".parse()?,
+        rails: rails(rng, count, &inventory),
+        nodes,
+        spares: BTreeSet::new(),
+        inventory,
+        observe_only: false,
+        only: None,
+    })
+}
+
+fn spec(rng: &mut fastrand::Rng) -> NodeSpec {
+    let interval = Duration::from_secs(rng.u64(30..120));
+    let health = HealthPolicy {
+        interval,
+        retry_interval: Duration::from_secs(rng.u64(5..20)),
+        failure_threshold: rng.u32(2..5),
+        success_threshold: rng.u32(1..4),
+        ..HealthPolicy::default()
+    };
+    let softer = [Rung::RestartServer, Rung::Redeploy, Rung::Reboot];
+    let mut ladder: Vec<Rung> = softer.into_iter().filter(|_| rng.u32(0..4) == 0).collect();
+    ladder.push(Rung::Replace);
+    let order = if rng.bool() { ReplaceOrder::CreateFirst } else { ReplaceOrder::DestroyFirst };
+    NodeSpec { health, ladder, order, ..NodeSpec::default() }
+}
+
+/// Wide enough that much healing is tried, tight enough that each rail is met now and then.
+fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> Rails {
+    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+    let tight = rng.u32(0..4) == 0;
+    // What the fleet costs at the dearest offers; each spare box beyond is in the way of the caps.
+    let most_price = 1_750_000 * i64::from(nodes);
+    Rails {
+        parallel: Some(rng.u32(1..=(nodes / 2).max(2))),
+        node_creates: if tight { rng.u32(3..6) } else { rng.u32(8..24) },
+        node_window: Duration::from_secs(rng.u64(1..7) * 3600),
+        fleet_hourly: if tight { rng.u32(6..20) } else { 5 * nodes + 20 },
+        fleet_daily: if tight { rng.u32(40..400) } else { 100 * nodes },
+        cooldown: Duration::from_secs(rng.u64(60..1200)),
+        dollars_per_hour: tight.then_some(Money(most_price + 500_000)),
+        dollars_per_day: tight.then_some(Money(most_price * 23)),
+        breaker_spacing: Duration::from_secs(rng.u64(60..600)),
+        canaries: if rng.bool() {
+            vec!["https://example.com".into(), "https://example.org".into()]
+        } else {
+            Vec::new()
+        },
+        inventory_fresh: inventory.interval * 3,
+        exclude_for: Duration::from_secs(rng.u64(1..24) * 3600),
+        ..Rails::default()
+    }
+}

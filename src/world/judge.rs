@@ -1,0 +1,266 @@
+//! What must always hold, judged by the truth of the world and by counts of the judge's own, never by what the core
+//! believes of itself.
+
+mod alerts;
+mod decided;
+mod lists;
+mod sent;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{MINUTE, World};
+use crate::fleet::{
+    name::{InstanceId, OpId},
+    policy::ReplaceOrder,
+    probe::{Observation, Verdict},
+    units::{Money, Timestamp},
+};
+
+/// A promise of the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Invariant {
+    /// 1. At most one claimed rental per node, two only while a replacement is prepared beside the old one.
+    OneClaim,
+    /// 2. The intent is durable before its effect: intent before create, doom before destroy.
+    IntentFirst,
+    /// 3. No box is replaced that was well, and the evidence is as old as the keeper's last start or stall at most.
+    NoWrongKill,
+    /// 4. Creates and recoveries stay under their caps and cooldowns, counted at the send.
+    Rate,
+    /// 5. No second create while another rental of the node lives or is on its way.
+    NoSecondCreate,
+    /// 6. DELETE only for what is doomed and ours.
+    Ownership,
+    /// 7. One send per op.
+    OneSend,
+    /// 8. Once faults stop, everything serves again or waits for a person who was told.
+    Liveness,
+    /// 9. The fold of the journal's text is the state, after each crash and at the end.
+    Fold,
+    /// 10. Mass sickness slows healing down, total sickness holds it.
+    MassAction,
+    /// 11. What is said to be gone is gone, unless a list lied a moment ago.
+    GoneIsTrue,
+    /// 12. Every living rental with our label is claimed, doomed, or doomed within three believed lists that show it.
+    NoStray,
+    /// 13. Doom is monotone: never adopted again, and it ends only by proof of the end.
+    MonotoneDoom,
+    /// 14. Nothing is sent after its expiry, but for a pause between the check and the send.
+    Expiry,
+    /// 15. One keeper at a time: not modelled, the product has a lock on its state instead of a lease.
+    Fence,
+    /// 16. No rental above the caps on price, dollars an hour and dollars a day.
+    Budget,
+    /// 17. Paused and held nodes are left alone.
+    Silence,
+    /// 18. Every start and end of an incident, hold and move of the breaker is told, once.
+    AlertsComplete,
+    /// 19. Adoption only after enough healthy answers of this very op.
+    Identity,
+    /// 20. No secret in a record or notice: not modelled, the core is never given one.
+    Secrets,
+    /// 21. The same seed gives the same hash.
+    Determinism,
+    /// 22. Every case that must come in a campaign came.
+    NotVacuous,
+}
+
+impl Invariant {
+    /// Its number in the list.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32 + 1
+    }
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {} ({self:?})", self.number())
+    }
+}
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// How far into the run, in simulated milliseconds.
+    pub after_ms: u64,
+    /// What happened.
+    pub detail: String,
+}
+
+/// An intent on record.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket {
+    pub node: usize,
+    pub price: Money,
+    /// By the keeper's clock.
+    pub at: Timestamp,
+    pub replacement: bool,
+    pub sent: bool,
+    /// It certainly rented nothing.
+    pub failed: bool,
+}
+
+/// A rental as the journal's own words tell it, for the budget.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Account {
+    pub price: Money,
+    pub from: Timestamp,
+    pub to: Option<Timestamp>,
+}
+
+/// What the judge saw of one node's health, as delivered to the keeper that lives now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub identity: Option<OpId>,
+    pub failures: u32,
+    pub successes: u32,
+    /// World time of the first failed probe of the present run, and of the last probe.
+    pub first_failure: Option<u64>,
+    pub last: Option<u64>,
+}
+
+/// The judge's own books.
+#[derive(Debug)]
+pub(super) struct Judge {
+    pub violation: Option<Violation>,
+    pub foreign: BTreeSet<InstanceId>,
+    pub tickets: BTreeMap<OpId, Ticket>,
+    /// Ops that may have rented something, by the time of their intent, for the caps.
+    pub creates: VecDeque<OpId>,
+    pub accounts: BTreeMap<InstanceId, Account>,
+    pub op_of: BTreeMap<InstanceId, OpId>,
+    pub doomed: BTreeSet<InstanceId>,
+    pub gone: BTreeSet<InstanceId>,
+    /// Ops whose answer was withheld.
+    pub doubted: BTreeSet<OpId>,
+    /// Creates that the provider will still execute, with their node.
+    pub on_their_way: BTreeMap<OpId, usize>,
+    pub seen: Vec<Seen>,
+    /// The last start of a recovery of a filled node, by the keeper's clock.
+    pub last_start: Option<Timestamp>,
+    /// When each node was last replaced, by the keeper's clock.
+    pub replaced_at: Vec<Option<Timestamp>>,
+    pub ever_filled: Vec<bool>,
+    pub incidents: BTreeSet<u64>,
+    pub closed: BTreeSet<u64>,
+    pub rails_seen_at: u64,
+    /// Whether the breaker holds, by the journal.
+    pub held: bool,
+}
+
+impl Judge {
+    pub fn new(nodes: usize) -> Self {
+        Self {
+            violation: None,
+            foreign: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+            creates: VecDeque::new(),
+            accounts: BTreeMap::new(),
+            op_of: BTreeMap::new(),
+            doomed: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            on_their_way: BTreeMap::new(),
+            seen: vec![Seen::default(); nodes],
+            last_start: None,
+            replaced_at: vec![None; nodes],
+            ever_filled: vec![false; nodes],
+            incidents: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            rails_seen_at: 0,
+            held: false,
+        }
+    }
+
+    /// The first violation ends the run.
+    pub fn broken(&mut self, invariant: Invariant, after_ms: u64, detail: String) {
+        self.violation.get_or_insert(Violation { invariant, after_ms, detail });
+    }
+
+    /// Evidence starts anew with each life of the keeper.
+    pub fn keeper_started(&mut self) {
+        self.seen.iter_mut().for_each(|seen| *seen = Seen::default());
+    }
+
+    /// A stall makes the evidence stale.
+    pub fn keeper_stalled(&mut self) {
+        for seen in &mut self.seen {
+            *seen = Seen { identity: seen.identity.take(), ..Seen::default() };
+        }
+    }
+
+    pub fn retargeted(&mut self, place: usize, identity: Option<&OpId>) {
+        if let Some(seen) = self.seen.get_mut(place)
+            && seen.identity.as_ref() != identity
+        {
+            *seen = Seen { identity: identity.cloned(), ..Seen::default() };
+        }
+    }
+
+    /// The evidence of a node starts anew: something was done to its server.
+    pub fn start_over(&mut self, place: usize) {
+        if let Some(seen) = self.seen.get_mut(place) {
+            *seen = Seen { identity: seen.identity.take(), ..Seen::default() };
+        }
+    }
+
+    /// The same, if the node fails its probes.
+    pub fn start_over_failing(&mut self, place: usize) {
+        if self.seen.get(place).is_some_and(|seen| seen.failures > 0) {
+            self.start_over(place);
+        }
+    }
+
+    /// A probe's result reaches the keeper.
+    pub fn saw(&mut self, place: usize, observation: &Observation, now: u64) {
+        let Some(seen) = self.seen.get_mut(place) else { return };
+        if seen.identity.as_ref() != Some(&observation.identity) {
+            return;
+        }
+        let started = now.saturating_sub(u64::try_from(observation.took.as_millis()).unwrap_or_default());
+        seen.last = Some(now);
+        match observation.verdict {
+            Verdict::Healthy => {
+                (seen.failures, seen.successes, seen.first_failure) = (0, seen.successes + 1, None)
+            }
+            Verdict::Maintenance => (seen.failures, seen.first_failure) = (0, None),
+            Verdict::Failing(_) => {
+                seen.failures += 1;
+                seen.successes = 0;
+                seen.first_failure.get_or_insert(started);
+            }
+        }
+    }
+
+    /// Whether the rails in the way are to be counted now.
+    pub fn look_at_rails(&self, now: u64) -> Option<u64> {
+        (now >= self.rails_seen_at + 5 * MINUTE).then_some(now)
+    }
+
+    /// A create that may have rented something no longer counts.
+    pub fn create_failed(&mut self, op: &OpId) {
+        if let Some(ticket) = self.tickets.get_mut(op) {
+            ticket.failed = true;
+        }
+    }
+}
+
+impl World {
+    /// How many rentals of one node may be claimed at once: two where the old one is kept until the new one is proven.
+    pub(super) fn most_claims(&self, node: usize) -> usize {
+        let spec = self.names.get(node).and_then(|name| self.policy.nodes.get(name));
+        match spec.map(|spec| spec.order) {
+            Some(ReplaceOrder::CreateFirst) => 2,
+            Some(ReplaceOrder::DestroyFirst) | None => 1,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What must hold when a command leaves the process.
+
+use std::time::Duration;
+
+use super::Invariant;
+use crate::{
+    fleet::{
+        name::{InstanceId, NodeName, OpId},
+        offer::Offer,
+        units::{Money, Timestamp},
+    },
+    world::{MINUTE, World, boxes::Rented},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// A list that left a box out may have misled the keeper for this long.
+const MISLED: u64 = 5 * MINUTE;
+
+impl World {
+    pub(in crate::world) fn judge_create(&mut self, node: &NodeName, offer: &Offer, op: &OpId, paused: bool) {
+        self.tally.add("creates");
+        let Some(ticket) = self.judge.tickets.get_mut(op) else {
+            return self.broken(Invariant::IntentFirst, format!("op {op} is sent without its intent"));
+        };
+        if std::mem::replace(&mut ticket.sent, true) {
+            return self.broken(Invariant::OneSend, format!("op {op} is sent twice"));
+        }
+        let place = ticket.node;
+        if let Some(spec) = self.policy.nodes.get(node)
+            && offer.price > spec.offers.price_cap
+        {
+            self.broken(Invariant::Budget, format!("{} is rented above the cap", offer.price));
+        }
+        self.judge_twins(node, place, op);
+        self.judge_undestroyed(node, place);
+        // A pause past the check moves the send to where nothing was counted; it cannot be fenced.
+        if !paused {
+            self.judge_rates(place);
+            self.judge_budget(op);
+        }
+    }
+
+    /// No other rental of the node lives, but for what is condemned or kept on purpose.
+    fn judge_twins(&mut self, node: &NodeName, place: usize, op: &OpId) {
+        let on_its_way = self
+            .judge
+            .on_their_way
+            .iter()
+            .find(|(other, other_place)| **other_place == place && *other != op);
+        if let Some((other, _)) = on_its_way {
+            let detail = format!("`{node}` is rented for while op {other} is on its way");
+            return self.broken(Invariant::NoSecondCreate, detail);
+        }
+        let misled =
+            |rented: &Rented| self.now < rented.hidden_at + MISLED || self.now < rented.born + MINUTE;
+        let alive = self.boxes.iter().filter(|(id, rented)| {
+            rented.node == Some(place)
+                && rented.alive()
+                && rented.op.as_ref() != Some(op)
+                && !self.judge.doomed.contains(id)
+                && !misled(rented)
+                && rented.label.is_some()
+        });
+        let alive: Vec<InstanceId> = alive.map(|(id, _)| *id).collect();
+        if alive.len() >= self.most_claims(place) {
+            let detail = format!("`{node}` is rented for while {alive:?} live and are not condemned");
+            self.broken(Invariant::NoSecondCreate, detail);
+        }
+    }
+
+    /// A create follows the acknowledgement of every destroy of the node's boxes.
+    fn judge_undestroyed(&mut self, node: &NodeName, place: usize) {
+        let waits = |id: &InstanceId| {
+            let of_node =
+                self.boxes.get(id).is_some_and(|rented| rented.node == Some(place) && rented.alive());
+            of_node && self.judge.accounts.get(id).is_some_and(|account| account.to.is_none())
+        };
+        if let Some(id) = self.judge.doomed.iter().find(|id| waits(id)) {
+            let detail =
+                format!("`{node}` is rented for while the destroy of instance {id} is not acknowledged");
+            self.broken(Invariant::NoSecondCreate, detail);
+        }
+    }
+
+    /// Creates in each window, this one included, over all that may have rented something.
+    fn judge_rates(&mut self, place: usize) {
+        let now = self.clock();
+        let rails = &self.policy.rails;
+        let (mut of_node, mut of_hour, mut of_day) = (0_u32, 0_u32, 0_u32);
+        let longest = rails.node_window.max(DAY);
+        let judge = &mut self.judge;
+        while let Some(first) = judge.creates.front()
+            && judge.tickets.get(first).is_none_or(|ticket| now.since(ticket.at) > longest + HOUR)
+        {
+            judge.creates.pop_front();
+        }
+        let counted = judge.creates.iter().filter_map(|op| judge.tickets.get(op));
+        for ticket in counted.filter(|ticket| ticket.sent && !ticket.failed && ticket.at <= now) {
+            let ago = now.since(ticket.at);
+            of_node += u32::from(ticket.node == place && ago < rails.node_window);
+            of_hour += u32::from(ticket.replacement && ago < HOUR);
+            of_day += u32::from(ticket.replacement && ago < DAY);
+        }
+        let (node_most, hour_most, day_most) = (rails.node_creates, rails.fleet_hourly, rails.fleet_daily);
+        if of_node > node_most.max(1) || of_hour > hour_most || of_day > day_most {
+            let detail = format!(
+                "{of_node} creates of the node in its window ({node_most}), {of_hour} replacements in an hour ({hour_most}), \
+                 {of_day} in a day ({day_most})"
+            );
+            self.broken(Invariant::Rate, detail);
+        }
+    }
+
+    /// What the fleet costs with this rental, by prices and times on record.
+    fn judge_budget(&mut self, op: &OpId) {
+        let now = self.clock();
+        let price = self.judge.tickets.get(op).map_or(Money(0), |ticket| ticket.price);
+        let running = self.judge.accounts.values().filter(|account| account.to.is_none());
+        let hourly = running.map(|account| account.price).sum::<Money>().plus(price);
+        if self.policy.rails.dollars_per_hour.is_some_and(|cap| hourly > cap) {
+            self.broken(Invariant::Budget, format!("the fleet would cost {hourly} an hour"));
+        }
+        if let Some(cap) = self.policy.rails.dollars_per_day {
+            let spent = self.spent(now.before(DAY), now);
+            if spent.plus(hourly) > cap {
+                self.broken(
+                    Invariant::Budget,
+                    format!("{spent} were spent in a day and {hourly} are due, the cap is {cap}"),
+                );
+            }
+        }
+    }
+
+    fn spent(&self, since: Timestamp, now: Timestamp) -> Money {
+        let accounts = self.judge.accounts.values();
+        accounts
+            .map(|account| account.price.over(account.to.unwrap_or(now).since(account.from.max(since))))
+            .sum()
+    }
+
+    pub(in crate::world) fn judge_destroy(&mut self, instance: InstanceId) {
+        self.tally.add("destroys");
+        if self.judge.foreign.contains(&instance) {
+            return self.broken(Invariant::Ownership, format!("foreign instance {instance} is destroyed"));
+        }
+        if !self.judge.doomed.contains(&instance) {
+            self.broken(
+                Invariant::IntentFirst,
+                format!("instance {instance} is destroyed and was never doomed"),
+            );
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The world on trial: one seed is one story, a short gate holds, and every planted mistake is found.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::*;
+use crate::fleet::planted::{BUGS, Bug, plant};
+
+/// Seeds within which a planted mistake must be found.
+const SEEDS: u64 = 200;
+/// Simulated hours of each of those runs.
+const SHORT: u64 = 12;
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let mut hashes = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        let setting = gate::setting(seed, 1).unwrap();
+        let (first, second) = (run(&setting), run(&setting));
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert_eq!(first.tally, second.tally, "seed {seed}");
+        assert_eq!(first.figures, second.figures, "seed {seed}");
+        hashes.insert(first.hash);
+    }
+    assert_eq!(hashes.len(), 100, "another seed is another story");
+}
+
+#[test]
+fn without_faults_nothing_happens_but_the_first_filling() {
+    let Setting { policy, .. } = gate::setting(3, 1).unwrap();
+    let setting = Setting { policy, menu: Menu::of(Base::Nothing), seed: 3, hours: 48 };
+    let outcome = run(&setting);
+    assert_eq!(outcome.violation, None);
+    assert_eq!(
+        (outcome.figures.incidents, outcome.figures.recoveries, outcome.figures.false_kills),
+        (0, 0, 0)
+    );
+    assert!(outcome.figures.availability > 0.9, "{:?}", outcome.figures);
+}
+
+#[test]
+fn a_short_gate_holds() {
+    let seeds: u64 =
+        std::env::var("KEEPER_WORLD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
+    let (mut recoveries, mut crashes, mut broken) = (0, 0, Vec::new());
+    for seed in 0..seeds {
+        let outcome = run(&gate::setting(seed, SHORT).unwrap());
+        recoveries += outcome.figures.recoveries;
+        crashes += outcome.figures.crashes;
+        broken.extend(outcome.violation.map(|violation| (seed, violation)));
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(
+        recoveries > 10 * seeds && crashes * 10 > recoveries * 4,
+        "{recoveries} recoveries, {crashes} crashes"
+    );
+}
+
+/// A mistake counts as found by a run that is clean without it.
+#[test]
+fn every_planted_bug_is_found() {
+    let (next, found, clean) =
+        (AtomicUsize::new(0), Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::<u64, bool>::new()));
+    let is_clean = |seed: u64, setting: &Setting| {
+        if let Some(known) = clean.lock().unwrap().get(&seed) {
+            return *known;
+        }
+        plant(None);
+        let verdict = run(setting).violation.is_none();
+        clean.lock().unwrap().insert(seed, verdict);
+        verdict
+    };
+    let search = |bug: Bug| {
+        (0..SEEDS).find_map(|seed| {
+            let setting = gate::setting(seed, SHORT).unwrap();
+            plant(Some(bug));
+            let violation = run(&setting).violation;
+            violation.filter(|_| is_clean(seed, &setting)).map(|violation| (seed, violation.invariant))
+        })
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(bug) = BUGS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = search(*bug);
+                    found.lock().unwrap().insert(format!("{bug:?}"), result);
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    for (bug, result) in &found {
+        println!("{bug}: {result:?}");
+    }
+    assert!(found.len() >= 20);
+    let missed: Vec<_> = found.iter().filter(|(_, result)| result.is_none()).map(|(bug, _)| bug).collect();
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
+}
