@@ -14,6 +14,9 @@ const MACHINES: u64 = 4_000;
 /// Longest delay of a create or destroy that the provider executes after its answer.
 const LATE: std::ops::Range<u64> = 1..110;
 
+/// How long hosts let their machines, in seconds: contracts that end are not among the faults of this world.
+const LONG_CONTRACT_S: f64 = 90.0 * 86_400.0;
+
 impl World {
     /// A fault that any call to the provider may meet.
     pub(super) fn call_fails(&mut self) -> Option<ProviderFault> {
@@ -83,7 +86,7 @@ impl World {
             inet_down_mbps: Some(wanted.min_inet_down_mbps),
             inet_up_mbps: None,
             direct_ports: Some(ports),
-            duration_s: Some(wanted.min_duration_s),
+            duration_s: Some(wanted.min_duration_s.max(LONG_CONTRACT_S)),
             cuda: None,
             display_active: None,
             geolocation: wanted.prefer_regions.first().cloned(),
