@@ -121,7 +121,8 @@ fn the_most_valuable_go_first_and_how_long_it_takes_is_said_before() {
     let plan = guard.plan().unwrap();
     let order: Vec<&str> = plan.waiting.iter().map(NodeName::as_str).collect();
     assert_eq!(order, ["duel-11", "duel-0", "duel-1", "duel-2"], "by priority, then by length of service");
-    assert_eq!(plan.takes, Some(Duration::from_secs(5 * 360)), "five of about six minutes, one at a time");
+    let typical = s.memory.typical_recovery().unwrap();
+    assert_eq!(plan.takes, Some(typical * 5), "five as long as those before, one at a time");
     assert_eq!(view(&s.fleet, &s.memory, &s.policy, now).plan.unwrap().waiting.len(), 4);
     s.pass(20);
     assert_eq!(s.text.matches("failed nodes wait for their turn").count(), 1, "{}", s.text);

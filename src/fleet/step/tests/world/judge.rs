@@ -83,6 +83,8 @@ impl World {
             matches!(owner, Ownership::Ours(of, _) if of == *node)
                 && !self.fleet.doomed.contains_key(id)
                 && kept != Some(**id)
+                // A promoted spare may bear the spare's label for a while: whom it fills counts.
+                && !self.fleet.claims().any(|(name, _, claimed)| name != node && claimed == Some(**id))
                 && self.now - rented.rented_at > 3 * MINUTE
                 && !self.undead.contains(id)
         });
