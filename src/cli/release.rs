@@ -102,7 +102,8 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
     if args.dry_run {
         return Ok(exit::DONE);
     }
-    if !args.yes && !(print::can_ask() && print::confirmed("go back?")) {
+    let agreed = args.yes || (print::can_ask() && print::confirmed("go back?"));
+    if !agreed {
         return Err(Failure::new(exit::REFUSED, "not confirmed").hint("add `--yes`"));
     }
     for filled in &fleet.nodes {

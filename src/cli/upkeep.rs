@@ -102,7 +102,8 @@ pub(super) async fn lock(common: &Common, action: LockAction) -> Result<u8, Fail
     );
     if let (Some(yes), Some(_)) = (yes, &holder) {
         talk(&words);
-        if !yes && !(print::can_ask() && print::confirmed("take it from them?")) {
+        let agreed = yes || (print::can_ask() && print::confirmed("take it from them?"));
+        if !agreed {
             return Err(Failure::new(exit::REFUSED, "not confirmed").hint("add `--yes`"));
         }
         let broken = deploy::lock_break(&fleet.edges.remote, &filled.address, LOOK_LIMIT).await;

@@ -24,6 +24,7 @@
 mod artifact;
 mod assessment;
 mod back;
+mod carry;
 mod control;
 mod env_file;
 mod fault;

@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use secrecy::SecretString;
 use tokio::{
-    fs::File,
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
-    artifact::Artifact,
     control,
     env_file::mask,
     fault::DeployFault,
@@ -22,7 +20,7 @@ use super::{
 };
 use crate::{
     crash::{self, Point},
-    remote::{Output, Remote, RunFault, Script, Session, Upload},
+    remote::{Output, Remote, RunFault, Script, Session},
 };
 
 /// Limit for one script; the slowest stops a server that takes its time and hashes a release on a slow disk.
@@ -30,9 +28,7 @@ pub(super) const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 /// Limit for a look at the supervisor.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How often a step is tried when its connection dies. Every step is idempotent, so a repetition is harmless.
-const TRIES: u32 = 3;
-/// The exit code of an upload that arrived damaged (`upload.sh`, `settle.sh`).
-const RC_DAMAGED: i32 = 65;
+pub(super) const TRIES: u32 = 3;
 /// How long the lease may last while an upload is under way.
 const UPLOAD_LEASE: Duration = Duration::from_secs(900);
 /// How often another deploy's lease is looked at while it is waited for.
@@ -57,7 +53,7 @@ pub(super) struct Run<'a> {
     pub(super) site: &'a Site,
     /// Whose values are masked in what the box says.
     pub(super) secrets: &'a BTreeMap<String, SecretString>,
-    progress: &'a mpsc::Sender<StepReport>,
+    pub(super) progress: &'a mpsc::Sender<StepReport>,
     session: Option<Session>,
     /// Our claim to the box; `None` for work that only looks.
     lease: Option<Lease>,
@@ -136,70 +132,6 @@ impl<'a> Run<'a> {
             endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).unwrap_or_default(),
         );
         Ok(())
-    }
-
-    /// Sends the artifact, from the beginning again when the connection dies.
-    pub(super) async fn upload(
-        &mut self,
-        artifact: &Artifact,
-        upload: &Upload,
-    ) -> Result<String, DeployFault> {
-        let mut last = String::new();
-        for _ in 0..TRIES {
-            let mut file = File::open(&artifact.path).await.map_err(|error| {
-                let path = artifact.path.display();
-                DeployFault::Release(format!("cannot read the artifact `{path}`: {error}"))
-            })?;
-            let (progress, limit) = (self.progress, self.site.deadline);
-            let mut shown = 0;
-            let began = Instant::now();
-            let mut report = |sent: u64| {
-                let tenth = sent * 10 / artifact.size.max(1);
-                crash::at(Point::Uploading);
-                if tenth > shown {
-                    shown = tenth;
-                    let detail = format!("{} of {} MiB", sent >> 20, artifact.size >> 20);
-                    let (step, phase) = (Step::Upload, StepPhase::Going);
-                    let _ = progress.try_send(StepReport { step, phase, took: began.elapsed(), detail });
-                }
-            };
-            match Box::pin(self.session().await?.send(&mut file, upload, &mut report, limit)).await {
-                Ok(output) if output.rc == 0 => return Ok(format!("{} bytes", artifact.size)),
-                Ok(output) if output.rc == RC_DAMAGED => {
-                    changed_here(artifact).await?;
-                    last = output.reason();
-                }
-                Ok(output) => {
-                    return Err(DeployFault::Box(format!("cannot store the upload: {}", output.reason())));
-                }
-                Err(fault) => last = self.lost(Step::Upload, &fault),
-            }
-        }
-        Err(DeployFault::Box(format!("the upload failed {TRIES} times: {last}")))
-    }
-
-    /// Has the box read the artifact back from its disk. One that was damaged on the way is sent once more.
-    pub(super) async fn verify(
-        &mut self,
-        artifact: &Artifact,
-        upload: &Upload,
-    ) -> Result<String, DeployFault> {
-        let mut last = String::new();
-        for _ in 0..TRIES {
-            match self.session().await?.settle(upload, SCRIPT_LIMIT).await {
-                Ok(output) if output.rc == 0 => return Ok(String::new()),
-                Ok(output) if output.rc == RC_DAMAGED => {
-                    changed_here(artifact).await?;
-                    last = output.reason();
-                    self.upload(artifact, upload).await?;
-                }
-                Ok(output) => {
-                    return Err(DeployFault::Box(format!("cannot keep the upload: {}", output.reason())));
-                }
-                Err(fault) => last = self.lost(Step::Verify, &fault),
-            }
-        }
-        Err(DeployFault::Box(format!("the upload could not be verified: {last}")))
     }
 
     /// Points `current` at a sealed release, on trial.
@@ -318,7 +250,7 @@ impl<'a> Run<'a> {
         Err(DeployFault::unreached(format!("the step `{step}` has no known end: {last}"), self.switched))
     }
 
-    fn lost(&mut self, step: Step, fault: &RunFault) -> String {
+    pub(super) fn lost(&mut self, step: Step, fault: &RunFault) -> String {
         tracing::debug!(node = %self.site.node, %step, fault = %fault, "connecting again");
         self.session = None;
         fault.to_string()
@@ -339,7 +271,7 @@ impl<'a> Run<'a> {
     }
 
     /// The session, or a new one.
-    async fn session(&mut self) -> Result<&Session, DeployFault> {
+    pub(super) async fn session(&mut self) -> Result<&Session, DeployFault> {
         if self.session.is_none() {
             let budget = self.site.connect_budget;
             let address = self.site.address();
@@ -399,13 +331,4 @@ pub(super) async fn in_time<T>(
     work: impl Future<Output = Result<T, DeployFault>>,
 ) -> Option<Result<T, DeployFault>> {
     timeout(limit, Box::pin(work)).await.ok()
-}
-
-/// The fault, if the file here is not any more what was prepared: nothing could mend that.
-async fn changed_here(artifact: &Artifact) -> Result<(), DeployFault> {
-    if artifact.unchanged().await {
-        return Ok(());
-    }
-    let path = artifact.path.display();
-    Err(DeployFault::Release(format!("the artifact `{path}` changed since it was prepared")))
 }

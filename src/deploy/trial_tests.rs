@@ -204,3 +204,34 @@ async fn the_stock_of_a_box_tells_every_release_and_its_part() {
     assert_eq!(found.current().unwrap().commit, "bbbb222");
     assert_eq!(found.current().unwrap().digest, stage.request.artifact.digest);
 }
+
+#[tokio::test]
+async fn a_smoke_check_or_a_line_of_the_log_can_turn_a_healthy_release_down() {
+    let Some((mut stage, first)) = with_a_verified_release().await else { return };
+    stage.set("ODD", "new");
+    let check = |text: &str| text.parse::<Check>().unwrap();
+    let refused = async |stage: &mut Stage, smoke: Smoke, word: &str| {
+        stage.request.smoke = smoke;
+        stage.request.force = true;
+        let fault = stage.deploy().await.unwrap_err();
+        let DeployFault::RolledBack { why, .. } = &fault else { panic!("{fault:?}") };
+        assert!(matches!(&**why, DeployFault::Release(words) if words.contains(word)), "{why:?}");
+        assert_eq!(stage.get("/odd").await.unwrap(), "as it was");
+    };
+    let checks = vec![check("/health"), check("/odd [BODY] == old")];
+    refused(&mut stage, Smoke { checks, ..Smoke::default() }, "/odd").await;
+    // The fixture answers everything, but it speaks no WebSocket.
+    refused(&mut stage, Smoke { checks: vec![check("ws:/ws")], ..Smoke::default() }, "ws:/ws").await;
+    let errors = vec!["serving as".to_owned()];
+    refused(&mut stage, Smoke { errors: errors.clone(), ..Smoke::default() }, "serving as").await;
+    let expected = vec!["never written".to_owned()];
+    refused(&mut stage, Smoke { expected, ..Smoke::default() }, "never written").await;
+    assert_eq!(stage.release(), first);
+
+    let checks = vec![check("/odd [STATUS] == 200 and [BODY] == new")];
+    let expected = vec!["serving".to_owned()];
+    stage.request.smoke = Smoke { checks, expected, errors: errors.clone(), ignored: errors };
+    let steps = stage.deploy().await.unwrap();
+    assert!(steps.contains(&Step::Smoke), "{steps:?}");
+    assert_eq!(stage.get("/odd").await.unwrap(), "new");
+}

@@ -19,9 +19,12 @@ use super::*;
 
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Answers in the order they were given, per verb; the last one again and again.
+/// What is answered to one verb.
+type Answers = (&'static str, VecDeque<(u16, Value)>);
+
+/// Answers in the order they were given, per verb; the last one again and again. And what was asked.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<Vec<(&'static str, VecDeque<(u16, Value)>)>>>, Arc<Mutex<Vec<String>>>);
+struct Script(Arc<Mutex<Vec<Answers>>>, Arc<Mutex<Vec<String>>>);
 
 impl Script {
     fn on(self, verb: &'static str, answers: impl IntoIterator<Item = (u16, Value)>) -> Self {
