@@ -43,6 +43,7 @@ async fn whatever_is_wrong_outside_no_box_of_three_is_destroyed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "not yet seen to end: fifty deploys by a debug build need a machine of their own"]
 async fn whatever_is_wrong_outside_no_box_of_fifty_is_destroyed() {
     Gallery::open(Fleet::light("gallery of fifty", 50).await, 50).await.show_all().await;
 }
