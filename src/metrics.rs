@@ -76,6 +76,7 @@ struct States {
     list_age: Gauge<f64, AtomicU64>,
     key_accepted: Gauge,
     breaker: Gauge,
+    observe_only: Gauge,
 }
 
 impl Default for Metrics {
@@ -228,6 +229,7 @@ impl States {
             "Whether the provider takes the API key",
             self.key_accepted.clone(),
         );
+        registry.register("observe_only", "Whether the keeper only observes", self.observe_only.clone());
         registry.register("breaker", "Mass-failure breaker: 0 normal, 1 slow, 2 hold", self.breaker.clone());
     }
 
@@ -256,6 +258,7 @@ impl States {
         self.credit.set(view.credit.map_or(f64::NAN, |credit| credit.dollars()));
         self.list_age.set(view.list_age_ms.map_or(f64::NAN, |age| age as f64 / 1000.0));
         self.key_accepted.set(i64::from(view.key_accepted));
+        self.observe_only.set(i64::from(view.observe_only));
         self.breaker.set(match view.breaker {
             crate::fleet::breaker::Position::Normal => 0,
             crate::fleet::breaker::Position::Slow => 1,

@@ -45,6 +45,9 @@ pub enum Verb {
         /// Decide and tell, but change nothing
         #[arg(long)]
         observe_only: bool,
+        /// After the journal was lost or restored: take over what bears this fleet's labels and proves its identity
+        #[arg(long)]
+        import: bool,
     },
     /// Show the whole keeper healing a simulated fleet; needs no account
     #[cfg(feature = "demo")]
@@ -66,6 +69,8 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Explain a node: evidence for and against a fault, the rails in the way, what happens next and when
+    Why(Calm),
     /// Show which offer would be taken for a node, and why each other would not
     Offers {
         /// The node [default: the first]
@@ -124,6 +129,14 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// The ledger of machines and hosts that failed us
+    Ledger {
+        /// Print the ledger as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        action: Option<LedgerAction>,
+    },
     /// List incidents, or tell the story of one
     Incidents {
         /// Its number
@@ -134,6 +147,9 @@ pub enum Verb {
         /// Only of this node
         #[arg(long)]
         node: Option<NodeName>,
+        /// Print what the destroyed boxes of this incident showed of their end, too
+        #[arg(long, requires = "id", conflicts_with = "json")]
+        evidence: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -152,6 +168,26 @@ pub enum Verb {
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do with the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerAction {
+    /// Write it to a file, or to stdout with `-`, for another keeper
+    Export {
+        /// The file; overwritten
+        file: PathBuf,
+    },
+    /// Take over what another keeper's ledger knows; nothing known here is lost
+    Import {
+        /// The file, or `-` for stdin
+        file: PathBuf,
+    },
+    /// Strike a machine off: it may be rented again at once
+    Forgive {
+        /// Its machine id
+        machine: u64,
     },
 }
 

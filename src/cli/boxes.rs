@@ -118,7 +118,7 @@ pub(super) fn failure(node: &NodeName, fault: &DeployFault) -> Failure {
         DeployFault::Unknown(_) => exit::UNKNOWN,
         DeployFault::Locked(_) => exit::LOCKED,
         DeployFault::Release(_) | DeployFault::Refused(_) => exit::REFUSED,
-        DeployFault::Box(_) | DeployFault::HostKeyChanged(_) => exit::UNREACHABLE,
+        DeployFault::Box(_) | DeployFault::Unhealthy(_) | DeployFault::HostKeyChanged(_) => exit::UNREACHABLE,
     };
     let failure = Failure::new(code, format!("{node}: {fault}"));
     match fault {
@@ -133,6 +133,9 @@ pub(super) fn failure(node: &NodeName, fault: &DeployFault) -> Failure {
         }
         DeployFault::RollbackFailed { .. } => failure.hint(format!("`vast-keeper diagnose {node}`")),
         DeployFault::Refused(_) => failure.hint("`--on-timeout proceed` deploys all the same"),
-        DeployFault::Release(_) | DeployFault::Box(_) | DeployFault::HostKeyChanged(_) => failure,
+        DeployFault::Release(_)
+        | DeployFault::Box(_)
+        | DeployFault::Unhealthy(_)
+        | DeployFault::HostKeyChanged(_) => failure,
     }
 }

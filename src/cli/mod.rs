@@ -6,6 +6,7 @@ mod client;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod exit;
+mod ledger;
 mod offers;
 mod print;
 mod read;
@@ -15,6 +16,7 @@ mod show;
 mod simulate;
 mod upkeep;
 mod verbs;
+mod why;
 
 use clap::Parser;
 
@@ -48,12 +50,13 @@ pub async fn run() -> u8 {
 async fn dispatch(args: Args) -> Result<u8, Failure> {
     let Args { verb, common } = args;
     match verb {
-        Verb::Run { observe_only } => setup::daemon(&common, observe_only).await,
+        Verb::Run { observe_only, import } => setup::daemon(&common, observe_only, import).await,
         #[cfg(feature = "demo")]
         Verb::Demo(options) => demo::run(options).await,
         Verb::Check { json } => setup::check(&common, json),
         Verb::Config { action: args::ConfigAction::Show { json } } => setup::show_config(&common, json),
         Verb::Status { json } => read::status(&common, json).await,
+        Verb::Why(calm) => why::why(&common, calm).await,
         Verb::Offers { node, json } => offers::offers(&common, node, json).await,
         Verb::Simulate(options) => simulate::simulate(&common, options).await,
         Verb::Reprovision(options) => verbs::reprovision(&common, options).await,
@@ -68,7 +71,11 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Logs(options) => upkeep::logs(&common, options).await,
         Verb::Ssh { node, command } => upkeep::ssh(&common, &node, &command).await,
         Verb::Diagnose { node, json } => upkeep::diagnose(&common, &node, json).await,
-        Verb::Incidents { id, limit, node, json } => read::incidents(&common, id, limit, node, json).await,
+        Verb::Ledger { json, action } => ledger::ledger(&common, json, action).await,
+        Verb::Incidents { id, limit, node, evidence, json } => {
+            let wanted = read::Wanted { id, limit, node, evidence };
+            read::incidents(&common, wanted, json).await
+        }
         Verb::Events { follow, after, node, json } => read::events(&common, follow, after, node, json).await,
     }
 }

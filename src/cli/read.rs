@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, Need},
-    daemon,
+    daemon, engine,
     fleet::{
         name::{IncidentId, NodeName},
         timeline::{IncidentView, Line},
@@ -100,13 +100,16 @@ fn unreadable() -> Failure {
     Failure::new(exit::BUG, "the journal cannot be read")
 }
 
-pub(super) async fn incidents(
-    common: &Common,
-    id: Option<u64>,
-    limit: u32,
-    node: Option<NodeName>,
-    json: bool,
-) -> Result<u8, Failure> {
+/// Which incidents, and how much of them.
+pub(super) struct Wanted {
+    pub id: Option<u64>,
+    pub limit: u32,
+    pub node: Option<NodeName>,
+    pub evidence: bool,
+}
+
+pub(super) async fn incidents(common: &Common, wanted: Wanted, json: bool) -> Result<u8, Failure> {
+    let Wanted { id, limit, node, evidence } = wanted;
     let (config, _) = setup::load(common, Need::Talk)?;
     let past = Past::open(&config).await?;
     let Some(id) = id else {
@@ -129,8 +132,26 @@ pub(super) async fn incidents(
         print::json(&incident)?;
     } else {
         show::story(&incident)?;
+        if evidence {
+            show_evidence(&config, id)?;
+        }
     }
     Ok(exit::DONE)
+}
+
+fn show_evidence(config: &Config, incident: u64) -> Printed {
+    let files = engine::of_incident(&config.state_dir.join("evidence"), incident);
+    if files.is_empty() {
+        print::talk("no evidence is kept of this incident: no box could be asked, or it was too long ago");
+    }
+    for file in files {
+        print::data(&format!("\n{}", file.display()))?;
+        match std::fs::read_to_string(&file) {
+            Ok(text) => print::data(&text)?,
+            Err(fault) => print::talk(&format!("cannot read it: {fault}")),
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn events(

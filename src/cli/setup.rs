@@ -99,11 +99,13 @@ pub(super) fn show_config(common: &Common, json: bool) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-pub(super) async fn daemon(common: &Common, observe_only: bool) -> Result<u8, Failure> {
+pub(super) async fn daemon(common: &Common, observe_only: bool, import: bool) -> Result<u8, Failure> {
     let mut sources = sources(common, Need::Run)?;
-    if observe_only {
-        // Through the sources, so that a reload keeps it.
-        sources.flags.insert("fleet.observe_only".into(), "true".into());
+    // Through the sources, so that a reload keeps them.
+    for (key, wanted) in [("fleet.observe_only", observe_only), ("fleet.import", import)] {
+        if wanted {
+            sources.flags.insert(key.into(), "true".into());
+        }
     }
     let config = read(&sources)?;
     let redactor = telemetry::Redactor::default();

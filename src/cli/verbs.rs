@@ -215,7 +215,7 @@ pub(super) async fn ask(client: &Client, node: &NodeName, wish: Wish) -> Result<
     reply.ok_or_else(|| Failure::new(exit::BUG, "the keeper does not know the request"))
 }
 
-fn answered(reply: Reply, as_json: bool) -> Result<u8, Failure> {
+pub(super) fn answered(reply: Reply, as_json: bool) -> Result<u8, Failure> {
     let (code, word, text) = match &reply {
         Reply::Accepted(text) => (exit::DONE, "accepted", text),
         Reply::NothingToDo(text) => (exit::NOTHING, "nothing-to-do", text),

@@ -17,6 +17,12 @@ const REAL_SETTLE: (u32, Duration) = (3, Duration::from_secs(180));
 /// Variables that the keeper itself sets on a box.
 const RESERVED: &[&str] = &["INSTANCE_ID", "PORT"];
 
+/// Most characters of the provider's start script (Vast.ai API), and what the keeper's own parts of it take at most: one line
+/// that starts the server, and the dead man's switch.
+const ONSTART_MOST: usize = 4_048;
+const ONSTART_ADDED: usize = 100;
+const SWITCH_ADDED: usize = 1_300;
+
 /// Rules within one node's specification.
 pub(super) fn node(reader: &mut Reader<'_>, spec: &NodeSpec, simulated: bool) {
     health(reader, &spec.health);
@@ -79,6 +85,26 @@ fn rental(reader: &mut Reader<'_>, spec: &NodeSpec, simulated: bool) {
         reader.fault("rental.image", "must name an image, without spaces");
     }
     environment(reader, "rental.env", &spec.rental.env);
+    let limits = &spec.deadlines;
+    if let Some(after) = spec.rental.dead_mans_switch
+        && after < limits.boot.saturating_add(limits.deploy)
+        && !simulated
+    {
+        let hint = "60m is a good value; the keeper gives up and destroys such a box itself before that";
+        reader.fault_hint(
+            "rental.dead_mans_switch",
+            "must exceed `deadlines.boot` and `deadlines.deploy` together, or boxes still on their way would end themselves",
+            hint,
+        );
+    }
+    let own = spec.rental.onstart.as_ref().map_or(0, String::len);
+    let added = ONSTART_ADDED + if spec.rental.dead_mans_switch.is_some() { SWITCH_ADDED } else { 0 };
+    if own + added > ONSTART_MOST {
+        let message = format!(
+            "is {own} characters long; with the {added} that the keeper adds it exceeds the {ONSTART_MOST} that the provider takes"
+        );
+        reader.fault_hint("rental.onstart", message, "fetch a longer script from the image, or compress it");
+    }
     if spec.rental.allow_private_addresses && !simulated {
         let hint = "only a simulator on loopback has boxes there; at the real provider a host could \
                     point the keeper into your network";

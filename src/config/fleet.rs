@@ -32,10 +32,11 @@ pub(super) fn policy(reader: &mut Reader<'_>, simulated: bool) -> Option<Policy>
         );
     }
     let observe_only = reader.flag("fleet.observe_only");
+    let import = reader.flag("fleet.import");
     let rails = rails(reader);
     let inventory = inventory(reader);
     check::fleet(reader, &nodes, &rails, &inventory, simulated);
-    Some(Policy { fleet: fleet?, nodes, spares, rails, inventory, observe_only, only: None })
+    Some(Policy { fleet: fleet?, nodes, spares, rails, inventory, observe_only, import, only: None })
 }
 
 fn name(reader: &mut Reader<'_>) -> Option<FleetName> {
@@ -197,6 +198,8 @@ fn rails(reader: &mut Reader<'_>) -> Rails {
         breaker_percent: reader.count("rails.breaker_percent"),
         breaker_spacing: reader.duration("rails.breaker_spacing"),
         command_expiry: reader.duration("rails.command_expiry"),
+        unproven_boxes: reader.count("rails.unproven_boxes"),
+        evidence: reader.duration("rails.evidence"),
         exclude_for: reader.duration("rails.exclude_for"),
         excluded_machines: excluded_machines(reader),
         witness_fresh: reader.duration("rails.witness_fresh"),

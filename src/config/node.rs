@@ -136,7 +136,9 @@ fn query(reader: &mut Reader<'_>) -> Option<Query> {
 }
 
 fn rental(reader: &mut Reader<'_>) -> RentalSpec {
+    let dead_mans_switch = reader.duration("rental.dead_mans_switch");
     RentalSpec {
+        dead_mans_switch: (!dead_mans_switch.is_zero()).then_some(dead_mans_switch),
         image: reader.text("rental.image").unwrap_or_default(),
         disk_gb: reader.count("rental.disk_gb"),
         port: u16::try_from(reader.count("rental.port")).unwrap_or(1),

@@ -30,6 +30,11 @@ async fn answer(question: Question, engine: Handle, history: Option<History>) {
     // A receiver that is gone has hung up; nobody misses the answer.
     match question {
         Question::View(reply) => drop(reply.send(engine.view().await.ok())),
+        Question::Why { node, reply } => drop(reply.send(engine.why(node).await.ok())),
+        Question::Ledger { reply } => drop(reply.send(engine.ledger().await.ok())),
+        Question::AskLedger { request, reply } => {
+            drop(reply.send(engine.ask_ledger(*request).await.ok()));
+        }
         Question::Ask { request, reply } => {
             let answer = engine.ask(request.node, request.wish, request.by).await;
             drop(reply.send(answer.ok()));

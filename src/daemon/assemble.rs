@@ -10,13 +10,14 @@ use crate::{
     clock::Clock,
     config::{Artifact, Config, RestTimeout, SinkConfig, SinkKind},
     deploy::{self, ArtifactSource, Maintenance, OnTimeout, Smoke},
-    engine::{BoxAccess, Edges, Releases},
+    engine::{BoxAccess, Edges, EvidenceRoom, Releases},
     fleet::{
         name::NodeName,
         policy::{NodeSpec, Policy, RentalSpec},
     },
     probe::Prober,
     remote::{Remote, RemoteConfig},
+    telemetry::Redactor,
     vast::{Vast, VastConfig},
 };
 
@@ -48,16 +49,17 @@ fn sink(config: &SinkConfig) -> Result<Sink, StartError> {
 /// The policy as it runs: a box that reboots brings its server back by itself, before anything of the user's own.
 pub(super) fn policy(config: &Config) -> Policy {
     let mut policy = config.policy.clone();
-    bring_servers_back(&mut policy.nodes);
+    bring_servers_back(&mut policy.nodes, &config.provider.base_url);
     policy
 }
 
-fn bring_servers_back(nodes: &mut BTreeMap<NodeName, Arc<NodeSpec>>) {
+fn bring_servers_back(nodes: &mut BTreeMap<NodeName, Arc<NodeSpec>>, base_url: &url::Url) {
     // Nodes of one group share their specification before and after: thousands of copies would be most of the memory.
     let mut shared: Vec<(Arc<NodeSpec>, Arc<NodeSpec>)> = Vec::new();
     for spec in nodes.values_mut() {
         let known = shared.iter().find(|(before, _)| Arc::ptr_eq(before, spec));
-        let after = known.map_or_else(|| Arc::new(with_onstart(spec)), |(_, after)| Arc::clone(after));
+        let after =
+            known.map_or_else(|| Arc::new(with_onstart(spec, base_url)), |(_, after)| Arc::clone(after));
         let before = std::mem::replace(spec, Arc::clone(&after));
         if shared.iter().all(|(known, _)| !Arc::ptr_eq(known, &before)) {
             shared.push((before, after));
@@ -65,11 +67,10 @@ fn bring_servers_back(nodes: &mut BTreeMap<NodeName, Arc<NodeSpec>>) {
     }
 }
 
-fn with_onstart(spec: &NodeSpec) -> NodeSpec {
-    let onstart = match &spec.rental.onstart {
-        None => deploy::ONSTART.to_owned(),
-        Some(own) => format!("{}\n{own}", deploy::ONSTART),
-    };
+fn with_onstart(spec: &NodeSpec, base_url: &url::Url) -> NodeSpec {
+    let switch = spec.rental.dead_mans_switch.map(|after| deploy::dead_mans_switch(after, base_url));
+    let parts = [Some(deploy::ONSTART), switch.as_deref(), spec.rental.onstart.as_deref()];
+    let onstart = parts.into_iter().flatten().collect::<Vec<_>>().join("\n");
     let rental = RentalSpec { onstart: Some(onstart), ..spec.rental.clone() };
     NodeSpec { rental, ..spec.clone() }
 }
@@ -93,7 +94,13 @@ pub(super) fn edges(
     http: reqwest::Client,
 ) -> Result<Edges, StartError> {
     let Boxes { vast, remote, releases, access } = boxes(config, clock)?;
-    Ok(Edges { vast, remote, prober, releases, http, access })
+    let redactor = Redactor::default();
+    redactor.learn(&config.secrets);
+    let evidence = EvidenceRoom {
+        folder: config.state_dir.join("evidence"),
+        scrub: Arc::new(move |text| redactor.redact(text).into_owned()),
+    };
+    Ok(Edges { vast, remote, prober, releases, http, access, evidence })
 }
 
 /// Reaches nobody yet.
@@ -177,7 +184,7 @@ mod tests {
         let group = ["duel-0", "duel-1"].map(|name| (name.parse().unwrap(), Arc::clone(&spec)));
         let mut nodes: BTreeMap<_, _> = group.into();
         nodes.insert("other".parse().unwrap(), Arc::default());
-        bring_servers_back(&mut nodes);
+        bring_servers_back(&mut nodes, &"https://console.vast.ai".parse().unwrap());
         let of = |name: &str| &nodes[&name.parse().unwrap()];
         assert!(Arc::ptr_eq(of("duel-0"), of("duel-1")) && !Arc::ptr_eq(of("duel-0"), of("other")));
         assert!(of("other").rental.onstart.is_some());

@@ -17,6 +17,9 @@ pub enum DeployFault {
     /// Another deploy is at work on the box.
     #[error("{0}")]
     Locked(String),
+    /// The release was started, and its server did not become healthy in time.
+    #[error("the server does not become healthy: {0}")]
+    Unhealthy(String),
     /// The box shows another host key than before: a human must look.
     #[error("{0}")]
     HostKeyChanged(String),
@@ -65,6 +68,7 @@ impl DeployFault {
             | Self::Box(_)
             | Self::Refused(_)
             | Self::Locked(_)
+            | Self::Unhealthy(_)
             | Self::HostKeyChanged(_)
             | Self::Unknown(_) => self,
         }

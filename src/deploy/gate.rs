@@ -100,7 +100,7 @@ impl Run<'_> {
             Some(status) => status.words(self.secrets),
             None => "the box does not tell what its server does".into(),
         };
-        DeployFault::Box(format!("not healthy within {within} s: {}; {inside}", last.detail()))
+        DeployFault::Unhealthy(format!("not healthy within {within} s: {}; {inside}", last.detail()))
     }
 }
 

@@ -111,6 +111,7 @@ impl Run<'_> {
             }
             DeployFault::Release(_)
             | DeployFault::Box(_)
+            | DeployFault::Unhealthy(_)
             | DeployFault::Refused(_)
             | DeployFault::Locked(_)
             | DeployFault::RolledBack { .. } => false,

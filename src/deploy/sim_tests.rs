@@ -189,7 +189,7 @@ async fn a_frozen_box_is_silent_and_a_stranger_in_front_of_it_passes_no_gate() {
     let stranger = FaultKind::HttpTraffic { how: TrafficBreak::Stranger };
     let id = rented.sim.inject(Fault::lasting(stranger)).unwrap();
     let fault = rented.deploy().await.unwrap_err();
-    assert!(matches!(&fault, DeployFault::Box(_)), "{fault:?}");
+    assert!(matches!(&fault, DeployFault::Unhealthy(_)), "{fault:?}");
     rented.sim.clear_fault(id);
     rented.deploy().await.unwrap();
 

@@ -162,7 +162,7 @@ async fn the_gate_takes_no_other_answer_for_ours() {
     let public = std::mem::replace(&mut stage.request.site.public, nowhere);
     let fault = stage.deploy().await.unwrap_err();
     assert!(
-        matches!(&fault, DeployFault::Box(words) if words.contains("refused") && words.contains("alive")),
+        matches!(&fault, DeployFault::Unhealthy(words) if words.contains("refused") && words.contains("alive")),
         "{fault:?}"
     );
 
@@ -170,7 +170,7 @@ async fn the_gate_takes_no_other_answer_for_ours() {
     stage.request.site.public = public;
     stage.request.site.gate.identity = OpId::from_bits(12);
     let fault = stage.deploy().await.unwrap_err();
-    assert!(matches!(&fault, DeployFault::Box(words) if words.contains("another box")), "{fault:?}");
+    assert!(matches!(&fault, DeployFault::Unhealthy(words) if words.contains("another box")), "{fault:?}");
     stage.request.site.op = OpId::from_bits(12);
     stage.request.site.gate.within = Duration::from_secs(20);
     stage.deploy().await.unwrap();

@@ -10,13 +10,15 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+use super::evidence::{self, EvidenceRoom};
 use super::{Releases, work::Job};
 use crate::{
     clock::Clock,
     fleet::{
         event::{Command, Event, in_time},
+        journal::ReleaseRef,
         memory::{Memory, SelfCheck},
-        name::{InstanceId, Label, NodeName},
+        name::{IncidentId, InstanceId, Label, NodeName},
         offer::Offer,
         policy::{Policy, Rung},
         provider::{CreateAnswer, DestroyAnswer, ProviderFault, Rental, SshEndpoint},
@@ -81,6 +83,8 @@ pub struct Edges {
     pub http: reqwest::Client,
     /// How boxes are reached.
     pub access: BoxAccess,
+    /// Where the evidence of condemned boxes is kept.
+    pub evidence: EvidenceRoom,
 }
 
 /// Tasks under way.
@@ -123,6 +127,11 @@ impl Executor {
     /// Starts a command's task.
     pub fn perform(&mut self, command: Command, not_after: Timestamp, memory: &Memory, policy: &Policy) {
         while self.tasks.try_join_next().is_some() || self.drastic.try_join_next().is_some() {}
+        if policy.observe_only && command.changes_something() {
+            // The core orders none; should it ever, this is the last door.
+            tracing::error!(command = command.word(), "not performed: the keeper only observes");
+            return;
+        }
         self.metrics.ordered(&command);
         match command {
             Command::List => self.list(),
@@ -137,6 +146,9 @@ impl Executor {
             Command::Relabel { instance, label } => self.relabel(instance, label, not_after),
             Command::AttachKey { instance } => self.attach_key(instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, tenant, memory, policy),
+            Command::TakeEvidence { node, instance, incident, known, limit } => {
+                self.take_evidence(node, instance, incident, known, limit, memory);
+            }
             Command::StopWork { node } => {
                 if let Some(work) = self.work.remove(&node) {
                     work.abort();
@@ -172,7 +184,10 @@ impl Executor {
     pub fn prepare_release(&mut self) {
         let edges = Arc::clone(&self.edges);
         self.spawn(async move {
-            let prepared = edges.releases.wanted().await.map(drop);
+            let prepared = edges.releases.wanted().await.map(|artifact| ReleaseRef {
+                digest: artifact.digest.clone(),
+                commit: artifact.commit.clone(),
+            });
             Some(Event::ReleasePrepared(prepared.map_err(|fault| fault.to_string())))
         });
     }
@@ -243,6 +258,31 @@ impl Executor {
                 Err(fault) => tracing::warn!(%instance, %fault, "the label could not be changed"),
             }
             None
+        });
+    }
+
+    /// Aside: the destroy waits for the answer, but never beyond the core's deadline.
+    fn take_evidence(
+        &mut self,
+        node: NodeName,
+        instance: InstanceId,
+        incident: Option<IncidentId>,
+        known: String,
+        limit: Duration,
+        memory: &Memory,
+    ) {
+        let endpoints = memory.row(instance).map(endpoints).unwrap_or_default();
+        let address = BoxAddress { instance, endpoints, user: self.edges.access.user.clone() };
+        let edges = Arc::clone(&self.edges);
+        self.spawn(async move {
+            let shown = edges.remote.evidence(&address, limit).await;
+            let shown = shown.unwrap_or_else(|fault| format!("\nthe box shows nothing: {fault}\n"));
+            let name = evidence::file_name(incident, &node, instance);
+            let kept = edges.evidence.keep(name, format!("{known}\n{shown}")).await;
+            let result = kept
+                .map(|(path, bytes)| format!("{bytes} bytes in `{}`", path.display()))
+                .map_err(|fault| fault.to_string());
+            Some(Event::EvidenceTaken { node, instance, result })
         });
     }
 

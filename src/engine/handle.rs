@@ -6,11 +6,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::fleet::{
     event::{Reply, Wish},
+    ledger::{Export, LedgerRequest, LedgerView},
     name::NodeName,
     notice::{Notice, Severity, Topic},
     policy::Policy,
     units::Timestamp,
     view::FleetView,
+    why::Why,
 };
 
 /// A question to the engine.
@@ -18,6 +20,12 @@ use crate::fleet::{
 pub(super) enum Request {
     /// The view.
     View(oneshot::Sender<FleetView>),
+    /// Why a node is as it is.
+    Why { node: NodeName, reply: oneshot::Sender<Option<Box<Why>>> },
+    /// The ledger.
+    Ledger(oneshot::Sender<(LedgerView, Export)>),
+    /// What a person wants of the ledger.
+    AskLedger { request: Box<LedgerRequest>, reply: oneshot::Sender<Reply> },
     /// A person's wish.
     Ask { node: NodeName, wish: Wish, by: String, reply: oneshot::Sender<Reply> },
     /// A new policy.
@@ -63,6 +71,36 @@ impl Handle {
     pub async fn view(&self) -> Result<FleetView, Gone> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::View(reply)).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Why a node is as it is; `None` for one that is not known.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn why(&self, node: NodeName) -> Result<Option<Box<Why>>, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Why { node, reply }).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// The ledger of machines that failed us, for people and for another keeper.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn ledger(&self) -> Result<(LedgerView, Export), Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Ledger(reply)).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// What a person wants of the ledger, answered when it is journaled.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn ask_ledger(&self, request: LedgerRequest) -> Result<Reply, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::AskLedger { request: Box::new(request), reply }).await?;
         answer.await.map_err(|_| Gone)
     }
 

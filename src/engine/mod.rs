@@ -11,6 +11,7 @@
 mod decide;
 mod degraded;
 mod ending;
+mod evidence;
 mod execute;
 mod handle;
 pub mod outbox;
@@ -29,6 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use evidence::{EvidenceRoom, Scrub, of_incident};
 pub use execute::{BoxAccess, Edges, endpoints};
 pub use handle::{Gone, Handle, Kick};
 pub use releases::Releases;

@@ -8,10 +8,12 @@ use super::{
 };
 use crate::fleet::{
     event::{Event, Reply, Wish},
+    ledger,
     name::NodeName,
     notice::{Notice, Severity, Topic},
     units::Timestamp,
     view::{self, FleetView},
+    why,
 };
 
 /// How long a round of planned redeploys is pursued; what rails kept back until then waits for the next round.
@@ -42,11 +44,22 @@ impl Engine {
     pub(super) async fn answer(&mut self, request: Request) {
         match request {
             Request::View(reply) => drop(reply.send(self.view())),
+            Request::Why { node, reply } => {
+                let why = why::why(&node, &self.fleet, &self.memory, &self.policy, self.clock.now());
+                drop(reply.send(why.map(Box::new)));
+            }
+            Request::Ledger(reply) => {
+                let now = self.clock.now();
+                let view = ledger::view(&self.fleet, &self.policy, now);
+                drop(reply.send((view, ledger::export(&self.fleet, now))));
+            }
+            Request::AskLedger { request, reply } => {
+                let answer = self.handle(Event::LedgerAsked { wish: request.wish, by: request.by }).await;
+                drop(reply.send(answer.unwrap_or_else(unwritable)));
+            }
             Request::Ask { node, wish, by, reply } => {
                 let answer = self.handle(Event::Asked { node, wish, by }).await;
-                let answer =
-                    answer.unwrap_or_else(|| Reply::Refused("the keeper cannot write its journal".into()));
-                drop(reply.send(answer));
+                drop(reply.send(answer.unwrap_or_else(unwritable)));
             }
             Request::Reload { policy, reply } => {
                 self.policy = policy;
@@ -116,6 +129,10 @@ impl Engine {
             self.redeploys.waiting.push_back(node);
         }
     }
+}
+
+fn unwritable() -> Reply {
+    Reply::Refused("the keeper cannot write its journal".into())
 }
 
 fn unfinished(at: Timestamp, left: &[String]) -> Notice {

@@ -113,6 +113,7 @@ fn fault(fault: DeployFault) -> WorkFault {
         DeployFault::Release(detail)
         | DeployFault::Box(detail)
         | DeployFault::Refused(detail)
+        | DeployFault::Unhealthy(detail)
         | DeployFault::Locked(detail)
         | DeployFault::HostKeyChanged(detail)
         | DeployFault::Unknown(detail) => detail.clone(),
@@ -120,6 +121,7 @@ fn fault(fault: DeployFault) -> WorkFault {
     };
     match fault.first() {
         DeployFault::Release(_) => WorkFault::Release(words),
+        DeployFault::Unhealthy(_) => WorkFault::Unhealthy(words),
         DeployFault::HostKeyChanged(_) => WorkFault::HostKeyChanged(words),
         DeployFault::Unknown(_) | DeployFault::Refused(_) | DeployFault::Locked(_) => {
             WorkFault::Unknown(words)

@@ -3,6 +3,7 @@
 //! A record that does not fit the state it meets is an error value, never a guess: a journal that folds with one is not
 //! acted on.
 
+mod blame;
 mod rental;
 
 use std::time::Duration;
@@ -12,8 +13,7 @@ use super::{
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
     state::{
-        Action, ActionKind, Blame, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage,
-        Tenant,
+        Action, ActionKind, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage, Tenant,
     },
     units::Timestamp,
 };
@@ -50,6 +50,7 @@ impl Fleet {
                     first_failure_at: *first_failure_at,
                     price_before: node.state.tenant().map(|tenant| tenant.rental.price),
                     tried: Vec::new(),
+                    attribution: None,
                 };
                 node.incident = Some(incident);
                 if let NodeState::Serving(tenant) = &node.state {
@@ -105,6 +106,8 @@ impl Fleet {
             | Record::Deployed { .. }
             | Record::AttemptFailed { .. }
             | Record::Promoted { .. }
+            | Record::Imported { .. }
+            | Record::ImportRefused { .. }
             | Record::Adopted { .. } => return self.apply_newcomer(entry),
             Record::Held { node, reason } => {
                 self.newcomer_is_settled("held", node)?;
@@ -127,11 +130,13 @@ impl Fleet {
                 }
                 self.nodes.remove(node);
             }
-            Record::MachineBlamed { machine, host, detail, until } => {
-                let count = self.blamed.get(machine).map_or(0, |blame| blame.count) + 1;
-                let blame = Blame { host: *host, count, detail: detail.clone(), until: *until };
-                self.blamed.insert(*machine, blame);
-            }
+            Record::MachineBlamed { .. }
+            | Record::MachineImported { .. }
+            | Record::MachineForgiven { .. }
+            | Record::Attributed { .. }
+            | Record::ReleaseFailed { .. }
+            | Record::ReleaseCondemned { .. }
+            | Record::ReleaseCleared { .. } => self.apply_blame(entry),
             Record::KeyAccepted { accepted } => self.key_accepted = *accepted,
             Record::BreakerMoved { to } => self.breaker = *to,
         }
@@ -178,10 +183,13 @@ impl Fleet {
                 };
                 let tenant = tenant.clone();
                 // A planned redeploy that helped has no incident to go back to.
+                let helped = matches!(&entry.record, Record::RemedyEnded { helped: true, .. });
+                let release = node.release.as_ref().filter(|_| helped).map(|release| release.digest.clone());
                 node.state = match node.incident {
                     Some(_) => NodeState::Suspect { tenant, since: at },
                     None => NodeState::Serving(tenant),
                 };
+                self.prove(at, release);
             }
             _ => {}
         }

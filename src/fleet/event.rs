@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{
     journal::{Entry, Record, ReleaseRef},
+    ledger::LedgerWish,
     memory::SelfCheck,
-    name::{InstanceId, Label, NodeName, OpId},
+    name::{IncidentId, InstanceId, Label, NodeName, OpId},
     notice::Notice,
     offer::Offer,
     planted::{Bug, planted},
@@ -71,7 +72,7 @@ pub enum Event {
         answer: DestroyAnswer,
     },
     /// The wanted release was built or read, or could not be.
-    ReleasePrepared(Result<(), String>),
+    ReleasePrepared(Result<ReleaseRef, String>),
     /// A deploy ended.
     DeployEnded {
         /// Whose.
@@ -103,10 +104,26 @@ pub enum Event {
         /// What it says.
         word: Word,
     },
+    /// A condemned box showed what it could.
+    EvidenceTaken {
+        /// The node it filled or was to fill.
+        node: NodeName,
+        /// The box.
+        instance: InstanceId,
+        /// Where that is kept, or why it is not.
+        result: Result<String, String>,
+    },
     /// The canaries were asked.
     SelfChecked(SelfCheck),
     /// The account's credit was asked for.
     CreditRead(Result<Credit, ProviderFault>),
+    /// A person wants something of the ledger of machines.
+    LedgerAsked {
+        /// What.
+        wish: LedgerWish,
+        /// Who.
+        by: String,
+    },
     /// A person wants something.
     Asked {
         /// About which node.
@@ -125,6 +142,8 @@ pub enum WorkFault {
     Release(String),
     /// This box is at fault.
     Box(String),
+    /// The release was installed and started, and its server did not become healthy: the box's fault or the release's.
+    Unhealthy(String),
     /// The host key of the same instance changed.
     HostKeyChanged(String),
     /// The outcome is unknown.
@@ -227,6 +246,19 @@ pub enum Command {
         /// Who runs there.
         tenant: super::state::Tenant,
     },
+    /// Take down what a condemned box shows of its end.
+    TakeEvidence {
+        /// The node it filled or was to fill.
+        node: NodeName,
+        /// The box.
+        instance: InstanceId,
+        /// The incident, if one is open.
+        incident: Option<IncidentId>,
+        /// What the keeper knows of it, in words.
+        known: String,
+        /// It is destroyed after this, whatever has come.
+        limit: Duration,
+    },
     /// Read the provider's list now.
     List,
     /// Read the account's credit.
@@ -249,13 +281,20 @@ impl Command {
             Self::Remedy { .. } => "remedy",
             Self::StopWork { .. } => "stop-work",
             Self::AskWitness { .. } => "ask-witness",
+            Self::TakeEvidence { .. } => "take-evidence",
             Self::List => "list",
             Self::ReadCredit => "read-credit",
             Self::CheckSelf => "check-self",
         }
     }
 
-    /// Whether it costs money or destroys; such a command is refused in observe-only mode and expires.
+    /// Whether it changes anything at the provider, on a box or in its server; refused in observe-only mode.
+    #[must_use]
+    pub fn changes_something(&self) -> bool {
+        self.is_drastic() || matches!(self, Self::AttachKey { .. } | Self::Relabel { .. })
+    }
+
+    /// Whether it costs money or destroys; such a command expires.
     #[must_use]
     pub fn is_drastic(&self) -> bool {
         match self {
@@ -268,6 +307,7 @@ impl Command {
             | Self::AttachKey { .. }
             | Self::StopWork { .. }
             | Self::AskWitness { .. }
+            | Self::TakeEvidence { .. }
             | Self::List
             | Self::ReadCredit
             | Self::CheckSelf => false,

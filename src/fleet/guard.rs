@@ -16,6 +16,7 @@ use super::{
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
     policy::Policy,
+    release::short,
     state::{ActionKind, Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
 };
@@ -94,7 +95,7 @@ impl Guard<'_> {
         let mut reasons = vec![format!("{} of {} nodes healthy", census.healthy, census.filled)];
         if wanted == Wanted::ByHand {
             reasons.push("asked for by hand".into());
-            return Ok(Permit(reasons.join(", ")));
+            return self.unless_observing(&reasons);
         }
         reasons.push(self.own_network(census, wanted)?);
         let (under_way, most) = (self.recoveries_under_way(), self.parallel());
@@ -102,7 +103,7 @@ impl Guard<'_> {
             return defer(Rail::Parallel, format!("{under_way} recoveries under way, {most} allowed"), None);
         }
         reasons.push(self.replacement_rates(self.replacements_to_come())?);
-        Ok(Permit(reasons.join(", ")))
+        self.unless_observing(&reasons)
     }
 
     /// May the node be rented for at `price`? Asked before anything is destroyed to be replaced, without a price before a
@@ -115,13 +116,24 @@ impl Guard<'_> {
         self.release()?;
         self.inventory()?;
         self.nothing_outstanding(node)?;
+        self.unproven(node)?;
         let creates = self.node_creates(node)?;
         let mut reasons = vec![creates];
         if self.fleet.nodes.get(node).is_some_and(|node| node.adopted_at.is_some()) {
             reasons.push(self.replacement_rates(0)?);
         }
         reasons.push(self.money(price)?);
-        Ok(Permit(reasons.join(", ")))
+        self.unless_observing(&reasons)
+    }
+
+    /// Asked last, so that a keeper which only observes can tell what it would have done, and what else would be in the way.
+    fn unless_observing(&self, reasons: &[String]) -> Admission {
+        let reasons = reasons.join(", ");
+        if self.policy.observe_only {
+            let why = format!("the keeper only observes; nothing else is in the way ({reasons})");
+            return defer(Rail::ObserveOnly, why, None);
+        }
+        Ok(Permit(reasons))
     }
 
     /// May a box in hand take over a node? Nothing is rented, so no rail of money or rates stands in its way.
@@ -131,21 +143,54 @@ impl Guard<'_> {
     pub fn promote(&self, node: &NodeName) -> Admission {
         self.anything(node)?;
         self.nothing_outstanding(node)?;
-        Ok(Permit("a healthy spare is in hand".into()))
+        self.unless_observing(&["a healthy spare is in hand".into()])
     }
 
     /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
-    fn release(&self) -> Result<(), Deferral> {
-        match &self.memory.release_missing {
+    ///
+    /// # Errors
+    /// The release is not there, or it is condemned.
+    pub fn release(&self) -> Result<(), Deferral> {
+        if let Some(why) = &self.memory.release_missing {
+            return defer(Rail::Release, format!("the release is not there: {why}"), None);
+        }
+        let Some(wanted) = &self.memory.release else { return Ok(()) };
+        let standing = self.fleet.releases.get(&wanted.digest);
+        match standing.and_then(|standing| standing.condemned.as_ref()) {
+            Some(condemned) => {
+                let why = format!("release {} is at fault: {}", short(&wanted.digest), condemned.evidence);
+                defer(Rail::Release, why, None)
+            }
             None => Ok(()),
-            Some(why) => defer(Rail::Release, format!("the release is not there: {why}"), None),
         }
     }
 
-    fn anything(&self, node: &NodeName) -> Result<(), Deferral> {
-        if self.policy.observe_only {
-            return defer(Rail::ObserveOnly, "the keeper only observes", None);
+    /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
+    fn unproven(&self, node: &NodeName) -> Result<(), Deferral> {
+        let Some(wanted) =
+            self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))
+        else {
+            return Ok(());
+        };
+        let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
+        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
+        let most = self.policy.rails.unproven_boxes.saturating_sub(lost).max(1);
+        let claims = |(name, other): &(&NodeName, &Node)| {
+            *name != node
+                && matches!(&other.state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some())
+        };
+        let under_way = self.fleet.nodes.iter().filter(claims).count();
+        if under_way >= most as usize {
+            let why = format!(
+                "release {} was never seen serving: {under_way} boxes try it first, {lost} failed with it",
+                short(&wanted.digest)
+            );
+            return defer(Rail::Unproven, why, None);
         }
+        Ok(())
+    }
+
+    fn anything(&self, node: &NodeName) -> Result<(), Deferral> {
         let pause = self.fleet.nodes.get(node).and_then(|node| node.paused.as_ref());
         if let Some(pause) = pause.filter(|_| !planted(Bug::PauseIgnored)) {
             return defer(Rail::Paused, format!("paused by {}", pause.by), None);
@@ -317,8 +362,9 @@ impl Guard<'_> {
         let stranger =
             stranger.filter(|id| !self.fleet.claims().any(|(_, _, claimed)| claimed == Some(**id)));
         if let Some(instance) = stranger {
-            let why =
-                format!("instance {instance} bears this node's label, but the journal does not know it");
+            let why = format!(
+                "instance {instance} bears this node's label, but the journal does not know it (`run --import`)"
+            );
             return defer(Rail::Outstanding, why, None);
         }
         Ok(())

@@ -12,8 +12,11 @@ pub use reason::{Cause, DoomReason, HeldReason};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    culprit::Culprit,
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
+    release::Digest,
+    state::Blame,
     units::{Money, Timestamp},
 };
 
@@ -245,6 +248,34 @@ pub enum Record {
         /// What was deployed.
         release: ReleaseRef,
     },
+    /// An instance that an unknown attempt rented is taken over, on probation.
+    Imported {
+        /// For which node.
+        node: NodeName,
+        /// The attempt its label names, which its server must echo.
+        op: OpId,
+        /// The instance.
+        instance: InstanceId,
+        /// Its machine.
+        machine: MachineId,
+        /// Its host.
+        host: HostId,
+        /// Its price an hour.
+        price: Money,
+        /// Its GPU in words.
+        text: String,
+        /// Where its server is published.
+        address: SocketAddr,
+    },
+    /// It did not prove to be the node's, and is left alone.
+    ImportRefused {
+        /// For which node it was taken.
+        node: NodeName,
+        /// The instance.
+        instance: InstanceId,
+        /// What it did not prove.
+        detail: String,
+    },
     /// An attempt failed; the recovery goes on with the next one after the backoff.
     AttemptFailed {
         /// Whose.
@@ -304,6 +335,71 @@ pub enum Record {
         detail: String,
         /// Until when.
         until: Timestamp,
+        /// The node its box filled or was to fill.
+        #[serde(default)]
+        node: Option<NodeName>,
+        /// That box.
+        #[serde(default)]
+        instance: Option<InstanceId>,
+        /// Who was at fault.
+        #[serde(default)]
+        culprit: Culprit,
+    },
+    /// What another ledger knows of a machine was taken over.
+    MachineImported {
+        /// Which.
+        machine: MachineId,
+        /// What it knows.
+        blame: Blame,
+        /// Who wanted it.
+        by: String,
+    },
+    /// A machine was struck off the ledger.
+    MachineForgiven {
+        /// Which.
+        machine: MachineId,
+        /// Who wanted it.
+        by: String,
+    },
+    /// Who is at fault for a box that failed, by comparison with others.
+    Attributed {
+        /// The node it filled or was to fill.
+        node: NodeName,
+        /// The incident, if one is open.
+        incident: Option<IncidentId>,
+        /// The box.
+        instance: InstanceId,
+        /// Who.
+        culprit: Culprit,
+        /// What was compared.
+        evidence: String,
+    },
+    /// A box came up and took a release, and its server does not serve.
+    ReleaseFailed {
+        /// The node it was to fill.
+        node: NodeName,
+        /// The box.
+        instance: InstanceId,
+        /// The release.
+        digest: Digest,
+        /// The box's host.
+        host: HostId,
+        /// How it failed.
+        detail: String,
+    },
+    /// A release is at fault: it is deployed nowhere any more.
+    ReleaseCondemned {
+        /// Which.
+        digest: Digest,
+        /// What that rests on.
+        evidence: String,
+    },
+    /// A person lets a release be tried again.
+    ReleaseCleared {
+        /// Which.
+        digest: Digest,
+        /// Who.
+        by: String,
     },
     /// The provider refuses the key (`false`), or takes it again (`true`).
     KeyAccepted {

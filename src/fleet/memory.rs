@@ -9,6 +9,8 @@ use std::{
 use super::{
     breaker::Census,
     guard::Rail,
+    journal::ReleaseRef,
+    lateness::Lateness,
     name::{FleetName, InstanceId, NodeName, OfferId, OpId, Ownership, ownership},
     offer::Offer,
     policy::HealthPolicy,
@@ -47,12 +49,18 @@ pub struct Memory {
     pub money: MoneyTold,
     /// How long the last replacements took, from the decision to healthy.
     pub recovery_times: VecDeque<Duration>,
+    /// Whether our own probes start on time.
+    pub lateness: Lateness,
+    /// When it was last told that they do not.
+    pub lateness_told_at: Option<Timestamp>,
     /// Searches that are out, and since when.
     pub searches: BTreeMap<NodeName, Timestamp>,
     /// Offers that were gone when tried, and until when they are passed over: a search goes on showing them for a while.
     pub gone_offers: BTreeMap<OfferId, Timestamp>,
     /// Why the wanted release cannot be deployed yet; `None` once it is prepared.
     pub release_missing: Option<String>,
+    /// The wanted release, once it was prepared.
+    pub release: Option<ReleaseRef>,
     /// The last self-check.
     pub self_check: Option<SelfCheck>,
     /// When the canaries were last asked because a rail wanted to know.
@@ -67,6 +75,8 @@ pub struct Memory {
     pub rails_told: BTreeMap<Rail, Timestamp>,
     /// Boxes that should be replaced, and may not be, already told.
     pub leaving_told: BTreeSet<InstanceId>,
+    /// Instances that did not prove to be what their label says; tried again after a start.
+    pub import_refused: BTreeSet<InstanceId>,
     /// Strays already told.
     pub strays_told: BTreeSet<InstanceId>,
     /// The last count of the fleet, kept for a second in large fleets.
@@ -152,6 +162,8 @@ pub struct Episode {
     pub overrun_told: bool,
     /// Whether a witness's veto was told.
     pub veto_told: bool,
+    /// Whether it was told what would be done, were the keeper not only observing.
+    pub would_told: bool,
 }
 
 /// A rail met in an episode.
@@ -183,6 +195,8 @@ pub struct Chase {
     pub next_at: Timestamp,
     /// Complete lists without it, begun after the acknowledgement.
     pub absent_lists: u32,
+    /// Its evidence is being taken; DELETE waits for that, at most until `next_at`.
+    pub awaits_evidence: bool,
     /// Whether a human was told that it does not go away, or may not be destroyed.
     pub told: bool,
 }

@@ -29,6 +29,8 @@ pub struct Policy {
     pub inventory: InventoryPolicy,
     /// Decide and tell, but change nothing.
     pub observe_only: bool,
+    /// Take over what the account holds for this fleet and the journal does not know.
+    pub import: bool,
     /// Work on this node alone: a one-off without a daemon leaves the others as they are.
     pub only: Option<NodeName>,
 }
@@ -141,6 +143,9 @@ pub struct RentalSpec {
     pub env: BTreeMap<String, String>,
     /// Script run by the provider's launcher at each container start; at most 4,048 characters (Vast.ai API).
     pub onstart: Option<String>,
+    /// How long a box on which no server was ever installed lives before it destroys itself with its own key; `None` leaves
+    /// that to the keeper alone.
+    pub dead_mans_switch: Option<Duration>,
     /// Whether instances with addresses that are not globally routable are probed and deployed to. Only for simulators:
     /// an address comes from a marketplace host, which must not be able to point the keeper into private networks.
     pub allow_private_addresses: bool,
@@ -208,6 +213,10 @@ pub struct Rails {
     pub breaker_spacing: Duration,
     /// A command is sent within this time of its decision or not at all, by the boot-time clock.
     pub command_expiry: Duration,
+    /// On how many boxes at once a release is tried that was never seen serving here; those that failed with it count.
+    pub unproven_boxes: u32,
+    /// How long a destroy may wait while the condemned box shows its logs; zero takes no evidence.
+    pub evidence: Duration,
     /// How long a machine that failed us is not rented again; a third failure makes it thirty times that.
     pub exclude_for: Duration,
     /// Machines never to rent.
@@ -261,6 +270,7 @@ impl Default for RentalSpec {
             port: 5555,
             env: BTreeMap::new(),
             onstart: None,
+            dead_mans_switch: None,
             allow_private_addresses: false,
         }
     }
@@ -303,6 +313,8 @@ impl Default for Rails {
             breaker_percent: 30,
             breaker_spacing: Duration::from_secs(600),
             command_expiry: Duration::from_secs(8),
+            unproven_boxes: 2,
+            evidence: Duration::from_secs(10),
             exclude_for: Duration::from_secs(24 * 3600),
             excluded_machines: Vec::new(),
             witness_fresh: Duration::from_secs(60),

@@ -80,6 +80,21 @@ pub enum Status {
     Unclear(String),
 }
 
+impl Status {
+    /// In words, for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Starting => "starting".into(),
+            Self::Running => "running".into(),
+            Self::Exited => "exited".into(),
+            Self::Offline => "offline".into(),
+            Self::Broken => "refused by the host's runtime".into(),
+            Self::Unclear(word) => format!("`{word}`"),
+        }
+    }
+}
+
 /// How a box is reached over SSH.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SshEndpoint {

@@ -13,9 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     bill::Bill,
     breaker::Position,
+    culprit::Attribution,
     journal::{Cause, DoomReason, HeldReason, ReleaseRef},
+    ledger::Strike,
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
+    release::{Digest, Standing},
     units::{Money, Timestamp},
 };
 
@@ -30,6 +33,9 @@ pub struct Fleet {
     pub ops: BTreeMap<OpId, Op>,
     /// Machines that failed us.
     pub blamed: BTreeMap<MachineId, Blame>,
+    /// How the releases stand that were deployed or failed here.
+    #[serde(default)]
+    pub releases: BTreeMap<Digest, Standing>,
     /// What each rental has cost, for the daily budget: those that may still be billed, and those that ended within 25 h.
     #[serde(default)]
     pub bills: BTreeMap<InstanceId, Bill>,
@@ -50,6 +56,7 @@ impl Default for Fleet {
             doomed: BTreeMap::new(),
             ops: BTreeMap::new(),
             blamed: BTreeMap::new(),
+            releases: BTreeMap::new(),
             bills: BTreeMap::new(),
             actions: VecDeque::new(),
             next_incident: 1,
@@ -276,6 +283,9 @@ pub struct Blame {
     pub detail: String,
     /// Not rented before this.
     pub until: Timestamp,
+    /// Its failures one by one, oldest first.
+    #[serde(default)]
+    pub strikes: Vec<Strike>,
 }
 
 /// Something a rail counts.
@@ -330,4 +340,31 @@ pub struct Incident {
     pub price_before: Option<Money>,
     /// Remedies already tried, in order.
     pub tried: Vec<Rung>,
+    /// Who is at fault, as far as was compared.
+    #[serde(default)]
+    pub attribution: Option<Attribution>,
+}
+
+impl Fleet {
+    /// Whether a release was ever seen serving here.
+    #[must_use]
+    pub fn is_proven(&self, digest: &Digest) -> bool {
+        let stands = self.releases.get(digest).is_some_and(|standing| standing.proven_at.is_some());
+        let serves = |node: &Node| {
+            node.state.tenant().is_some()
+                && node.release.as_ref().is_some_and(|release| release.digest == *digest)
+        };
+        stands || self.nodes.values().any(serves)
+    }
+}
+
+impl Attempt {
+    /// The offer of a rental that was taken over: nobody knows which it was, and the provider gives none this number.
+    pub const UNKNOWN_OFFER: OfferId = OfferId(0);
+
+    /// Whether it was taken over and not rented by this journal.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.offer == Self::UNKNOWN_OFFER
+    }
 }

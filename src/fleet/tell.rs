@@ -7,16 +7,18 @@ use std::time::Duration;
 
 pub(super) use money::{mass_replacement, over_caps, planned, runway_long, runway_short};
 pub(super) use provider::{
-    blind, blind_no_more, breaker, implausible, key_refused, key_taken, outage, outage_over, relabelled,
-    stalled, stray, stray_doomed, undying, unwanted,
+    blind, blind_no_more, breaker, implausible, key_refused, key_taken, late, outage, outage_over,
+    relabelled, stalled, stray, stray_doomed, undying, unwanted,
 };
 
 use super::{
+    culprit::Attribution,
     guard::Rail,
     journal::{Cause, HeldReason, Outcome},
-    name::{IncidentId, NodeName},
+    name::{IncidentId, InstanceId, NodeName},
     notice::{Notice, Severity, Topic},
-    policy::{Policy, ReplaceOrder},
+    policy::{Policy, ReplaceOrder, Rung},
+    release::short,
     state::{Fleet, Incident, Tenant},
     units::{Money, Timestamp},
 };
@@ -42,6 +44,7 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::Vanished => "its instance vanished from the provider's lists".into(),
         Cause::Manual { by } => format!("asked for by {by}"),
         Cause::Planned { why } => why.clone(),
+        Cause::Imported => "taken over after the journal was lost or restored".into(),
     }
 }
 
@@ -54,7 +57,7 @@ pub fn held_text(reason: &HeldReason) -> String {
         }
         HeldReason::LadderEnds => "every remedy of its ladder was tried".into(),
         HeldReason::HostKeyChanged => "the ssh host key of the same instance changed".into(),
-        HeldReason::ReleaseAtFault { detail } => {
+        HeldReason::ReleaseAtFault { detail, .. } => {
             format!("the release or its configuration is at fault: {detail}")
         }
         HeldReason::Refused { detail } => format!("the provider refused the request: {detail}"),
@@ -105,7 +108,7 @@ pub(super) fn opened(
     let (severity, title) = match cause {
         // Whoever asked for it need not be paged.
         Cause::Manual { by } => (Severity::Info, format!("{node} is being reprovisioned by {by}")),
-        Cause::Wanted | Cause::Failing { .. } | Cause::Vanished | Cause::Planned { .. } => {
+        Cause::Wanted | Cause::Failing { .. } | Cause::Vanished | Cause::Planned { .. } | Cause::Imported => {
             (Severity::Critical, format!("{node} is failing: {}", cause_text(cause)))
         }
     };
@@ -137,6 +140,9 @@ pub(super) fn closed(
         ("lasted", span(lasted)),
         ("detected after", span(incident.opened_at.since(incident.first_failure_at))),
     ]);
+    if let Some(Attribution { culprit, evidence }) = &incident.attribution {
+        told.push(("fault".into(), format!("{culprit}: {evidence}")));
+    }
     if let Some(before) = incident.price_before {
         told.push(("cost before".into(), per_hour(before)));
     }
@@ -172,6 +178,63 @@ pub(super) fn filled(at: Timestamp, node: &NodeName, tenant: &Tenant) -> Notice 
             Topic::Deploy,
             format!("{node} is rented, deployed and healthy"),
             "nothing to do",
+        )
+    }
+}
+
+/// An instance with our label did not prove to be the node's.
+pub(super) fn import_refused(at: Timestamp, node: &NodeName, instance: InstanceId, detail: &str) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([("instance", instance.to_string()), ("why", detail.into())]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            format!(
+                "instance {instance} bears the label of {node}, but does not prove to be it: not taken over"
+            ),
+            "it is left alone, and nothing is rented for its node; mend its server and start with `--import` again, or destroy \
+             it at the provider",
+        )
+    }
+}
+
+/// A node's instance was taken over.
+pub(super) fn imported(at: Timestamp, node: &NodeName, tenant: &Tenant) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([
+            ("instance", format!("{} ({})", tenant.instance, tenant.rental.text)),
+            ("cost now", per_hour(tenant.rental.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Info,
+            Topic::Keeper,
+            format!(
+                "{node} was taken over: its instance {} is healthy and proves its identity",
+                tenant.instance
+            ),
+            "nothing to do",
+        )
+    }
+}
+
+/// A release is at fault, and is deployed nowhere any more.
+pub(super) fn release_condemned(at: Timestamp, digest: &str, evidence: &str, boxes: usize) -> Notice {
+    Notice {
+        facts: facts([
+            ("release", digest.into()),
+            ("evidence", evidence.into()),
+            ("boxes that failed with it", boxes.to_string()),
+        ]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Deploy,
+            format!("the release is at fault: {} is deployed nowhere any more", short(digest)),
+            "give the keeper another release, or mend its configuration and `vast-keeper resume` a node that is held",
         )
     }
 }
@@ -233,6 +296,33 @@ pub(super) fn vetoed(at: Timestamp, node: &NodeName, incident: Option<IncidentId
             Topic::Blocked,
             format!("{node} fails our probes, but the box itself says its server is up"),
             "nothing is destroyed while it says so; look at the network between here and the box",
+        )
+    }
+}
+
+/// What a keeper that only observes would do now.
+pub(super) fn would(
+    at: Timestamp,
+    node: &NodeName,
+    incident: Option<IncidentId>,
+    rung: Rung,
+    tenant: &Tenant,
+    evidence: &str,
+) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        incident,
+        facts: facts([
+            ("would", format!("{} instance {} ({})", rung.word(), tenant.instance, tenant.rental.text)),
+            ("evidence", evidence.into()),
+            ("cost before", per_hour(tenant.rental.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Blocked,
+            format!("{node} would be healed now (`{}`), but the keeper only observes", rung.word()),
+            "heal it by hand, or let the keeper act: unset `fleet.observe_only` and start it without `--observe-only`",
         )
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     journal::{Cause, DoomReason, Entry, HeldReason, Outcome, Record},
     name::{IncidentId, InstanceId, NodeName},
-    tell,
+    release, tell,
     units::{Timestamp, millis},
 };
 
@@ -176,6 +176,12 @@ pub fn words(record: &Record) -> String {
             let digest: String = release.digest.chars().take(12).collect();
             format!("deployed release {digest}, commit {}", release.commit)
         }
+        Record::Imported { instance, op, .. } => {
+            on(instance, &format!("is taken over on probation: it bears the label of attempt {op}"))
+        }
+        Record::ImportRefused { instance, detail, .. } => {
+            on(instance, &format!("is not taken over and left alone: {detail}"))
+        }
         Record::AttemptFailed { detail, .. } => format!("the attempt failed: {detail}"),
         Record::Adopted { instance, .. } => on(instance, "is healthy and takes the node"),
         Record::Held { reason: reason @ HeldReason::Destroyed { .. }, .. } => tell::held_text(reason),
@@ -186,6 +192,20 @@ pub fn words(record: &Record) -> String {
         Record::Retired { .. } => "no longer configured".into(),
         Record::MachineBlamed { machine, detail, .. } => {
             format!("machine {machine} is not rented for a while: {detail}")
+        }
+        Record::MachineImported { machine, by, .. } => {
+            format!("machine {machine} was taken over from another ledger by {by}")
+        }
+        Record::MachineForgiven { machine, by } => format!("machine {machine} was forgiven by {by}"),
+        Record::Attributed { culprit, evidence, .. } => format!("fault: {culprit} ({evidence})"),
+        Record::ReleaseFailed { instance, digest, detail, .. } => {
+            on(instance, &format!("does not serve release {}: {detail}", release::short(digest)))
+        }
+        Record::ReleaseCondemned { digest, evidence } => {
+            format!("release {} is at fault: {evidence}", release::short(digest))
+        }
+        Record::ReleaseCleared { digest, by } => {
+            format!("release {} may be tried again, says {by}", release::short(digest))
         }
         Record::KeyAccepted { accepted: true } => "the provider takes the api key again".into(),
         Record::KeyAccepted { accepted: false } => "the provider refuses the api key".into(),

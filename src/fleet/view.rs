@@ -277,7 +277,13 @@ fn summary(
     }
 }
 
-fn node_view(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> NodeView {
+pub(super) fn node_view(
+    name: &NodeName,
+    fleet: &Fleet,
+    memory: &Memory,
+    policy: &Policy,
+    now: Timestamp,
+) -> NodeView {
     let vacant = Node::default();
     let node = fleet.nodes.get(name).unwrap_or(&vacant);
     let claim = node.state.claim();
@@ -372,5 +378,6 @@ pub fn exclusions(fleet: &Fleet, policy: &Policy, now: Timestamp) -> Exclusions 
     for machine in &policy.rails.excluded_machines {
         machines.insert(*machine, "excluded by the configuration".into());
     }
-    Exclusions { machines, ..Exclusions::default() }
+    let hosts = fleet.host_exclusions(policy, now).into_iter().map(|(host, (_, why))| (host, why)).collect();
+    Exclusions { machines, hosts, ..Exclusions::default() }
 }

@@ -22,9 +22,11 @@ use self::socket::Socket;
 use crate::{
     fleet::{
         event::Reply,
+        ledger::{Export, LedgerRequest, LedgerView},
         name::{IncidentId, NodeName},
         timeline::{IncidentView, Line},
         view::{FleetView, Request},
+        why::Why,
     },
     metrics::Metrics,
 };
@@ -42,6 +44,13 @@ const UNIX_CONNECTIONS: usize = 32;
 pub enum Question {
     /// The fleet.
     View(oneshot::Sender<Option<FleetView>>),
+    /// Why a node is as it is; the inner `None` is an unknown node.
+    Why {
+        /// Which.
+        node: NodeName,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Option<Box<Why>>>>,
+    },
     /// The newest incidents, without their lines.
     Incidents {
         /// At most this many.
@@ -68,6 +77,18 @@ pub enum Question {
         node: Option<NodeName>,
         /// Where the answer goes.
         reply: oneshot::Sender<Option<Vec<Line>>>,
+    },
+    /// The ledger of machines that failed us, or the same for another keeper.
+    Ledger {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<(LedgerView, Export)>>,
+    },
+    /// What a person wants of the ledger.
+    AskLedger {
+        /// What.
+        request: Box<LedgerRequest>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Reply>>,
     },
     /// A person's wish.
     Ask {

@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     body::to_bytes,
-    extract::{Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderMap, StatusCode, header},
     middleware::map_response,
     response::{IntoResponse, Response},
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::{Question, Site, page};
 use crate::fleet::{
     event::Reply,
+    ledger::LedgerRequest,
     name::{IncidentId, NodeName},
     view::Request,
 };
@@ -26,6 +27,8 @@ const ROWS_MOST: u32 = 1000;
 
 /// Characters of the name under which a wish is journaled.
 const NAME_LENGTH: usize = 64;
+/// Bytes of a ledger that is taken over: the most machines kept, with their failures.
+const LEDGER_BYTES: usize = 32 << 20;
 /// Bytes of an error's text that are passed on.
 const DETAIL_LENGTH: usize = 4096;
 
@@ -36,7 +39,9 @@ pub(super) fn public(site: Site) -> Router {
 
 /// The same and the verbs: what the unix socket serves.
 pub(super) fn control(site: Site) -> Router {
-    finish(reading().route("/api/v1/control", post(ask)), site)
+    let imports = post(ask_ledger).layer(DefaultBodyLimit::max(LEDGER_BYTES));
+    let verbs = Router::new().route("/api/v1/control", post(ask)).route("/api/v1/ledger", imports);
+    finish(reading().merge(verbs), site)
 }
 
 fn finish(routes: Router<Site>, site: Site) -> Router {
@@ -55,6 +60,9 @@ fn reading() -> Router<Site> {
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .route("/api/v1/fleet", get(fleet))
+        .route("/api/v1/nodes/{node}/why", get(why))
+        .route("/api/v1/ledger", get(ledger))
+        .route("/api/v1/ledger/export", get(export))
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/incidents/{id}", get(incident))
         .route("/api/v1/events", get(events))
@@ -119,6 +127,31 @@ async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Result<Respons
 
 async fn fleet(State(site): State<Site>) -> Result<Response, Response> {
     put(&site, Question::View).await.map(|view| Json(view).into_response())
+}
+
+async fn why(State(site): State<Site>, Path(node): Path<NodeName>) -> Result<Response, Response> {
+    match put(&site, |reply| Question::Why { node: node.clone(), reply }).await? {
+        Some(why) => Ok(Json(why).into_response()),
+        None => Err(problem(StatusCode::NOT_FOUND, &format!("node `{node}` is not known"))),
+    }
+}
+
+async fn ledger(State(site): State<Site>) -> Result<Response, Response> {
+    let (view, _) = put(&site, |reply| Question::Ledger { reply }).await?;
+    Ok(Json(view).into_response())
+}
+
+async fn export(State(site): State<Site>) -> Result<Response, Response> {
+    let (_, export) = put(&site, |reply| Question::Ledger { reply }).await?;
+    Ok(Json(export).into_response())
+}
+
+async fn ask_ledger(
+    State(site): State<Site>,
+    Json(request): Json<LedgerRequest>,
+) -> Result<Json<Reply>, Response> {
+    let request = Box::new(LedgerRequest { by: name_of(&request.by), ..request });
+    put(&site, |reply| Question::AskLedger { request, reply }).await.map(Json)
 }
 
 /// What a list may be cut down by.

@@ -14,6 +14,7 @@
 mod client_config;
 mod config;
 mod connect;
+mod evidence;
 mod fault;
 mod login;
 mod script;

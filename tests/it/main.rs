@@ -26,3 +26,4 @@ mod secrets;
 #[cfg(debug_assertions)]
 mod store_disasters;
 mod systemd;
+mod truth;

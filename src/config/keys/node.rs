@@ -41,6 +41,13 @@ pub(super) const FLEET: &[Key] = &[
         "false",
         "Probe, decide and tell, but rent, destroy and deploy nothing",
     ),
+    Key::new(
+        "fleet.import",
+        Kind::Flag,
+        "false",
+        "After the journal was lost or restored: take over what bears this fleet's labels and proves its identity. Better as \
+         `run --import`, for one start",
+    ),
 ];
 
 pub(super) const HEALTH: &[Key] = &[
@@ -261,7 +268,15 @@ pub(super) const RENTAL: &[Key] = &[
         "rental.onstart",
         Kind::Text { max: 4_048 },
         "",
-        "Script that the provider runs at each container start; at most 4,048 characters (Vast.ai API)",
+        "Script that the provider runs at each container start; with what the keeper adds at most 4,048 characters (Vast.ai API)",
+    )
+    .per_group(),
+    Key::new(
+        "rental.dead_mans_switch",
+        duration(0, 7 * DAY),
+        r#""0s""#,
+        "A box on which no server was installed within this time destroys itself with its own key, should the keeper be gone for \
+         good; 0s leaves it to the keeper",
     )
     .per_group(),
     Key::new(

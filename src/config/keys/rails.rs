@@ -111,10 +111,24 @@ pub(super) const RAILS: &[Key] = &[
         "A command is sent within this time of its decision, or never",
     ),
     Key::new(
+        "rails.unproven_boxes",
+        count(1, 10_000),
+        "2",
+        "On how many boxes at once a release is tried that was never seen serving; those that failed with it count",
+    ),
+    Key::new(
+        "rails.evidence",
+        duration(0, MINUTE),
+        r#""10s""#,
+        "How long a destroy waits at most while a condemned box that can be reached shows its logs, processes and GPU; 0s takes \
+         no evidence",
+    ),
+    Key::new(
         "rails.exclude_for",
         duration(0, 365 * DAY),
         r#""24h""#,
-        "How long a machine that failed us is not rented again; after a third failure thirty times that",
+        "How long a machine that failed us, or a host of which two did, is not rented again; from the third failure in a month \
+         thirty times that",
     ),
     Key::new("rails.excluded_machines", TEXTS, "[]", "Machine ids that are never rented"),
     Key::new("rails.witness_fresh", duration(SECOND, HOUR), r#""60s""#, "How long a witness's word counts"),

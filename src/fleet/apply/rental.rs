@@ -140,6 +140,20 @@ impl Fleet {
                 recovery.stage = Stage::Started { since: at, not_before: *retry_at };
             }
             Record::Promoted { node, from, instance } => self.promote(at, node, from, *instance)?,
+            Record::Imported { .. } => self.import(entry)?,
+            Record::ImportRefused { node: name, instance, .. } => {
+                let recovery = self.recovery_mut("import-refused", name)?;
+                let Some((attempt, Some(claimed))) = recovery.stage.claim() else {
+                    return Err(stage_misfit("import-refused", name, recovery));
+                };
+                if claimed != *instance || !attempt.is_imported() {
+                    return Err(stage_misfit("import-refused", name, recovery));
+                }
+                let op = attempt.op.clone();
+                self.ops.remove(&op);
+                self.bills.remove(instance);
+                self.node_mut(name).state = NodeState::Vacant;
+            }
             Record::Adopted { node: name, instance } => self.adopt(at, name, *instance)?,
             _ => {}
         }
@@ -172,6 +186,33 @@ impl Fleet {
         Ok(())
     }
 
+    fn import(&mut self, entry: &Entry) -> Result<(), Misfit> {
+        let at = entry.at;
+        let Record::Imported { node: name, op, instance, machine, host, price, text, address } =
+            &entry.record
+        else {
+            return Ok(());
+        };
+        let known = self.ops.contains_key(op) || self.doomed.contains_key(instance);
+        let recovery = self.recovery_mut("imported", name)?;
+        if known || !matches!(recovery.stage, Stage::Started { .. }) {
+            return Err(stage_misfit("imported", name, recovery));
+        }
+        let rental = Attempt {
+            op: op.clone(),
+            offer: Attempt::UNKNOWN_OFFER,
+            machine: *machine,
+            host: *host,
+            price: *price,
+            text: text.clone(),
+        };
+        let tenant = Tenant { rental, instance: *instance, address: *address };
+        recovery.stage = Stage::Probation { tenant, since: at };
+        self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: Some(*instance) });
+        self.open_bill(at, *instance, None, *price);
+        Ok(())
+    }
+
     fn adopt(&mut self, at: Timestamp, name: &NodeName, instance: InstanceId) -> Result<(), Misfit> {
         let doomed = self.doomed.contains_key(&instance);
         let kept = self.nodes.get(name).and_then(|node| node.state.tenant());
@@ -189,6 +230,8 @@ impl Fleet {
         node.was_replaced = node.adopted_at.is_some();
         node.adopted_at = Some(at);
         node.state = NodeState::Serving(tenant);
+        let release = node.release.as_ref().map(|release| release.digest.clone());
+        self.prove(at, release);
         Ok(())
     }
 }

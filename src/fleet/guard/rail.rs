@@ -48,8 +48,10 @@ pub enum Rail {
     Credit,
     /// No offer passes the filter.
     Offers,
-    /// The release that would be deployed is not there.
+    /// The release that would be deployed is not there, or is at fault.
     Release,
+    /// The release that would be deployed was never seen serving, and is tried on few boxes first.
+    Unproven,
 }
 
 impl Rail {
@@ -78,6 +80,7 @@ impl Rail {
             Self::Credit => "credit",
             Self::Offers => "offers",
             Self::Release => "release",
+            Self::Unproven => "unproven",
         }
     }
 
@@ -91,7 +94,8 @@ impl Rail {
             | Self::Outstanding
             | Self::Backoff
             | Self::Parallel
-            | Self::Priority => false,
+            | Self::Priority
+            | Self::Unproven => false,
             // The refused key, the outage and the breaker's move are told by themselves, a veto where it is found.
             Self::Key | Self::Inventory | Self::Breaker | Self::Witness => false,
             Self::ObserveOnly
@@ -130,7 +134,8 @@ impl Rail {
             | Self::DollarsPerHour
             | Self::DollarsPerDay
             | Self::Credit
-            | Self::Release => true,
+            | Self::Release
+            | Self::Unproven => true,
             Self::Paused
             | Self::Priority
             | Self::Witness

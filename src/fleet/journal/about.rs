@@ -100,6 +100,10 @@ impl Record {
                 About::instance("address-changed", Some(node), *instance)
             }
             Self::Deployed { node, instance, .. } => About::instance("deployed", Some(node), *instance),
+            Self::Imported { node, instance, .. } => About::instance("imported", Some(node), *instance),
+            Self::ImportRefused { node, instance, .. } => {
+                About::instance("import-refused", Some(node), *instance)
+            }
             Self::AttemptFailed { node, .. } => About::node("attempt-failed", node),
             Self::Adopted { node, instance } => About::instance("adopted", Some(node), *instance),
             Self::Held { node, .. } => About::node("held", node),
@@ -107,7 +111,19 @@ impl Record {
             Self::Paused { node, .. } => About::node("paused", node),
             Self::Resumed { node, .. } => About::node("resumed", node),
             Self::Retired { node } => About::node("retired", node),
-            Self::MachineBlamed { .. } => About::fleet("machine-blamed"),
+            Self::MachineBlamed { node, instance, .. } => {
+                About { node: node.as_ref(), instance: *instance, ..About::fleet("machine-blamed") }
+            }
+            Self::MachineImported { .. } => About::fleet("machine-imported"),
+            Self::MachineForgiven { .. } => About::fleet("machine-forgiven"),
+            Self::Attributed { node, incident, instance, .. } => {
+                About { incident: *incident, ..About::instance("attributed", Some(node), *instance) }
+            }
+            Self::ReleaseFailed { node, instance, .. } => {
+                About::instance("release-failed", Some(node), *instance)
+            }
+            Self::ReleaseCondemned { .. } => About::fleet("release-condemned"),
+            Self::ReleaseCleared { .. } => About::fleet("release-cleared"),
             Self::KeyAccepted { .. } => About::fleet("key-accepted"),
             Self::BreakerMoved { .. } => About::fleet("breaker-moved"),
         }

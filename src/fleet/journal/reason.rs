@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::release::Digest;
+
 /// Why a recovery began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
@@ -25,6 +27,8 @@ pub enum Cause {
         /// Why.
         why: String,
     },
+    /// What the account holds for the fleet is taken over after the journal was lost or restored.
+    Imported,
 }
 
 /// Why an instance is condemned.
@@ -84,6 +88,9 @@ pub enum HeldReason {
     ReleaseAtFault {
         /// What failed.
         detail: String,
+        /// The digest of that release, where it is known: with another one the node goes on by itself.
+        #[serde(default)]
+        release: Option<Digest>,
     },
     /// The provider refused our request or cannot be paid.
     Refused {

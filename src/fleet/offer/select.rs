@@ -8,7 +8,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
 use super::{Offer, OfferPolicy, RankKey};
 use crate::fleet::{
-    name::{MachineId, OfferId},
+    name::{HostId, MachineId, OfferId},
     units::Money,
 };
 
@@ -17,6 +17,8 @@ use crate::fleet::{
 pub struct Exclusions {
     /// Machines that failed us or that the configuration forbids.
     pub machines: BTreeMap<MachineId, String>,
+    /// Hosts whose machines failed us.
+    pub hosts: BTreeMap<HostId, String>,
     /// Offers that were gone when tried; a search may go on showing them for a while.
     pub offers: BTreeMap<OfferId, String>,
 }
@@ -25,7 +27,9 @@ impl Exclusions {
     /// Why an offer must not be rented, if so.
     #[must_use]
     pub fn why(&self, offer: &Offer) -> Option<&str> {
-        self.machines.get(&offer.machine).or_else(|| self.offers.get(&offer.id)).map(String::as_str)
+        let by_host = || self.hosts.get(&offer.host);
+        let machine = self.machines.get(&offer.machine).or_else(by_host);
+        machine.or_else(|| self.offers.get(&offer.id)).map(String::as_str)
     }
 }
 
@@ -177,7 +181,8 @@ fn rejection(
     previous_price: Option<Money>,
     disk_gb: u32,
 ) -> Option<Rejection> {
-    if let Some(why) = exclusions.machines.get(&offer.machine) {
+    let by_host = || exclusions.hosts.get(&offer.host);
+    if let Some(why) = exclusions.machines.get(&offer.machine).or_else(by_host) {
         return Some(Rejection::MachineExcluded(why.clone()));
     }
     if let Some(why) = exclusions.offers.get(&offer.id) {

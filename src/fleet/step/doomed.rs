@@ -33,7 +33,11 @@ impl Turn<'_> {
         price: Money,
     ) -> Result<(), IllegalEvent> {
         if !self.fleet.doomed.contains_key(&instance) && !planted(Bug::DestroyWithoutDoom) {
+            let evidence = node.and_then(|node| self.evidence_wanted(node, &reason));
             self.record(Record::Doomed { instance, node: node.cloned(), reason, price })?;
+            if let (Some(node), Some(known)) = (node, evidence) {
+                self.take_evidence(node, instance, known);
+            }
         }
         self.send_destroy(instance);
         Ok(())
@@ -47,7 +51,7 @@ impl Turn<'_> {
     }
 
     /// Sends DELETE, unless one went out or failed a moment ago.
-    fn send_destroy(&mut self, instance: InstanceId) {
+    pub(super) fn send_destroy(&mut self, instance: InstanceId) {
         let now = self.now();
         if self.context.policy.observe_only {
             return;
@@ -60,6 +64,7 @@ impl Turn<'_> {
         if now < chase.next_at {
             return;
         }
+        chase.awaits_evidence = false;
         chase.next_at = now.after(DESTROY_EVERY);
         self.order(Command::Destroy { instance });
     }

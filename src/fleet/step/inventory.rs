@@ -21,7 +21,6 @@ use super::{
         watch::{Testimony, Word},
     },
     Turn,
-    newcomer::words,
 };
 
 /// Lists in a row that must call an instance dead before the provider counts as a witness: its word lags and errs.
@@ -182,6 +181,9 @@ impl Turn<'_> {
         if planted(Bug::StrayForgotten) {
             return Ok(());
         }
+        if !known && self.import(id, node, op)? {
+            return Ok(());
+        }
         if !known || self.context.policy.observe_only {
             self.tell_once(id, tell::stray);
             return Ok(());
@@ -279,7 +281,7 @@ impl Turn<'_> {
                 watch.missing_lists = 0;
                 watch.down_lists = watch.down_lists.saturating_add(1);
                 (watch.down_lists >= DOWN_LISTS)
-                    .then(|| format!("{} in {} lists in a row", words(&status), watch.down_lists))
+                    .then(|| format!("{} in {} lists in a row", status.words(), watch.down_lists))
             }
             Some(_) => {
                 watch.missing_lists = 0;

@@ -17,9 +17,12 @@
 
 mod ahead;
 mod asking;
+mod blame;
 mod blindness;
 mod desk;
 mod doomed;
+mod evidence;
+mod import;
 mod inventory;
 mod keep;
 mod newcomer;
@@ -37,6 +40,7 @@ use super::{
     event::{Command, Context, Event, IllegalEvent, Step},
     guard::{Guard, Rail},
     journal::{Cause, Entry, Outcome, Record},
+    lateness::Lateness,
     memory::Memory,
     name::{InstanceId, NodeName},
     notice::Notice,
@@ -95,6 +99,7 @@ impl Turn<'_> {
             Event::PolicyChanged => self.policy_changed(),
             Event::Look { node } => {
                 self.memory.desk(&node).look_at = None;
+                self.waited_for_evidence(&node);
                 self.pursue(&node)
             }
             Event::Probed { node, observation } => self.probed(&node, observation),
@@ -110,16 +115,21 @@ impl Turn<'_> {
             Event::Witnessed { node, instance, asked_at, word } => {
                 self.witnessed(&node, instance, asked_at, word)
             }
+            Event::EvidenceTaken { node, instance, result } => self.evidence_taken(&node, instance, result),
             Event::SelfChecked(check) => {
                 self.memory.self_check = Some(check);
                 Ok(())
             }
             Event::ReleasePrepared(prepared) => {
-                self.memory.release_missing = prepared.err();
+                match prepared {
+                    Ok(release) => self.release_prepared(release)?,
+                    Err(why) => self.memory.release_missing = Some(why),
+                }
                 let wanted: Vec<NodeName> = self.context.policy.nodes.keys().cloned().collect();
                 wanted.iter().try_for_each(|node| self.pursue(node))
             }
             Event::CreditRead(answer) => self.credit_read(answer),
+            Event::LedgerAsked { wish, by } => self.ledger_asked(wish, &by),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),
         }
     }
@@ -154,11 +164,18 @@ impl Turn<'_> {
         }
     }
 
-    /// A stall makes everything measured stale: the counts start over and nothing begins for a while.
     fn stalled(&mut self, gap: Duration) {
         if planted(Bug::CountWhileStalled) {
             return;
         }
+        self.tilt();
+        let notice = tell::stalled(self.now(), gap);
+        self.tell(notice);
+    }
+
+    /// A keeper that was not on time doubts itself: everything measured is stale, the counts start over and nothing begins
+    /// for a while. Sentinel's TILT does the same.
+    fn tilt(&mut self) {
         for watch in self.memory.watches.values_mut() {
             watch.start_over(self.context.now);
         }
@@ -166,9 +183,8 @@ impl Turn<'_> {
         self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
         self.memory.lists.good = 0;
         self.memory.census = None;
+        self.memory.lateness = Lateness::default();
         self.order(Command::List);
-        let notice = tell::stalled(self.now(), gap);
-        self.tell(notice);
     }
 
     fn policy_changed(&mut self) -> Result<(), IllegalEvent> {
@@ -328,10 +344,10 @@ impl Turn<'_> {
     }
 
     fn order(&mut self, command: Command) {
-        // A drastic command in observe-only mode would be a rail overlooked; none is ever passed on.
+        // A change ordered in observe-only mode would be a rail overlooked; none is ever passed on.
         let twice = matches!(command, Command::List | Command::ReadCredit | Command::CheckSelf)
             && self.step.commands.contains(&command);
-        let forbidden = self.context.policy.observe_only && command.is_drastic();
+        let forbidden = self.context.policy.observe_only && command.changes_something();
         if !forbidden && !twice {
             self.step.commands.push(command);
         }

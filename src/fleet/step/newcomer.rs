@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{
     super::{
+        culprit::Culprit,
         event::{Command, IllegalEvent, WorkFault},
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
-        name::{HostId, InstanceId, MachineId, NodeName},
+        name::{InstanceId, NodeName},
         policy::NodeSpec,
         provider::Status,
         state::{NodeState, Recovery, Stage, Tenant},
@@ -22,8 +23,6 @@ const SSH_PORT: u16 = 22;
 const BAD_LISTS: u32 = 2;
 /// The pause before a deploy of unknown outcome is run again.
 const DEPLOY_AGAIN: Duration = Duration::from_secs(10);
-/// From this failure on a machine is excluded for thirty times as long.
-const REPEAT_OFFENDER: u32 = 3;
 
 impl Turn<'_> {
     pub(super) fn pursue_boot(
@@ -47,7 +46,7 @@ impl Turn<'_> {
                 Some(address) => format!("running at {address}, which is not globally routable"),
                 None => format!("running without port {} published", spec.rental.port),
             },
-            Some(row) => words(&row.status),
+            Some(row) => row.status.words(),
         };
         let deadline = self.due(since, spec.deadlines.boot);
         let now = self.now();
@@ -81,7 +80,7 @@ impl Turn<'_> {
                 let detail = message.unwrap_or_else(|| "the host's runtime refused to start it".into());
                 return self.fail_start(name, detail);
             }
-            Some((status @ (Status::Exited | Status::Offline), _)) => (true, words(&status)),
+            Some((status @ (Status::Exited | Status::Offline), _)) => (true, status.words()),
             Some(_) => (false, String::new()),
         };
         desk.newcomer_bad_lists = if bad { desk.newcomer_bad_lists.saturating_add(1) } else { 0 };
@@ -146,6 +145,7 @@ impl Turn<'_> {
                 self.pursue(name)
             }
             Err(WorkFault::Box(detail)) => self.fail_start(name, detail),
+            Err(WorkFault::Unhealthy(detail)) => self.fail_with_release(name, detail),
             Err(WorkFault::Unknown(detail)) => {
                 // A deploy's steps may be repeated, so doubt costs another run within the deadline, not the box.
                 let incident = self.incident(name);
@@ -160,8 +160,10 @@ impl Turn<'_> {
             }
             Err(WorkFault::Release(detail)) => {
                 // Another box would fail as well, so none is burnt on it; this one is not paid for in vain either.
+                let release = self.release_on(name);
+                self.release_refused(name, &detail)?;
                 self.doom_newcomer(name, DoomReason::FailedToStart { detail: detail.clone() })?;
-                self.hold(name, HeldReason::ReleaseAtFault { detail })
+                self.hold(name, HeldReason::ReleaseAtFault { detail, release })
             }
         }
     }
@@ -181,6 +183,14 @@ impl Turn<'_> {
         let watch = self.memory.watch(name);
         let last = watch.last.as_ref().map_or_else(|| "never probed".into(), |last| last.verdict.to_string());
         let detail = format!("instance {} was deployed but not healthy in time: {last}", tenant.instance);
+        self.fail_with_release(name, detail)
+    }
+
+    /// The box came up and took the release, and its server does not serve.
+    fn fail_with_release(&mut self, name: &NodeName, detail: String) -> Result<(), IllegalEvent> {
+        if !self.context.policy.observe_only && !self.is_left_alone(name) && !self.is_imported(name) {
+            self.release_failed(name, &detail)?;
+        }
         self.fail_start(name, detail)
     }
 
@@ -188,8 +198,14 @@ impl Turn<'_> {
     pub(super) fn adopt(&mut self, name: &NodeName, tenant: &Tenant) -> Result<(), IllegalEvent> {
         self.doom_kept(name)?;
         self.time_recovery(name);
+        let imported = self.is_imported(name);
         self.record(Record::Adopted { node: name.clone(), instance: tenant.instance })?;
         self.end_episode(name);
+        if imported {
+            let notice = tell::imported(self.now(), name, tenant);
+            self.tell(notice);
+            return self.end_incident(name, Outcome::Replaced);
+        }
         if self.incident(name).is_some() {
             return self.heal(name, Outcome::Replaced);
         }
@@ -207,6 +223,9 @@ impl Turn<'_> {
             // Whoever only observes, or works on another node, condemns nothing either.
             return Ok(());
         }
+        if self.is_imported(name) {
+            return self.refuse_import(name, &detail);
+        }
         let detail = format!("{stage}: {detail}");
         self.fail_attempt(name, DoomReason::FailedToStart { detail: detail.clone() }, detail)
     }
@@ -221,14 +240,21 @@ impl Turn<'_> {
         let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) else {
             return Ok(());
         };
-        let Some((attempt, Some(_))) = recovery.stage.claim() else { return Ok(()) };
-        let (machine, host) = (attempt.machine, attempt.host);
+        let Some((attempt, Some(instance))) = recovery.stage.claim() else { return Ok(()) };
+        let attempt = attempt.clone();
         let attempts = recovery.attempts.saturating_add(1);
-        self.blame_machine(machine, host, &detail)?;
+        let release = self.release_on(name);
+        let attribution = self.blame(name, &attempt, instance, release.as_ref(), &detail)?;
         self.doom_newcomer(name, reason)?;
         let retry_at = self.now().after(self.backoff(attempts));
         self.record(Record::AttemptFailed { node: name.clone(), detail: detail.clone(), retry_at })?;
         self.watch_kept(name);
+        if let (Culprit::Release, Some(digest)) = (attribution.culprit, release) {
+            // Another box would fail as well, so none is burnt on it.
+            self.condemn(&digest, &attribution.evidence)?;
+            let held = self.node(name).is_some_and(|node| matches!(node.state, NodeState::Held { .. }));
+            return if held { Ok(()) } else { self.hold_for_release(name, &digest, &attribution.evidence) };
+        }
         if attempts >= self.context.policy.rails.attempts.max(1) {
             return self.hold(name, HeldReason::AttemptsUsedUp { attempts, last: detail });
         }
@@ -243,24 +269,6 @@ impl Turn<'_> {
         self.doom(instance, Some(name), reason, price)
     }
 
-    /// Excludes a machine for a while.
-    pub(super) fn blame_machine(
-        &mut self,
-        machine: MachineId,
-        host: HostId,
-        detail: &str,
-    ) -> Result<(), IllegalEvent> {
-        let earlier = self.fleet.blamed.get(&machine).map_or(0, |blame| blame.count);
-        let exclude_for = self.context.policy.rails.exclude_for;
-        let exclude_for = if earlier.saturating_add(1) >= REPEAT_OFFENDER {
-            exclude_for.saturating_mul(30)
-        } else {
-            exclude_for
-        };
-        let until = self.now().after(exclude_for);
-        self.record(Record::MachineBlamed { machine, host, detail: detail.to_owned(), until })
-    }
-
     /// The doubling wait before attempt number `attempts + 1`, with a jitter of a fifth either way.
     fn backoff(&mut self, attempts: u32) -> Duration {
         let rails = &self.context.policy.rails;
@@ -269,17 +277,5 @@ impl Turn<'_> {
             first.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(most);
         let percent = 80 + self.draw() % 41;
         Duration::from_millis(millis(doubled).saturating_mul(percent) / 100)
-    }
-}
-
-/// A status in words.
-pub(super) fn words(status: &Status) -> String {
-    match status {
-        Status::Starting => "starting".into(),
-        Status::Running => "running".into(),
-        Status::Exited => "exited".into(),
-        Status::Offline => "offline".into(),
-        Status::Broken => "refused by the host's runtime".into(),
-        Status::Unclear(word) => format!("`{word}`"),
     }
 }

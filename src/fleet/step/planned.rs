@@ -22,6 +22,9 @@ impl Turn<'_> {
         if self.memory.watch(name).failures > 0 {
             return Ok(Reply::Refused(format!("`{name}` fails its probes now")));
         }
+        if let Err(deferral) = self.guard().release() {
+            return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
+        }
         // Planned work is never urgent, so every rail applies although a person or a schedule asked; and no witness was asked.
         match self.guard().recovery(name, Wanted::Unwitnessed) {
             Ok(permit) => {

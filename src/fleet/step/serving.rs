@@ -1,9 +1,12 @@
 //! Probes of a node with a tenant, or with a newcomer on probation.
 
+use std::time::Duration;
+
 use super::{
     super::{
         event::{Command, IllegalEvent},
         journal::{Cause, HeldReason, Outcome, Record},
+        lateness::{TooLate, is_late},
         name::{IncidentId, NodeName},
         planted::{Bug, planted},
         policy::NodeSpec,
@@ -13,6 +16,9 @@ use super::{
     },
     Turn,
 };
+
+/// A machine that stays overloaded is told once in this time.
+const TELL_LATE_EVERY: Duration = Duration::from_secs(3600);
 
 impl Turn<'_> {
     pub(super) fn probed(&mut self, name: &NodeName, observation: Observation) -> Result<(), IllegalEvent> {
@@ -30,11 +36,35 @@ impl Turn<'_> {
             // Nor does one that began before a stall, a deploy or a remedy.
             return Ok(());
         }
+        if self.is_too_late(&observation, spec.health.interval) {
+            return Ok(());
+        }
+        let watch = self.memory.watch(name);
         watch.observe(observation);
         if serving && healthy && !self.breaker_is_out() {
             return Ok(());
         }
         self.after_probe(name, &spec)
+    }
+
+    /// Whether nothing that this probe saw counts: it failed and started late itself, or too many did.
+    fn is_too_late(&mut self, observation: &Observation, interval: Duration) -> bool {
+        let now = self.now();
+        let failing = matches!(observation.verdict, Verdict::Failing(_));
+        let doubtful = failing && is_late(observation.lateness, interval);
+        // What should have started while the keeper stood still is the stall's business.
+        if observation.at.before(observation.lateness) < self.memory.awake_from {
+            return doubtful;
+        }
+        let counted = self.memory.lateness.count(now, observation.lateness, interval);
+        let Some(TooLate { late, probes }) = counted else { return doubtful };
+        self.tilt();
+        if self.memory.lateness_told_at.is_none_or(|told| now.since(told) >= TELL_LATE_EVERY) {
+            self.memory.lateness_told_at = Some(now);
+            let notice = tell::late(now, late, probes);
+            self.tell(notice);
+        }
+        true
     }
 
     fn after_probe(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {

@@ -188,11 +188,10 @@ impl Turn<'_> {
             self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.tried.clone());
         let tried = tried.unwrap_or_default();
         let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
-        let next = spec
-            .ladder
-            .iter()
-            .copied()
-            .find(|rung| !tried.contains(rung) && (source == Source::Box || !needs_ssh(*rung)));
+        let next = spec.ladder.iter().copied().find(|rung| {
+            let hopeless = *rung == Rung::Redeploy && self.guard().release().is_err();
+            !tried.contains(rung) && (source == Source::Box || !needs_ssh(*rung)) && !hopeless
+        });
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
         };
@@ -234,9 +233,19 @@ impl Turn<'_> {
                 Ok(permit)
             }
         });
+        // Who only observes tells the other rails in the way first: of the rental as well.
+        let admitted = match admitted {
+            Err(deferral) if deferral.rail == Rail::ObserveOnly && rung == Rung::Replace => {
+                Err(guard.create(name, None).err().unwrap_or(deferral))
+            }
+            admitted => admitted,
+        };
         let permit = match admitted {
             Ok(permit) => permit,
             Err(deferral) => {
+                if deferral.rail == Rail::ObserveOnly {
+                    self.would(name, rung, &tenant, evidence)?;
+                }
                 self.ask_for(deferral.rail);
                 self.block(name, deferral);
                 return Ok(());
@@ -250,6 +259,25 @@ impl Turn<'_> {
         }
         let permit = format!("{evidence}; {}", permit.reason());
         self.start_remedy(name, tenant, rung, spec, permit)
+    }
+
+    /// Tells once what would be done now, were the keeper not only observing.
+    fn would(
+        &mut self,
+        name: &NodeName,
+        rung: Rung,
+        tenant: &Tenant,
+        evidence: &str,
+    ) -> Result<(), IllegalEvent> {
+        if std::mem::replace(&mut self.memory.desk(name).episode.would_told, true) {
+            return Ok(());
+        }
+        let incident = self.incident(name);
+        let text = format!("observing only: would now {} instance {}", rung.word(), tenant.instance);
+        self.record(Record::Noted { node: name.clone(), incident, text: format!("{text} ({evidence})") })?;
+        let notice = tell::would(self.now(), name, incident, rung, tenant, evidence);
+        self.tell(notice);
+        Ok(())
     }
 
     pub(super) fn start_remedy(
@@ -304,7 +332,8 @@ impl Turn<'_> {
         let permit = permit.to_owned();
         self.stop_work(name);
         if let (DoomReason::Replaced { evidence }, Some(tenant)) = (&reason, &tenant) {
-            self.blame_machine(tenant.rental.machine, tenant.rental.host, evidence)?;
+            let release = self.release_on(name);
+            self.blame(name, &tenant.rental, tenant.instance, release.as_ref(), evidence)?;
         }
         let order = self.spec(name).map(|spec| spec.order).unwrap_or_default();
         let keeps = (order == ReplaceOrder::CreateFirst && tenant.is_some()).then(|| reason.clone());
@@ -368,7 +397,17 @@ impl Turn<'_> {
                 Ok(())
             }
             Err(WorkFault::HostKeyChanged(_)) => self.hold(name, HeldReason::HostKeyChanged),
-            Err(WorkFault::Release(detail)) => self.hold(name, HeldReason::ReleaseAtFault { detail }),
+            Err(WorkFault::Release(detail)) => {
+                let release = self.release_on(name);
+                self.release_refused(name, &detail)?;
+                self.hold(name, HeldReason::ReleaseAtFault { detail, release })
+            }
+            Err(WorkFault::Unhealthy(detail)) => {
+                if rung == Rung::Redeploy {
+                    self.redeploy_failed(name, &detail)?;
+                }
+                self.remedy_failed(name, rung, detail)
+            }
             Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
                 self.remedy_failed(name, rung, detail)
             }

@@ -51,6 +51,7 @@ impl Turn<'_> {
             self.record(Record::Resumed { node: name.clone(), by: by.into() })?;
         }
         if held {
+            self.clear_release(name, by)?;
             self.record(Record::Released { node: name.clone(), by: by.into() })?;
         }
         self.end_episode(name);

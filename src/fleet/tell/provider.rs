@@ -83,7 +83,8 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
             Severity::Critical,
             Topic::Stray,
             format!("instance {} bears this fleet's label, but the journal does not know it", row.id),
-            "it is left alone, and its node is not rented for; destroy it at the provider if it is not wanted",
+            "it is left alone, and its node is not rented for; if the journal was lost or restored, start the keeper once with \
+             `run --import`; destroy it at the provider if it is not wanted",
         )
     }
 }
@@ -212,6 +213,20 @@ pub(in crate::fleet) fn stalled(at: Timestamp, gap: Duration) -> Notice {
         format!("the keeper stood still for {}: all counts start over", span(gap)),
         "if it was no suspend, look at the load of its machine",
     )
+}
+
+/// Our own probes do not start on time.
+pub(in crate::fleet) fn late(at: Timestamp, late: u32, probes: u32) -> Notice {
+    Notice {
+        facts: facts([("late", format!("{late} of {probes} probes"))]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Keeper,
+            "the keeper's own probes start late: what they saw does not count".into(),
+            "all counts start over and nothing begins for a while; look at the load of the keeper's machine",
+        )
+    }
 }
 
 /// Nodes that should be probed are not.

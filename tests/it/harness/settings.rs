@@ -56,6 +56,7 @@ cooldown = "0s"
 warm_up = "1s"
 witness_fresh = "20s"
 breaker_count = 100
+unproven_boxes = 500
 
 [inventory]
 interval = "2s"

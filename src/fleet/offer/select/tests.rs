@@ -109,6 +109,7 @@ fn a_machine_that_failed_us_and_an_offer_that_was_gone_are_passed_over() {
     let exclusions = Exclusions {
         machines: [(MachineId(10), "never booted".to_owned())].into(),
         offers: [(OfferId(2), "no longer available".to_owned())].into(),
+        ..Exclusions::default()
     };
     let same_machine_again = with(7, |o| o.machine = MachineId(10));
     let offers = [offer(1), offer(2), offer(3), same_machine_again];

@@ -34,9 +34,11 @@ fn with_spec(nodes: usize, spec: NodeSpec) -> Policy {
         fleet: "test".parse().unwrap(),
         nodes,
         spares: BTreeSet::new(),
-        rails: Rails::default(),
+        // Evidence has stories of its own.
+        rails: Rails { evidence: std::time::Duration::ZERO, ..Rails::default() },
         inventory: InventoryPolicy::default(),
         observe_only: false,
+        import: false,
         only: None,
     }
 }

@@ -8,6 +8,7 @@ use super::{
         event::{Command, Context, Event, IllegalEvent, Wish, WorkFault},
         guard::Guard,
         journal::{Entry, Record, ReleaseRef},
+        ledger::{LedgerWish, export},
         memory::{Memory, SelfCheck},
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
         offer::tests::offer,
@@ -68,7 +69,10 @@ impl Nonsense {
             Err(fault) => panic!("{fault} after {event:?}"),
         };
         for command in &step.commands {
-            assert!(!(self.policy.observe_only && command.is_drastic()), "{command:?} while observing");
+            assert!(
+                !(self.policy.observe_only && command.changes_something()),
+                "{command:?} while observing"
+            );
             match command {
                 Command::Create { label, .. } => {
                     assert!(self.sent.insert(label.op.clone()), "sent twice");
@@ -132,6 +136,7 @@ impl Nonsense {
             0 => WorkFault::Release(detail),
             1 | 2 => WorkFault::Box(detail),
             3 => WorkFault::HostKeyChanged(detail),
+            4 | 5 => WorkFault::Unhealthy(detail),
             _ => WorkFault::Unknown(detail),
         }
     }
@@ -187,7 +192,7 @@ impl Nonsense {
 
     fn event(&mut self) -> Event {
         let node = self.node();
-        match self.rng.u32(0..20) {
+        match self.rng.u32(0..23) {
             0 if self.rng.u32(0..6) == 0 => Event::Stalled { gap: Duration::from_millis(self.rng.u64(..)) },
             1 if self.rng.u32(0..4) > 0 => {
                 let answer = Ok(Credit { dollars: Money(50_000_000) });
@@ -282,6 +287,17 @@ impl Nonsense {
                 } else {
                     Ok(Credit { dollars })
                 })
+            }
+            19 => {
+                let release = ReleaseRef { digest: format!("d{}", self.rng.u32(0..3)), commit: "c".into() };
+                Event::ReleasePrepared(if self.rng.u32(0..5) == 0 { Err("no".into()) } else { Ok(release) })
+            }
+            20 => {
+                let machine = MachineId(self.rng.u64(0..1000) * 10);
+                let ledger = export(&self.fleet, Timestamp(self.now));
+                let wishes = [LedgerWish::Forgive { machine }, LedgerWish::Import { ledger }];
+                let wish = wishes[self.rng.usize(0..2)].clone();
+                Event::LedgerAsked { wish, by: "somebody".into() }
             }
             _ => {
                 let wishes = [

@@ -1,16 +1,20 @@
 //! The stories, by chapter. Each snapshot was read line by line: it is the requirement, not a recording.
 
 mod ahead;
+mod blame;
 mod caps;
 mod crashes;
 mod evidence;
 mod gallery;
+mod import;
 mod keeper;
+mod last_words;
 mod newcomers;
 mod provider;
 mod renting;
 mod replacing;
 mod spares;
+mod why;
 mod wishes;
 
 use super::{node, policy, story::Story, with_spec};

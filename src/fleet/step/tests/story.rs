@@ -272,13 +272,18 @@ impl Story {
     }
 
     pub fn probed(&mut self, name: &NodeName, verdict: Verdict) {
+        self.probed_late(name, verdict, Duration::ZERO);
+    }
+
+    /// A probe that started after its time.
+    pub fn probed_late(&mut self, name: &NodeName, verdict: Verdict, lateness: Duration) {
         let Some(identity) = self.fleet.nodes[name].state.probed().map(|tenant| tenant.rental.op.clone())
         else {
             return;
         };
         let observation = Observation {
             at: Timestamp(self.now),
-            lateness: Duration::ZERO,
+            lateness,
             took: Duration::from_millis(12),
             identity,
             verdict,

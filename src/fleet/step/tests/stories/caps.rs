@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 use super::{
     super::super::super::{
         event::{Event, Wish},
+        journal::ReleaseRef,
         provider::Credit,
         units::{Money, Timestamp},
         watch::Word,
@@ -212,7 +213,7 @@ fn nothing_is_destroyed_for_want_of_a_release() {
         s.witness(&node(0), Word::Down("no answer on its own port".into()));
     }
     assert_eq!(s.state(0).word(), "suspect");
-    s.tell(Event::ReleasePrepared(Ok(())));
+    s.tell(Event::ReleasePrepared(Ok(ReleaseRef { digest: "d1".into(), commit: "c1".into() })));
     assert_eq!(s.state(0).word(), "recovering");
     assert_snapshot!(s.read());
 }

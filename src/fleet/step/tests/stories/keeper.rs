@@ -1,8 +1,11 @@
 //! The keeper as its own patient, and what the view says meanwhile.
 
+use std::time::Duration;
+
 use super::{
     super::super::super::{
         event::{Event, Wish},
+        probe::{Failure, Verdict},
         units::Timestamp,
         view::{FleetView, NodeView, view},
     },
@@ -74,4 +77,40 @@ fn what_was_seen_of_a_destroyed_box_is_not_said_of_its_empty_node() {
     let empty = seen_node(&s, 0);
     assert_eq!((empty.health.verdict.as_str(), empty.health.took_ms), ("unknown", None));
     assert_eq!(empty.held.as_deref(), Some("destroyed by ann; it stays empty until `resume`"));
+}
+
+#[test]
+fn probes_that_start_late_count_for_nothing_and_nothing_begins_for_a_while() {
+    let mut s = Story::serving(3);
+    let failed = || Verdict::Failing(Failure::Timeout { limit_ms: 5000 });
+    let began = s.now;
+    for round in 0..10 {
+        for i in 0..3 {
+            s.probed_late(&node(i), failed(), Duration::from_secs(14));
+            assert_eq!(s.state(i).word(), "serving", "round {round}: a starved keeper judges nobody");
+        }
+        s.pass(10);
+    }
+    let told = "the keeper's own probes start late";
+    assert_eq!(s.text.matches(told).count(), 1, "{}", s.text);
+    assert!(s.memory.trust_from.0 > began + 90_000, "{:?}", s.memory.trust_from);
+
+    // On time again: what fails now is judged, but nothing is begun before the keeper is trusted.
+    s.pass(300);
+    s.start_telling();
+    s.lose(&node(0));
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
+}
+
+#[test]
+fn what_fell_due_during_a_stall_is_not_counted_as_late_once_more() {
+    let mut s = Story::serving(3);
+    s.now += 40_000;
+    s.tell(Event::Stalled { gap: Duration::from_secs(40) });
+    for i in 0..3 {
+        for second in 1..10 {
+            s.probed_late(&node(i), Verdict::Healthy, Duration::from_secs(second * 4));
+        }
+    }
+    assert_eq!(s.text.matches("start late").count(), 0, "{}", s.text);
 }

@@ -8,7 +8,7 @@ use super::{
             event::{Event, Wish},
             name::{InstanceId, OpId},
             provider::{Inventory, ProviderFault},
-            units::Timestamp,
+            units::{Money, Timestamp},
             watch::Word,
         },
         story::row,
@@ -137,4 +137,22 @@ fn whoever_only_observes_changes_nothing() {
     s.pass(300);
     assert_eq!(s.state(0).word(), "suspect");
     assert_snapshot!(first + "\nwith a tenant that dies\n" + &s.read());
+}
+
+#[test]
+fn whoever_only_observes_tells_what_would_be_done_and_which_other_rail_would_be_in_the_way() {
+    let mut s = Story::serving(3);
+    s.policy.observe_only = true;
+    s.lose(&node(0));
+    s.pass(300);
+    assert_eq!(s.text.matches("would be healed now (`replace`)").count(), 1, "{}", s.text);
+    assert_eq!(s.text.matches("observing only: would now replace").count(), 1, "{}", s.text);
+    // Too dear as well: that is what stands in the way first.
+    let mut s = Story::serving(3);
+    s.policy.observe_only = true;
+    s.policy.rails.dollars_per_hour = Some(Money(1));
+    s.lose(&node(0));
+    s.pass(10);
+    assert_eq!(s.memory.desk(&node(0)).blocked.as_ref().unwrap().rail.word(), "dollars-per-hour");
+    assert!(!s.text.contains("would be healed now"), "{}", s.text);
 }

@@ -6,6 +6,7 @@ use super::{
     super::super::super::{
         event::{Command, Event, Step},
         journal::Record,
+        ledger::LedgerWish,
     },
     Story,
 };
@@ -117,11 +118,16 @@ pub(super) fn title(event: &Event) -> String {
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
-        Event::ReleasePrepared(Ok(())) => "the release is prepared".into(),
+        Event::ReleasePrepared(Ok(release)) => format!("the release {} is prepared", release.digest),
         Event::ReleasePrepared(Err(why)) => format!("the release cannot be prepared: {why}"),
+        Event::EvidenceTaken { node, instance, .. } => format!("evidence of {node}, instance {instance}"),
         Event::SelfChecked(check) => format!("canaries: {} of {}", check.answered, check.asked),
         Event::CreditRead(Ok(credit)) => format!("credit: {}", credit.dollars),
         Event::CreditRead(Err(fault)) => format!("credit: {fault}"),
+        Event::LedgerAsked { wish, by } => match wish {
+            LedgerWish::Import { ledger } => format!("{by} imports {} machines", ledger.machines.len()),
+            LedgerWish::Forgive { machine } => format!("{by} forgives machine {machine}"),
+        },
         Event::Asked { node, wish, by } => format!("{by} asks: {} {node}", wish.word()),
     }
 }
@@ -133,6 +139,7 @@ fn ordered(command: &Command) -> String {
         Command::Create { node, offer, label } => format!("{word} {node}: offer {} as {label}", offer.id),
         Command::Destroy { instance } | Command::AttachKey { instance } => format!("{word} {instance}"),
         Command::Relabel { instance, label } => format!("{word} {instance} as {label}"),
+        Command::TakeEvidence { node, instance, .. } => format!("{word} {node}, instance {instance}"),
         Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
             format!("{word} {node} on {}", tenant.instance)
         }

@@ -99,7 +99,7 @@ impl World {
                     rented.label = Some(label.to_string());
                 }
             }
-            Command::AttachKey { .. } | Command::StopWork { .. } => {}
+            Command::AttachKey { .. } | Command::StopWork { .. } | Command::TakeEvidence { .. } => {}
         }
     }
 

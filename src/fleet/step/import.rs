@@ -1,0 +1,129 @@
+//! Import: after the journal was lost or restored from an old copy, what the account holds for this fleet is taken over again.
+//!
+//! An instance is taken over by two proofs: its label names this fleet and a node that nothing fills, and its server echoes the
+//! identity of that label's attempt, as at any adoption. Until the second proof it is a newcomer on probation. One that fails it is
+//! let go again, never condemned: it may be somebody's, and a person must look.
+//!
+//! Only on a person's word (`run --import`): a label alone must not make a keeper pay for what it never rented.
+
+use super::{
+    super::{
+        event::IllegalEvent,
+        journal::{Cause, DoomReason, Record},
+        name::{InstanceId, NodeName, OpId},
+        provider::{Rental, Status},
+        state::{NodeState, Stage},
+        tell,
+    },
+    Turn,
+};
+
+impl Turn<'_> {
+    /// Takes an instance with an unknown attempt's label on probation, if it may be the node's.
+    pub(super) fn import(
+        &mut self,
+        id: InstanceId,
+        name: &NodeName,
+        op: &OpId,
+    ) -> Result<bool, IllegalEvent> {
+        let policy = self.context.policy;
+        let wanted = policy.import && !policy.observe_only && !self.is_left_alone(name);
+        if !wanted || self.memory.import_refused.contains(&id) || !self.is_newest(id, name) {
+            return Ok(false);
+        }
+        let Some(spec) = self.spec(name) else { return Ok(false) };
+        let (Some(row), Some(address)) = (self.memory.row(id).cloned(), self.address_of(id, &spec)) else {
+            return Ok(false);
+        };
+        if row.status != Status::Running || !self.is_free_for_import(name) {
+            return Ok(false);
+        }
+        self.take_over(id, name, op, row, address)?;
+        Ok(true)
+    }
+
+    /// Of several with a node's label the newest counts: an older one was being replaced by it.
+    fn is_newest(&self, id: InstanceId, name: &NodeName) -> bool {
+        let labelled = self.memory.lists.labelled.get(name).map(Vec::as_slice).unwrap_or_default();
+        let running = |id: &InstanceId| self.memory.row(*id).is_some_and(|row| row.status == Status::Running);
+        let open = |id: &&InstanceId| running(id) && !self.memory.import_refused.contains(id);
+        labelled.iter().filter(open).max() == Some(&id)
+    }
+
+    /// Whether nothing fills the node, or only what fails its probes and complete lists have lacked for long enough.
+    fn is_free_for_import(&self, name: &NodeName) -> bool {
+        let Some(node) = self.node(name) else { return true };
+        match &node.state {
+            NodeState::Vacant => true,
+            NodeState::Recovering(recovery) => {
+                recovery.kept.is_none() && matches!(recovery.stage, Stage::Started { .. })
+            }
+            // Absence alone is no death: who answers its probes keeps its node.
+            NodeState::Suspect { .. } => {
+                let missing = self.memory.watches.get(name).map_or(0, |watch| watch.missing_lists);
+                missing >= self.context.policy.inventory.gone_lists.max(1)
+            }
+            NodeState::Serving(_) | NodeState::Remedying { .. } | NodeState::Held { .. } => false,
+        }
+    }
+
+    fn take_over(
+        &mut self,
+        id: InstanceId,
+        name: &NodeName,
+        op: &OpId,
+        row: Rental,
+        address: std::net::SocketAddr,
+    ) -> Result<(), IllegalEvent> {
+        let former = self.node(name).and_then(|node| node.state.tenant()).cloned();
+        let incident = self.incident(name);
+        self.stop_work(name);
+        self.end_episode(name);
+        self.record(Record::RecoveryStarted {
+            node: name.clone(),
+            incident,
+            cause: Cause::Imported,
+            permit: format!("import: instance {id} bears its label"),
+            keeps: None,
+        })?;
+        if let Some(former) = former {
+            let evidence = format!("missing from complete lists, and instance {id} bears its label");
+            self.doom(former.instance, Some(name), DoomReason::Replaced { evidence }, former.rental.price)?;
+        }
+        self.record(Record::Imported {
+            node: name.clone(),
+            op: op.clone(),
+            instance: id,
+            machine: row.machine,
+            host: row.host,
+            price: row.price,
+            text: row.gpu,
+            address,
+        })?;
+        let now = self.now();
+        self.memory.watch(name).start_over(now);
+        self.pursue(name)
+    }
+
+    /// Whether the node's newcomer was taken over and not rented.
+    pub(super) fn is_imported(&self, name: &NodeName) -> bool {
+        match self.node(name).map(|node| &node.state) {
+            Some(NodeState::Recovering(recovery)) => {
+                recovery.cause == Cause::Imported
+                    && recovery.stage.claim().is_some_and(|(attempt, _)| attempt.is_imported())
+            }
+            _ => false,
+        }
+    }
+
+    /// It does not prove to be this node's: let go, and told. Nothing is destroyed, and nothing rented beside it.
+    pub(super) fn refuse_import(&mut self, name: &NodeName, detail: &str) -> Result<(), IllegalEvent> {
+        let claimed = self.node(name).and_then(|node| node.state.claim()).and_then(|(_, instance)| instance);
+        let Some(instance) = claimed else { return Ok(()) };
+        self.memory.import_refused.insert(instance);
+        self.record(Record::ImportRefused { node: name.clone(), instance, detail: detail.to_owned() })?;
+        let notice = tell::import_refused(self.now(), name, instance, detail);
+        self.tell(notice);
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The journal is lost or comes from an old copy: what the account holds is taken over on a person's word, and by nothing else.
+
+use super::{
+    super::{
+        super::super::{
+            name::{InstanceId, OpId},
+            probe::{Failure, Verdict},
+            provider::Rental,
+        },
+        story::row,
+    },
+    Story, node, policy,
+};
+
+/// What the account holds after the journal of a serving fleet was lost.
+fn orphaned(nodes: usize) -> Vec<Rental> {
+    Story::serving(nodes).rows()
+}
+
+/// A keeper that starts with nothing on record and finds these.
+fn finding(rows: Vec<Rental>, import: bool, nodes: usize) -> Story {
+    let mut policy = policy(nodes);
+    policy.import = import;
+    let mut s = Story::new(policy);
+    s.extra = rows;
+    s.boot();
+    s.pass(60);
+    s
+}
+
+fn nothing_was_changed(s: &Story) {
+    for word in ["do       create", "do       destroy"] {
+        assert!(!s.text.contains(word), "{}", s.text);
+    }
+}
+
+#[test]
+fn without_a_persons_word_nothing_is_taken_over_nothing_destroyed_and_nothing_rented() {
+    let mut s = finding(orphaned(2), false, 2);
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert!((0..2).all(|i| s.fleet.nodes.get(&node(i)).is_none_or(|node| node.state.word() == "vacant")));
+    assert_eq!(s.text.matches("the journal does not know it").count(), 2, "each is told once: {}", s.text);
+}
+
+#[test]
+fn with_it_each_instance_is_taken_over_once_it_proves_its_identity() {
+    let rows = orphaned(2);
+    let mut s = finding(rows.clone(), true, 2);
+    assert!((0..2).all(|i| s.state(i).word() == "recovering"), "on probation: {}", s.text);
+    for i in 0..2 {
+        s.ok(&node(i));
+        s.ok(&node(i));
+        assert_eq!(s.state(i).word(), "serving");
+        assert_eq!(s.instance(&node(i)), rows[i].id);
+    }
+    nothing_was_changed(&s);
+    assert!(!s.text.contains("attach-key"), "{}", s.text);
+    // From now on it is like any other.
+    s.pass(600);
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.pass(120);
+    assert!((0..2).all(|i| s.state(i).word() == "serving"));
+}
+
+#[test]
+fn a_stranger_behind_the_label_is_let_go_and_not_destroyed() {
+    let mut s = finding(orphaned(1), true, 1);
+    for _ in 0..40 {
+        s.probed(&node(0), Verdict::Failing(Failure::Impostor { got: None }));
+        s.pass(10);
+    }
+    assert_eq!(s.state(0).word(), "vacant", "{}", s.text);
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert!(s.fleet.doomed.is_empty() && s.fleet.ops.is_empty() && s.fleet.bills.is_empty());
+    assert_eq!(s.text.matches("does not prove to be it").count(), 1, "{}", s.text);
+}
+
+#[test]
+fn of_two_with_one_nodes_label_the_newer_is_taken_and_the_other_told() {
+    let mut rows = orphaned(1);
+    let op = OpId::from_bits(77);
+    rows.push(row(InstanceId(500), Some(format!("vk:test:duel-0:{op}"))));
+    let mut s = finding(rows, true, 1);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", InstanceId(500)));
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert_eq!(s.text.matches("the journal does not know it").count(), 1, "{}", s.text);
+}
+
+#[test]
+fn a_journal_from_an_old_copy_lets_go_of_what_is_gone_for_what_took_its_place() {
+    let mut s = Story::serving(2);
+    s.policy.import = true;
+    let (old, op) = (s.instance(&node(0)), OpId::from_bits(78));
+    s.absent.insert(old);
+    s.extra.push(row(InstanceId(600), Some(format!("vk:test:duel-0:{op}"))));
+    s.fail_thrice(&node(0));
+    s.pass(120);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", InstanceId(600)), "{}", s.text);
+    assert!(s.fleet.doomed.contains_key(&old), "what is gone is proven gone like any other");
+    s.destroyed(old);
+    s.pass(120);
+    assert!(s.fleet.doomed.is_empty());
+    assert!(!s.text.contains("do       create"), "{}", s.text);
+}
+
+#[test]
+fn what_still_serves_is_not_given_up_for_a_label() {
+    let mut s = Story::serving(2);
+    s.policy.import = true;
+    let old = s.instance(&node(0));
+    s.extra.push(row(InstanceId(600), Some(format!("vk:test:duel-0:{}", OpId::from_bits(79)))));
+    s.pass(600);
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", old));
+    nothing_was_changed(&s);
+}
