@@ -291,7 +291,7 @@ impl Command {
     /// Whether it changes anything at the provider, on a box or in its server; refused in observe-only mode.
     #[must_use]
     pub fn changes_something(&self) -> bool {
-        self.is_drastic() || matches!(self, Self::AttachKey { .. } | Self::Relabel { .. })
+        self.is_drastic() || matches!(self, Self::AttachKey { .. })
     }
 
     /// Whether it costs money or destroys; such a command expires.

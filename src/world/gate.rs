@@ -45,6 +45,7 @@ fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameErr
         spares: BTreeSet::new(),
         inventory,
         observe_only: false,
+        import: false,
         only: None,
     })
 }

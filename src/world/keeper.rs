@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Fault, Invariant, SECOND, World, probes::Probing};
 use crate::fleet::{
     event::{Command, Context, Event, IllegalEvent, Step},
+    journal::ReleaseRef,
     memory::Memory,
     name::InstanceId,
     offer::Offer,
@@ -209,7 +210,8 @@ impl World {
         self.handle(Event::Booted { version: "simulated".into() });
         let prepared = self.now + self.rng.u64(200..5 * SECOND);
         let epoch = self.keeper.epoch;
-        self.queue.push(prepared, Due::Tell(epoch, Box::new(Event::ReleasePrepared(Ok(())))));
+        let release = ReleaseRef { digest: "d".into(), commit: "c".into() };
+        self.queue.push(prepared, Due::Tell(epoch, Box::new(Event::ReleasePrepared(Ok(release)))));
         self.queue.push(self.now, Due::Beat(epoch));
         if self.keeper.crashes_left > 0 {
             self.keeper.crashes_left -= 1;

@@ -41,6 +41,7 @@ impl Turn<'_> {
             DoomReason::BrokenCreate { .. }
             | DoomReason::Stray
             | DoomReason::Unneeded { .. }
+            | DoomReason::Planned { .. }
             | DoomReason::Manual { .. } => false,
         };
         reachable.then(|| {

@@ -85,6 +85,7 @@ impl Turn<'_> {
             cause: Cause::Imported,
             permit: format!("import: instance {id} bears its label"),
             keeps: None,
+            spare_of: None,
         })?;
         if let Some(former) = former {
             let evidence = format!("missing from complete lists, and instance {id} bears its label");

@@ -57,6 +57,7 @@ fn policy() -> Policy {
         rails: Rails::default(),
         inventory: InventoryPolicy::default(),
         observe_only: false,
+        import: false,
         only: None,
     }
 }
