@@ -77,6 +77,8 @@ pub struct Watch {
     pub failed_checks: u64,
     /// The last 64 probes, the newest in the lowest bit, 1 for a failure.
     pub history: u64,
+    /// Lists in a row by which the tenant should be replaced although it serves.
+    pub leaving_lists: u32,
     /// The provider's last word.
     pub provider: Option<Testimony>,
     /// The box's own last word over SSH.

@@ -155,8 +155,8 @@ pub(super) const REPLACE: &[Key] = &[
         "replace.before_end",
         duration(0, 30 * DAY),
         r#""1h""#,
-        "A serving box is replaced this long before its contract ends, under the rails, in \
-         `replace.order`; an offer that says it ends within twice this is not rented. `0s` for never",
+        "A serving box is replaced this long before its contract ends, under the rails, and kept until the \
+         other has proven itself; an offer that says it ends within twice this is not rented. `0s` for never",
     )
     .per_group(),
     Key::new(

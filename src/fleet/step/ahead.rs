@@ -85,7 +85,9 @@ impl Turn<'_> {
     /// Why a box that serves should be replaced all the same.
     fn reason_to_leave(&self, name: &NodeName, instance: InstanceId) -> Option<String> {
         let (spec, row) = (self.context.policy.nodes.get(name)?, self.memory.row(instance)?);
-        let left = row.ends_at.map(|ends| self.now().until(ends));
+        // A contract that has ended and yet serves is no fact to act on.
+        let ends = row.ends_at.filter(|ends| *ends > self.now());
+        let left = ends.map(|ends| self.now().until(ends));
         if let Some(left) = left.filter(|left| *left < spec.before_end) {
             return Some(format!("the contract of instance {instance} ends in {}", tell::span(left)));
         }
@@ -94,14 +96,20 @@ impl Turn<'_> {
             .then(|| format!("instance {instance} costs {}/h now, the cap is {cap}/h", row.price))
     }
 
-    /// Replaces a serving box ahead of its end, under every rail: it is not urgent yet.
+    /// Replaces a serving box ahead of its end, under every rail: it is not urgent yet. All that speaks against it is the
+    /// provider's word, so it takes as many lists in a row as prove an instance gone, and the box is kept until its
+    /// replacement has proven itself.
     pub(super) fn look_ahead(&mut self, name: &NodeName, instance: InstanceId) -> Result<(), IllegalEvent> {
         let serves = self.node(name).is_some_and(|node| matches!(node.state, NodeState::Serving(_)));
         let failing = self.memory.watches.get(name).is_none_or(|watch| watch.failures > 0);
         if !serves || failing || self.is_left_alone(name) {
             return Ok(());
         }
-        let Some(why) = self.reason_to_leave(name, instance) else { return Ok(()) };
+        let why = self.reason_to_leave(name, instance);
+        let watch = self.memory.watch(name);
+        watch.leaving_lists = if why.is_some() { watch.leaving_lists.saturating_add(1) } else { 0 };
+        let often_enough = watch.leaving_lists >= self.context.policy.inventory.gone_lists.max(1);
+        let Some(why) = why.filter(|_| often_enough) else { return Ok(()) };
         let Some(spec) = self.spec(name) else { return Ok(()) };
         if !spec.ladder.contains(&Rung::Replace) {
             if self.memory.leaving_told.insert(instance) {

@@ -336,7 +336,9 @@ impl Turn<'_> {
             self.blame(name, &tenant.rental, tenant.instance, release.as_ref(), evidence)?;
         }
         let order = self.spec(name).map(|spec| spec.order).unwrap_or_default();
-        let keeps = (order == ReplaceOrder::CreateFirst && tenant.is_some()).then(|| reason.clone());
+        // Whom only the provider's word is against serves on until another has proven itself, whatever the order.
+        let create_first = order == ReplaceOrder::CreateFirst || matches!(cause, Cause::Planned { .. });
+        let keeps = (create_first && tenant.is_some()).then(|| reason.clone());
         let (at_once, spare_of) = (keeps.is_none(), self.spare_of(name));
         self.record(Record::RecoveryStarted {
             node: name.clone(),
