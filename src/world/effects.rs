@@ -107,7 +107,7 @@ impl World {
         };
         // Whether a remedy helped is told by the probes after it.
         if matches!(&event, Event::RemedyWorked { result: Ok(_), .. }) {
-            self.judge.start_over(place);
+            self.judge.start_over(place, self.now);
         }
         self.tell(0, event);
     }

@@ -125,6 +125,8 @@ pub(super) struct Seen {
     pub successes: u32,
     /// World time of the first failed probe of the present run, and of the last probe.
     pub first_failure: Option<u64>,
+    /// Probes that began before this, in world time, say nothing any more.
+    pub from: u64,
     pub last: Option<u64>,
 }
 
@@ -192,10 +194,8 @@ impl Judge {
     }
 
     /// A stall makes the evidence stale.
-    pub fn keeper_stalled(&mut self) {
-        for seen in &mut self.seen {
-            *seen = Seen { identity: seen.identity.take(), ..Seen::default() };
-        }
+    pub fn keeper_stalled(&mut self, now: u64) {
+        (0..self.seen.len()).for_each(|place| self.start_over(place, now));
     }
 
     pub fn retargeted(&mut self, place: usize, identity: Option<&OpId>) {
@@ -207,16 +207,16 @@ impl Judge {
     }
 
     /// The evidence of a node starts anew: something was done to its server.
-    pub fn start_over(&mut self, place: usize) {
+    pub fn start_over(&mut self, place: usize, now: u64) {
         if let Some(seen) = self.seen.get_mut(place) {
-            *seen = Seen { identity: seen.identity.take(), ..Seen::default() };
+            *seen = Seen { identity: seen.identity.take(), from: now, ..Seen::default() };
         }
     }
 
     /// The same, if the node fails its probes.
-    pub fn start_over_failing(&mut self, place: usize) {
+    pub fn start_over_failing(&mut self, place: usize, now: u64) {
         if self.seen.get(place).is_some_and(|seen| seen.failures > 0) {
-            self.start_over(place);
+            self.start_over(place, now);
         }
     }
 
@@ -226,7 +226,12 @@ impl Judge {
         if seen.identity.as_ref() != Some(&observation.identity) {
             return;
         }
-        let started = now.saturating_sub(u64::try_from(observation.took.as_millis()).unwrap_or_default());
+        // Quick answers arrive in the very moment; the others were as long on their way as they took.
+        let took = u64::try_from(observation.took.as_millis()).unwrap_or_default();
+        let started = if took < 100 { now } else { now.saturating_sub(took) };
+        if started < seen.from {
+            return;
+        }
         seen.last = Some(now);
         match observation.verdict {
             Verdict::Healthy => {

@@ -246,7 +246,7 @@ impl World {
         let gap = Duration::from_millis(self.now - since);
         if gap > self.policy.rails.stall + Duration::from_secs(1) {
             self.keeper.awake_at = self.now;
-            self.judge.keeper_stalled();
+            self.judge.keeper_stalled(self.now);
             self.handle(Event::Stalled { gap });
         }
     }

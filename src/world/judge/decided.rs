@@ -55,7 +55,7 @@ impl World {
                 self.broken(Invariant::MonotoneDoom, format!("work goes on with doomed instance {instance}"));
             }
             Record::Deployed { node, .. } | Record::RemedyStarted { node, .. } => {
-                self.judge.start_over(self.place(node));
+                self.judge.start_over(self.place(node), self.now);
             }
             Record::Adopted { node, instance } => self.judge_adoption(at, node, *instance),
             Record::RecoveryStarted { node, cause, keeps, .. } => {
@@ -65,7 +65,7 @@ impl World {
                 }
                 if keeps.is_some() {
                     // Whether the old one comes back is told by the probes from here on.
-                    self.judge.start_over(self.place(node));
+                    self.judge.start_over(self.place(node), self.now);
                 }
             }
             Record::ReplacementCancelled { .. } => self.tally.add("replacement cancelled"),
@@ -289,7 +289,7 @@ impl World {
                 .records()
                 .any(|record| matches!(record, Record::RecoveryStarted { node, .. } if node == name));
             if !recovered && !watch.is_some_and(|watch| watch.is_confirmed(now, fresh)) {
-                self.judge.start_over_failing(place);
+                self.judge.start_over_failing(place, self.now);
             }
         }
     }
