@@ -149,7 +149,7 @@ impl Scene<'_> {
         let standing = self.fleet.releases.get(self.failed.release?)?;
         let found = standing.alike(self.failed.instance, self.now)?;
         let serving = self.serving_hosts(self.failed.release, None);
-        serving.is_empty().then(|| (Culprit::Release, found))
+        serving.is_empty().then_some((Culprit::Release, found))
     }
 
     /// Other boxes of the same host fail as well, while other hosts' serve.

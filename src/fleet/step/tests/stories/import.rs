@@ -48,11 +48,11 @@ fn with_it_each_instance_is_taken_over_once_it_proves_its_identity() {
     let rows = orphaned(2);
     let mut s = finding(rows.clone(), true, 2);
     assert!((0..2).all(|i| s.state(i).word() == "recovering"), "on probation: {}", s.text);
-    for i in 0..2 {
+    for (i, row) in rows.iter().enumerate() {
         s.ok(&node(i));
         s.ok(&node(i));
         assert_eq!(s.state(i).word(), "serving");
-        assert_eq!(s.instance(&node(i)), rows[i].id);
+        assert_eq!(s.instance(&node(i)), row.id);
     }
     nothing_was_changed(&s);
     assert!(!s.text.contains("attach-key"), "{}", s.text);
