@@ -89,7 +89,7 @@ pub struct Watch {
     pub missing_lists: u32,
     /// Lists in a row that called the instance exited or offline.
     pub down_lists: u32,
-    /// When the lists in a row began that call the instance exited or offline, or lack it.
+    /// When the lists in a row began that call the instance exited or lack it.
     pub stopped_since: Option<Timestamp>,
 }
 

@@ -14,8 +14,9 @@ const CREDIT_FRESH: Duration = Duration::from_secs(900);
 const PAID_GRACE: Duration = Duration::from_secs(180);
 
 impl Guard<'_> {
-    /// Was the credit read since the provider first called a box stopped? An account without credit has all its boxes stopped at once: what
-    /// looks like many deaths is an unpaid bill, and a destroy would throw away what a payment may bring back.
+    /// Was the credit read since the provider first called a box stopped? An account without credit has all its boxes
+    /// stopped at once: what looks like many deaths is an unpaid bill, and a destroy would throw away what a payment may
+    /// bring back.
     ///
     /// # Errors
     /// The credit has to be read first; what it says is [`Guard::create`]'s to judge.

@@ -270,6 +270,7 @@ impl Turn<'_> {
         let seen = self.memory.row(instance).map(|row| row.status.clone());
         let gone_lists = self.context.policy.inventory.gone_lists.max(1);
         let watch = self.memory.watch(name);
+        let stopped = matches!(seen, None | Some(Status::Exited));
         let word = match seen {
             None => {
                 watch.missing_lists = watch.missing_lists.saturating_add(1);
@@ -290,21 +291,16 @@ impl Turn<'_> {
             }
         };
         watch.provider = word.map(|text| Testimony { at: now, word: Word::Down(text) });
-        let stopped = watch.down_lists > 0 || watch.missing_lists > 0;
         watch.stopped_since = stopped.then(|| watch.stopped_since.unwrap_or(now));
+        let since = watch.stopped_since;
         if watch.failures > 0 && watch.down_lists > 0 && watch.down_lists < DOWN_LISTS {
             // One list more decides; it need not wait for the next regular one.
             self.order(Command::List);
         }
-        if stopped && self.guard().credit_read_since(self.stopped_since(name)).is_err() {
+        if since.is_some_and(|since| self.guard().credit_read_since(since).is_err()) {
             // Without credit the provider stops every box; by the time the probes have judged, this is known.
             self.read_credit_again();
         }
-    }
-
-    /// Since when the provider's lists in a row call a tenant stopped or lack it; now, if they do not.
-    pub(super) fn stopped_since(&self, name: &NodeName) -> Timestamp {
-        self.memory.watches.get(name).and_then(|watch| watch.stopped_since).unwrap_or(self.now())
     }
 
     /// Where a row's server is published, if that may be probed: the address comes from a marketplace host, which must not

@@ -96,7 +96,11 @@ impl Turn<'_> {
                 source: Source::Box,
             };
         }
-        if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh) {
+        // A list that lacks the box may be another account's: the box is heard first, if it can be.
+        let heard = watch.missing_lists == 0
+            || matches!(ssh, Some(Word::Silent(_)))
+            || watch.was_asked_in_vain(now, ASK_EVERY);
+        if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh).filter(|_| heard) {
             let text = format!("{probes}; the provider: {detail}");
             return Evidence::Enough { text, source: Source::Provider };
         }
@@ -305,7 +309,10 @@ impl Turn<'_> {
         name: &NodeName,
         spec: &NodeSpec,
     ) -> Result<(), Deferral> {
-        let read = self.guard().credit_read_since(self.stopped_since(name));
+        let Some(since) = self.memory.watches.get(name).and_then(|watch| watch.stopped_since) else {
+            return Ok(());
+        };
+        let read = self.guard().credit_read_since(since);
         if read.is_err() {
             self.read_credit_again();
         }

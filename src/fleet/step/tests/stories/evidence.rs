@@ -179,9 +179,28 @@ fn absence_alone_is_never_death() {
         s.pass(20);
         s.ok(&node(0));
     }
-    assert_eq!(s.text, "");
+    assert!(!s.text.contains("journal"), "{}", s.text);
     s.fail_thrice(&node(0));
+    credit(&mut s, 50);
+    assert!(s.fleet.doomed.is_empty(), "a list may be another account's, so the box is asked: {}", s.text);
+    s.witness(&node(0), Word::Silent("no route to host".into()));
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_box_that_answers_is_kept_though_lists_lack_it() {
+    let mut s = Story::serving(3);
+    let instance = s.instance(&node(0));
+    s.absent.insert(instance);
+    s.pass(200);
+    credit(&mut s, 50);
+    s.fail_thrice(&node(0));
+    for _ in 0..10 {
+        s.witness(&node(0), Word::Up("its own health check answers".into()));
+        s.fail(&node(0));
+        s.pass(20);
+    }
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
 }
 
 #[test]
