@@ -138,11 +138,13 @@ impl Sink {
     }
 
     /// Sends one message, once. `id` stays the same for every try of the same message. Stops within the sink's
-    /// timeout; dropping the future leaves unknown whether the message arrived.
+    /// timeout; dropping the future leaves unknown whether the message arrived. `now` is the keeper's time, to which an
+    /// answer's waits are added; `stamp` the wall clock's, which a receiver compares with its own.
     pub async fn deliver(
         &self,
         http: &reqwest::Client,
         now: Timestamp,
+        stamp: Timestamp,
         id: &str,
         message: &Message<'_>,
     ) -> Delivery {
@@ -150,7 +152,7 @@ impl Sink {
             Channel::Slack { url } => slack::deliver(http, url, self.timeout, now, id, message).await,
             Channel::Discord { url } => discord::deliver(http, url, self.timeout, now, id, message).await,
             Channel::Webhook { url, headers, keys } => {
-                let request = webhook::request(http, url, headers, keys.as_ref(), now, id, message);
+                let request = webhook::request(http, url, headers, keys.as_ref(), stamp, id, message);
                 match reply::send(request.timeout(self.timeout), url).await {
                     Ok(reply) => reply.judge(now),
                     Err(delivery) => delivery,

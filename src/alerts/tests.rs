@@ -29,7 +29,7 @@ fn notice() -> Notice {
 
 async fn deliver(sink: &Sink, message: &Message<'_>) -> Delivery {
     let http = http_client().unwrap();
-    let delivery = sink.deliver(&http, NOW, "vk-0a-7", message).await;
+    let delivery = sink.deliver(&http, NOW, NOW, "vk-0a-7", message).await;
     let shown = format!("{delivery:?} {sink:?}");
     assert!(!shown.contains(SECRET), "{shown}");
     delivery

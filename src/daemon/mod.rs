@@ -128,8 +128,11 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(config: &Config, options: Options) -> Result<Self, StartError> {
-        let clock = options.clock;
         let (store, fleet, trouble) = open(config).await?;
+        let clock = options.clock.not_before(fleet.latest);
+        if clock.now() > options.clock.now() {
+            tracing::warn!("the wall clock is behind the journal: time goes on from the newest entry");
+        }
         let sinks = assemble::sinks(config)?;
         let http = crate::alerts::http_client().map_err(StartError::Http)?;
         let (reports, probes) = tokio::sync::mpsc::channel(REPORTS_WAITING);

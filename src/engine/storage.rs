@@ -179,11 +179,11 @@ impl Storage {
             return;
         }
         for sink in self.sinks.iter().filter(|sink| sink.wants(notice)).cloned() {
-            let (http, notice) = (self.http.clone(), notice.clone());
+            let (http, notice, stamp) = (self.http.clone(), notice.clone(), self.clock.civil());
             tokio::spawn(async move {
                 let id = format!("direct-{}", notice.at.0);
                 let message = alerts::Message::One(&notice);
-                let delivery = sink.deliver(&http, notice.at, &id, &message).await;
+                let delivery = sink.deliver(&http, notice.at, stamp, &id, &message).await;
                 tracing::info!(sink = %sink.name, ?delivery, "told directly");
             });
         }

@@ -37,6 +37,7 @@ impl Fleet {
     /// When the record does not fit; the state is then unchanged.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Misfit> {
         let at = entry.at;
+        self.latest = self.latest.max(at);
         match &entry.record {
             Record::Booted { .. } => self.open_intents_become_unresolved(at),
             Record::Noted { .. } => {}

@@ -47,6 +47,9 @@ pub struct Fleet {
     pub key_accepted: bool,
     /// Where the mass-failure breaker stands.
     pub breaker: Position,
+    /// When the newest entry was journaled: the keeper's time never goes back behind it.
+    #[serde(default)]
+    pub latest: Timestamp,
 }
 
 impl Default for Fleet {
@@ -62,6 +65,7 @@ impl Default for Fleet {
             next_incident: 1,
             key_accepted: true,
             breaker: Position::Normal,
+            latest: Timestamp(0),
         }
     }
 }

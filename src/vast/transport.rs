@@ -225,7 +225,7 @@ impl Transport {
             seconds.or_else(|| wait_in_text(&text)).and_then(wait)
         };
         let quota = || {
-            let now_s = self.clock.now().0 / 1000;
+            let now_s = self.clock.civil().0 / 1000;
             text.contains("search_quota_exceeded").then(|| Duration::from_secs(DAY_S - now_s % DAY_S))
         };
         let retry_after = told.or_else(in_body).or_else(quota).map(|wait| wait.min(TOLD_MAX));
@@ -236,7 +236,7 @@ impl Transport {
     fn told(&self, headers: &HeaderMap) -> Option<Duration> {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
         let reset = || {
-            let now_s = self.clock.now().0 as f64 / 1000.0;
+            let now_s = self.clock.civil().0 as f64 / 1000.0;
             number("x-ratelimit-reset").map(|at| (at - now_s).max(0.0))
         };
         number("retry-after").or_else(reset).and_then(wait)

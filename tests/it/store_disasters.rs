@@ -228,7 +228,6 @@ async fn without_names_the_fleet_is_watched_and_healed_once_they_are_back() {
     fleet.verdict(&[]).await.is_clean();
 }
 
-#[ignore = "not kept yet: after a clock set back by an hour the next rental waits until the old time comes again"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wall_clock_that_jumps_between_two_lives_costs_no_box() {
     let _room = whole_room().await;

@@ -187,7 +187,7 @@ impl Lane {
             many => Message::Folded(many.iter().map(|one| (one.id.as_str(), &one.notice)).collect()),
         };
         crash::at(Point::NoticeSending);
-        let delivery = self.sink().deliver(&self.http, now, &due.id, &message).await;
+        let delivery = self.sink().deliver(&self.http, now, self.clock.civil(), &due.id, &message).await;
         crash::at(Point::NoticeTaken);
         let youngest = due.notices.iter().map(|one| one.notice.at).max().unwrap_or(now);
         let refused = matches!(delivery, Delivery::Refused { .. });
@@ -210,7 +210,8 @@ impl Lane {
             self.unstored.push_front((id, notice));
             return;
         }
-        let delivery = self.sink().deliver(&self.http, now, &id, &Message::One(&notice)).await;
+        let delivery =
+            self.sink().deliver(&self.http, now, self.clock.civil(), &id, &Message::One(&notice)).await;
         match self.judge(&id, delivery, notice.at).await {
             Outcome::Over(_) => {}
             Outcome::Later { .. } => self.unstored.push_front((id, notice)),
