@@ -338,7 +338,9 @@ async fn the_scripts_run_under_every_shell_that_a_box_may_have() {
         start_server(&stage.remote, &address, LIMIT).await.unwrap();
         eventually("one server", || stage.servers() == 1).await;
         restart_server(&stage.remote, &address, LIMIT).await.unwrap();
-        let child: u32 = fs::read_to_string(stage.keeper("data/child")).unwrap().parse().unwrap();
+        let written = || fs::read_to_string(stage.keeper("data/child")).ok()?.parse::<u32>().ok();
+        eventually("the server has written its child down", || written().is_some()).await;
+        let child = written().unwrap();
         stop_server(&stage.remote, &address, LIMIT).await.unwrap();
         assert_eq!(stage.servers(), 0, "{}", shell.display());
         eventually("the child is gone", || !alive(child)).await;

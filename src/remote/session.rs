@@ -21,6 +21,9 @@ use crate::{
 
 /// Channels at once per box: below the ten sessions that OpenSSH's server allows by default, with room for a person.
 const CHANNELS: usize = 8;
+/// How often, and how far apart, a refused channel is asked for again.
+const CHANNEL_TRIES: u32 = 40;
+const CHANNEL_WAIT: Duration = Duration::from_millis(25);
 /// Most bytes kept of each output stream; what comes earlier is dropped, for the end tells how it went.
 const OUTPUT_MAX: usize = 256 * 1024;
 /// Bytes handed to `ssh` at once during an upload.
@@ -189,6 +192,24 @@ impl Session {
         timeout(limit, work).await.unwrap_or(Err(RunFault::TimedOut { limit }))
     }
 
+    /// A channel for one script. The box counts a channel until it has seen its end, which may be a moment after we have: a
+    /// refusal for too many is asked again for a while. The script follows on stdin, so nothing has run if this fails.
+    async fn open_channel(&self, command: &str) -> Result<openssh::Child<&openssh::Session>, RunFault> {
+        let mut refusals = 0;
+        loop {
+            let mut channel = self.mux.raw_command(command);
+            channel.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            match channel.spawn().await.map_err(|error| chain(&error)) {
+                Ok(child) => return Ok(child),
+                Err(why) if why.contains("Session open refused") && refusals < CHANNEL_TRIES => {
+                    refusals += 1;
+                    tokio::time::sleep(CHANNEL_WAIT).await;
+                }
+                Err(why) => return Err(not_sent(&why)),
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         script: &Script,
@@ -200,16 +221,7 @@ impl Session {
         let framed = script
             .framed(&nonce)
             .ok_or_else(|| RunFault::NotSent { detail: "a value of the script holds NUL".into() })?;
-        let mut child = self
-            .mux
-            .raw_command(command_line(framed.len(), limit))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .await
-            // The script follows on stdin, so nothing has run if the channel was refused or broke here.
-            .map_err(|error| not_sent(&chain(&error)))?;
+        let mut child = self.open_channel(&command_line(framed.len(), limit)).await?;
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let send = async {
             let Some(mut stdin) = stdin else { return };

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use vast_sim::{Action, RentalEnd};
 
-use crate::harness::{Acts, Fleet, KILL_SERVER, LONG_PATIENCE, Liar, Lie, Says, eventually, whole_room};
+use crate::harness::{Acts, Fleet, KILL_SERVER, LONG_PATIENCE, Liar, Lie, Says, eventually, room};
 
 /// Fleets at once.
 const FLEETS: usize = 5;
@@ -182,7 +182,7 @@ fn living(rentals: &[vast_sim::Rental]) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_ambiguous_answer_is_settled_by_looking() {
-    let _room = whole_room().await;
+    let _room = room(6).await;
     let rows = Mutex::new(VecDeque::from(rows()));
     join_all((0..FLEETS as u64).map(|seed| play_some(seed, &rows))).await;
 }
@@ -197,7 +197,7 @@ async fn play_some(seed: u64, rows: &Mutex<VecDeque<Row>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_that_are_complete_and_wrong_move_nobody() {
-    let _room = whole_room().await;
+    let _room = room(6).await;
     let stage = Stage::new(1).await;
     stage
         .unmoved("another account's list", |list| {

@@ -6,7 +6,7 @@ use crate::harness::{finish, room, server_binary};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_heals_every_fault_and_proves_it() {
-    let _room = room().await;
+    let _room = room(4).await;
     // Built here first, so that the demo's own build has nothing left to do.
     let target = server_binary().ancestors().nth(2).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_vast-keeper"));

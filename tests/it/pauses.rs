@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use vast_keeper::crash::Point;
 use vast_sim::Action;
 
-use crate::harness::{Fleet, KILL_SERVER, LONG_PATIENCE, eventually, whole_room};
+use crate::harness::{Fleet, KILL_SERVER, LONG_PATIENCE, eventually, room};
 
 /// The expiry of commands in the scaled story; one of earnest is 8 s.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ impl Fleet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_decided_before_a_pause_is_decided_anew_after_it() {
-    let _room = whole_room().await;
+    let _room = room(6).await;
     let mut fleet = Fleet::small("pauses", 1, 1).await;
     fleet.settings.set("rails.command_expiry", "1s");
     fleet.settings.set("rails.stall", "1s");
@@ -90,7 +90,7 @@ async fn what_was_decided_before_a_pause_is_decided_anew_after_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_beyond_the_expiry_of_earnest_costs_nothing_either() {
-    let _room = whole_room().await;
+    let _room = room(6).await;
     let mut fleet = Fleet::small("long pause", 1, 1).await;
     fleet.start().await;
     fleet.all_serve().await;

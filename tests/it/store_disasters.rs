@@ -8,7 +8,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use vast_keeper::{clock::OFFSET_VARIABLE, crash::Point};
 use vast_sim::Action;
 
-use crate::harness::{Fleet, KILL_SERVER, Keeper, LONG_PATIENCE, Run, eventually, whole_room};
+use crate::harness::{Fleet, KILL_SERVER, Keeper, LONG_PATIENCE, Run, eventually, room};
 
 /// Calls that change something at the provider.
 const CHANGING: [&str; 3] = ["create", "destroy", "reboot"];
@@ -42,7 +42,7 @@ type Damage = (&'static str, fn(&Path), &'static str);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_cannot_be_trusted_is_refused_and_nobody_is_contacted() {
-    let _room = whole_room().await;
+    let _room = room(2).await;
     let mut fleet = serving("damaged journal", 1).await;
     let before = fleet.instances().await;
     fleet.take_keeper().kill().await;
@@ -92,7 +92,7 @@ fn run_sql(state: &Path, sql: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_older_than_the_world_rents_and_destroys_nothing() {
-    let _room = whole_room().await;
+    let _room = room(2).await;
     let mut fleet = serving("cut journal", 1).await;
     let box_before = fleet.instance("duel-0").await;
     fleet.take_keeper().kill().await;
@@ -130,7 +130,7 @@ async fn a_journal_older_than_the_world_rents_and_destroys_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_state_is_watched_over_and_told_and_healed_once_it_can_be_written() {
-    let _room = whole_room().await;
+    let _room = room(2).await;
     let mut fleet = serving("read-only state", 1).await;
     let before = fleet.instances().await;
     fleet.take_keeper().end(Signal::TERM, LONG_PATIENCE).await;
@@ -181,7 +181,7 @@ async fn a_read_only_state_is_watched_over_and_told_and_healed_once_it_can_be_wr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_file_descriptors_no_box_is_blamed() {
-    let _room = whole_room().await;
+    let _room = room(2).await;
     let mut fleet = serving("no descriptors", 2).await;
     let before = fleet.instances().await;
     let call = fleet.newest_call();
@@ -201,7 +201,7 @@ async fn without_file_descriptors_no_box_is_blamed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_names_the_fleet_is_watched_and_healed_once_they_are_back() {
-    let _room = whole_room().await;
+    let _room = room(2).await;
     let mut fleet = serving("no names", 1).await;
     let before = fleet.instances().await;
     fleet.take_keeper().end(Signal::TERM, LONG_PATIENCE).await;
@@ -230,7 +230,7 @@ async fn without_names_the_fleet_is_watched_and_healed_once_they_are_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wall_clock_that_jumps_between_two_lives_costs_no_box() {
-    let _room = whole_room().await;
+    let _room = room(2).await;
     let mut fleet = serving("clock jumps", 1).await;
     for (point, offset) in [
         (Point::Durable("created"), 3600),

@@ -40,9 +40,9 @@ pub use server::{example, server_binary, small_server};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
 pub use watch::{eventually, view_at};
 
-/// Fleets that may run at once: each has several boxes with a server and mostly waits, so two cores carry them all.
-const FLEETS_AT_ONCE: usize = 5;
-static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(FLEETS_AT_ONCE));
+/// Boxes with a server that may run at once; they mostly wait, so two cores carry them all.
+const BOXES_AT_ONCE: usize = 20;
+static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(BOXES_AT_ONCE));
 
 /// Longest wait for anything that takes the keeper a few seconds; generous, for machines that do other work too.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -51,14 +51,9 @@ const LIGHT_OFFERS: usize = 300;
 /// Seeds the market and every draw of the simulator.
 const SEED: u64 = 20_260_117;
 
-/// Waits for room to run a fleet.
-pub async fn room() -> SemaphorePermit<'static> {
-    ROOM.acquire().await.unwrap()
-}
-
-/// Waits for the whole room, for a test that runs many small fleets at once.
-pub async fn whole_room() -> SemaphorePermit<'static> {
-    ROOM.acquire_many(FLEETS_AT_ONCE as u32).await.unwrap()
+/// Waits for room to run so many boxes.
+pub async fn room(boxes: u32) -> SemaphorePermit<'static> {
+    ROOM.acquire_many(boxes.clamp(1, BOXES_AT_ONCE as u32)).await.unwrap()
 }
 
 /// The provider, the receiver, a scratch folder, and a keeper once started.
@@ -72,7 +67,7 @@ pub struct Fleet {
     patience: Duration,
     scratch: TempDir,
     name: &'static str,
-    /// None where a test holds the whole room for many small fleets.
+    /// None where a test holds the room of many small fleets.
     _room: Option<SemaphorePermit<'static>>,
 }
 
@@ -89,7 +84,7 @@ impl Fleet {
     }
 
     async fn of(name: &'static str, nodes: u32, server: &Path, market: MarketConfig) -> Self {
-        let room = room().await;
+        let room = room(nodes).await;
         let scratch = TempDir::with_prefix("vk-e2e-").unwrap();
         let sim = Sim::start(SimConfig {
             api_key: API_KEY.into(),
