@@ -196,7 +196,7 @@ pub struct Chase {
     /// Complete lists without it, begun after the acknowledgement.
     pub absent_lists: u32,
     /// Its evidence is being taken; DELETE waits for that, at most until `next_at`.
-    pub awaits_evidence: bool,
+    pub wants_evidence: bool,
     /// Whether a human was told that it does not go away, or may not be destroyed.
     pub told: bool,
 }

@@ -64,7 +64,7 @@ impl Turn<'_> {
         if now < chase.next_at {
             return;
         }
-        chase.awaits_evidence = false;
+        chase.wants_evidence = false;
         chase.next_at = now.after(DESTROY_EVERY);
         self.order(Command::Destroy { instance });
     }

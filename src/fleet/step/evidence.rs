@@ -65,7 +65,7 @@ impl Turn<'_> {
     pub(super) fn take_evidence(&mut self, name: &NodeName, instance: InstanceId, known: String) {
         let (now, limit) = (self.now(), self.context.policy.rails.evidence);
         let chase = self.memory.chases.entry(instance).or_default();
-        chase.awaits_evidence = true;
+        chase.wants_evidence = true;
         chase.next_at = now.after(limit);
         let incident = self.incident(name);
         // What is not there in time would only delay the destroy.
@@ -99,7 +99,7 @@ impl Turn<'_> {
             .memory
             .chases
             .iter()
-            .filter(|(_, chase)| chase.awaits_evidence && chase.next_at <= now)
+            .filter(|(_, chase)| chase.wants_evidence && chase.next_at <= now)
             .map(|(instance, _)| *instance)
             .filter(|instance| {
                 let doomed = self.fleet.doomed.get(instance);
@@ -115,7 +115,7 @@ impl Turn<'_> {
         let now = self.now();
         let unsent = self.fleet.doomed.get(&instance).is_some_and(|doomed| doomed.acknowledged_at.is_none());
         if let Some(chase) =
-            self.memory.chases.get_mut(&instance).filter(|chase| chase.awaits_evidence && unsent)
+            self.memory.chases.get_mut(&instance).filter(|chase| chase.wants_evidence && unsent)
         {
             chase.next_at = now;
             self.send_destroy(instance);
