@@ -75,10 +75,11 @@ impl Point {
         Self::Deployed("upload"),
         Self::Deployed("verify"),
         Self::Deployed("seal"),
-        Self::Deployed("write-env"),
+        Self::Deployed("configure"),
         Self::Deployed("switch"),
         Self::Deployed("start"),
         Self::Deployed("gate"),
+        Self::Deployed("confirm"),
         Self::Durable("deployed"),
         Self::Deciding("adopted"),
         Self::Durable("adopted"),
@@ -142,8 +143,10 @@ pub(crate) fn at(point: Point) {
     }
     passed.1 += 1;
     if passing.parse() == Ok(passed.1) {
-        // The signal is delivered before the call returns; nothing after it runs on this thread.
         let _ = kill_process(getpid(), signal);
+        // It is the process that is signalled, and another of its threads may take it: nothing may go on here until then.
+        #[expect(clippy::disallowed_methods, reason = "a seam of tests; this thread must not go on")]
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
 

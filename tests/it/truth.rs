@@ -1,7 +1,5 @@
 //! What the keeper believes, shows and dares: explanations, observation without deeds, and commands too old to send.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use vast_keeper::fleet::why::Why;
 
@@ -58,41 +56,6 @@ async fn why_explains_a_healthy_node_and_refuses_a_stranger() {
     assert!(why.rails.iter().any(|rail| rail.question == "rental"), "{why:?}");
     let stranger = fleet.cli(&["why", "nobody"]).await.exits(2);
     assert!(stranger.stderr.contains("`nobody` is not known"), "{}", stranger.stderr);
-}
-
-/// The provider lets one create pass in 4.5 s, so the second waits for its turn after it was decided and journaled. The
-/// keeper is stopped in that wait for longer than a command lives.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_create_that_grew_old_while_the_keeper_was_stopped_is_never_sent() {
-    let mut fleet = Fleet::provider("expiry", 2).await;
-    fleet.settings.set("provider.pacing", "1");
-    fleet.settings.set("rails.command_expiry", "6s");
-    // The gap must not look like a stall: this is about the command's own age.
-    fleet.settings.set("rails.stall", "60s");
-    fleet.start().await;
-    let first = fleet.journaled(0, "intent", None).await;
-    let second = fleet.journaled(first.seq, "intent", None).await;
-    let sent = fleet.newest_call();
-    let sent_before = fleet.calls_of(&["create"], 0);
-    assert_eq!(sent_before, 1, "the first was sent, the second waits for its turn");
-    fleet.keeper().signal(Signal::STOP);
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    fleet.keeper().signal(Signal::CONT);
-
-    let node = second.node.clone().unwrap();
-    let failed = fleet.journaled(second.seq, "create-failed", Some(node.as_str())).await;
-    assert!(failed.text.contains("expired") || failed.text.contains("no turn"), "{}", failed.text);
-    fleet.all_serve().await;
-    let creates: Vec<String> = fleet
-        .sim
-        .calls_after(sent)
-        .iter()
-        .filter(|call| call.endpoint == "create")
-        .filter_map(|call| call.body["label"].as_str().map(str::to_owned))
-        .collect();
-    assert_eq!(creates.len(), 1, "one create for the second node, decided anew: {creates:?}");
-    assert_eq!(fleet.sim.ledger().rentals.len(), 2);
-    fleet.verdict(&[]).await.is_clean();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
