@@ -1,4 +1,4 @@
-//! What the keeper believes, shows and dares: explanations, observation without deeds, and commands too old to send.
+//! What the keeper believes, shows and dares: explanations, observation without deeds, last words, a lost journal.
 
 use rustix::process::Signal;
 use vast_keeper::fleet::why::Why;
