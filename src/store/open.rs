@@ -25,7 +25,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The lock and the writing connection; the lock goes when this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub lock: File,
+    pub lock: Lock,
     pub connection: Connection,
     pub loaded: Loaded,
 }
@@ -100,8 +100,20 @@ fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// The held lock. Let go of by name, not by closing: a child that is just being started shares the open file until it
+/// executes its program, and would hold the lock for that long.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing follows in any case.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock and writes our pid into it; the lock itself is `flock(2)`, so a stale pid means nothing.
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<Lock, OpenError> {
     let failed = |source| OpenError::Folder { path: path.to_owned(), source };
     let mut file = private_file(path).map_err(failed)?;
     match file.try_lock() {
@@ -115,7 +127,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn check_integrity(connection: &Connection) -> Result<(), OpenError> {

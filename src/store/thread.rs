@@ -1,11 +1,11 @@
 //! The one thread that owns the connection, behind a bounded queue.
 
-use std::{fs::File, io};
+use std::io;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Head, StoreError};
+use super::{Head, StoreError, open::Lock};
 
 /// Jobs that may wait; whoever wants to add one more waits too. A commit takes under a millisecond on a usual disk.
 const QUEUE: usize = 256;
@@ -24,7 +24,7 @@ pub(super) struct Writer {
     pub head: watch::Sender<Head>,
     poisoned: bool,
     // Held for its lock, which ends with it.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl Writer {
@@ -54,7 +54,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub fn spawn(connection: Connection, lock: Option<File>, head: watch::Sender<Head>) -> io::Result<Self> {
+    pub fn spawn(connection: Connection, lock: Option<Lock>, head: watch::Sender<Head>) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = Writer { connection, head, poisoned: false, _lock: lock };
         // The thread ends with the last handle; nobody needs to join it, since a commit is acknowledged one by one.
