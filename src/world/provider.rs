@@ -10,7 +10,7 @@ use crate::fleet::{
 };
 
 /// Machines of the simulated marketplace.
-const MACHINES: u64 = 4_000;
+const MACHINES: u64 = 64_000;
 /// Longest delay of a create or destroy that the provider executes after its answer.
 const LATE: std::ops::Range<u64> = 1..110;
 
@@ -40,7 +40,7 @@ impl World {
     pub(super) fn read_credit(&mut self) {
         let answer = match self.call_fails() {
             Some(fault) => Err(fault),
-            None if self.lasts(Fault::CreditOut) => Ok(Credit { dollars: Money(0) }),
+            None if self.hit_always(Fault::CreditOut) => Ok(Credit { dollars: Money(0) }),
             None => Ok(Credit { dollars: Money(500_000_000) }),
         };
         self.tell(300, Event::CreditRead(answer));
@@ -124,7 +124,7 @@ impl World {
         if let Some(fault) = self.call_fails() {
             return CreateAnswer::Refused(fault);
         }
-        if self.lasts(Fault::CreditOut) {
+        if self.hit_always(Fault::CreditOut) {
             return CreateAnswer::Refused(ProviderFault::Credit { detail: "insufficient_credit".into() });
         }
         if self.hit(Fault::CreateRefused) {

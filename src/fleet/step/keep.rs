@@ -64,11 +64,14 @@ impl Turn<'_> {
         self.doom(tenant.instance, Some(name), doom, tenant.rental.price)
     }
 
-    /// A newcomer failed: what its probes said must not be taken for the tenant's.
+    /// A newcomer failed: what its probes said must not be taken for the tenant's. Where it was not probed yet, what is known
+    /// is the tenant's own and stays: to forget it would take a failing node out of the breaker's count.
     pub(super) fn watch_kept(&mut self, name: &NodeName) {
         let now = self.now();
-        if self.kept(name).is_some() {
-            self.memory.watch(name).start_over(now);
+        let Some(op) = self.kept(name).map(|kept| kept.tenant.rental.op.clone()) else { return };
+        let watch = self.memory.watch(name);
+        if watch.last.as_ref().is_none_or(|last| last.identity != op) {
+            watch.start_over(now);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What must hold of a step: judged when its records are durable and before its commands are performed.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Account, Invariant, Ticket};
 use crate::{
@@ -59,7 +59,7 @@ impl World {
             }
             Record::Adopted { node, instance } => self.judge_adoption(at, node, *instance),
             Record::RecoveryStarted { node, cause, keeps, .. } => {
-                self.judge_start(at, node, cause);
+                self.judge_start(at, node, cause, step);
                 if let Some(DoomReason::Replaced { evidence }) = keeps {
                     self.judge_kept(at, node, evidence);
                 }
@@ -236,7 +236,7 @@ impl World {
         // What cannot be reached from here for long, while others can, is replaced on purpose: no witness can speak for it.
         let only_it = self.was_cut_from_here(instance, news);
         if !only_it {
-            let (filled, healthy, sick) = self.census(Some(node));
+            let (filled, healthy, sick) = self.census(node, &BTreeSet::new());
             let detail = format!(
                 "instance {instance} of `{node}` was well for {} s, yet replaced: {evidence}; of {filled} others {healthy} \
                  healthy and {sick} sick, breaker {}",
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    fn judge_start(&mut self, at: Timestamp, node: &NodeName, cause: &Cause) {
+    fn judge_start(&mut self, at: Timestamp, node: &NodeName, cause: &Cause, step: &Step) {
         self.books.recovery_began(
             self.judge.seen.get(self.place(node)).and_then(|seen| seen.first_failure),
             self.now,
@@ -256,7 +256,7 @@ impl World {
             self.judge.last_start = self.judge.last_start.max(self.counted(node).then_some(at));
             return;
         }
-        let (filled, healthy, sick) = self.census(Some(node));
+        let (filled, healthy, sick) = self.census(node, &witnessed(step));
         let rails = &self.policy.rails;
         let many = sick >= rails.breaker_count
             && u64::from(sick) * 100 >= u64::from(rails.breaker_percent) * u64::from(filled + 1);
@@ -299,12 +299,13 @@ impl World {
     }
 
     /// Nodes with a tenant that was probed lately, those that are healthy, and those that look sick without the provider or
-    /// the box itself saying so. What is being recovered right now is left out: it was counted by words now forgotten.
-    fn census(&self, except: Option<&NodeName>) -> (u32, u32, u32) {
+    /// the box itself saying so. What is being recovered right now is left out, and of what else begins in the same step those
+    /// in `witnessed` are not sick: the core forgets a witness's word as soon as it has acted on it.
+    fn census(&self, except: &NodeName, witnessed: &BTreeSet<&NodeName>) -> (u32, u32, u32) {
         let (mut filled, mut healthy, mut sick) = (0, 0, 0);
         let fresh = self.policy.rails.witness_fresh;
         let now = self.clock();
-        for (place, name) in self.names.iter().enumerate().filter(|(_, name)| Some(*name) != except) {
+        for (place, name) in self.names.iter().enumerate().filter(|(_, name)| *name != except) {
             let (Some(seen), Some(node)) = (self.judge.seen.get(place), self.keeper.fleet.nodes.get(name))
             else {
                 continue;
@@ -322,11 +323,29 @@ impl World {
             }
             // Who confirms a death is asked of the core's memory of the witnesses: their words are events of the world.
             let watch = self.keeper.memory.watches.get(name);
-            let confirmed = watch.is_some_and(|watch| watch.is_confirmed(now, fresh));
+            let confirmed =
+                witnessed.contains(name) || watch.is_some_and(|watch| watch.is_confirmed(now, fresh));
             if !confirmed && seen.failures * 2 >= spec.health.failure_threshold {
                 sick += 1;
             }
         }
         (filled, healthy, sick)
     }
+}
+
+/// Nodes of which a step says, on record, that a witness confirms their end and that something is done about it.
+fn witnessed(step: &Step) -> BTreeSet<&NodeName> {
+    let named = |evidence: &str| {
+        ["; the provider: ", "; the box itself: "].iter().any(|witness| evidence.contains(witness))
+    };
+    step.records()
+        .filter_map(|record| match record {
+            Record::RecoveryStarted { node, keeps: Some(DoomReason::Replaced { evidence }), .. }
+            | Record::Doomed { node: Some(node), reason: DoomReason::Replaced { evidence }, .. }
+            | Record::RemedyStarted { node, permit: evidence, .. } => Some((node, evidence)),
+            _ => None,
+        })
+        .filter(|(_, evidence)| named(evidence))
+        .map(|(node, _)| node)
+        .collect()
 }

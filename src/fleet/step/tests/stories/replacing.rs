@@ -5,9 +5,10 @@ use insta::assert_snapshot;
 use super::{
     super::{
         super::super::{
+            breaker::Position,
             event::Wish,
             policy::{Policy, ReplaceOrder},
-            provider::CreateAnswer,
+            provider::{CreateAnswer, Status},
             units::Money,
             watch::Word,
         },
@@ -95,6 +96,26 @@ fn a_newcomer_that_fails_costs_itself_alone_and_the_node_is_held_with_its_tenant
     s.ok(&node(0));
     assert_eq!(s.state(0).word(), "serving");
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_newcomer_that_never_came_up_takes_nothing_from_what_is_known_of_the_tenant() {
+    let mut s = Story::serving_with(create_first(6));
+    s.lose(&node(0));
+    s.searched(&node(0));
+    let new = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(new));
+    for i in 0..3 {
+        s.fail(&node(i));
+        s.fail(&node(i));
+    }
+    s.fail(&node(2));
+    assert_eq!(s.fleet.breaker, Position::Slow, "{}", s.text);
+    s.status.insert(new, Status::Broken);
+    s.pass(20);
+    assert!(s.fleet.doomed.contains_key(&new), "{}", s.text);
+    assert_eq!(s.memory.watches[&node(0)].failures, 2, "the tenant fails as before");
+    assert_eq!(s.fleet.breaker, Position::Slow, "three of six are still many");
 }
 
 #[test]
