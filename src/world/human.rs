@@ -27,12 +27,16 @@ impl World {
         let waits = |node: &crate::fleet::state::Node| {
             matches!(node.state, NodeState::Held { .. }) || node.paused.is_some()
         };
+        let barred = |name: &NodeName| {
+            let desk = self.keeper.memory.desks.get(name);
+            desk.and_then(|desk| desk.blocked.as_ref()).is_some_and(|blocked| blocked.rail == Rail::Release)
+        };
         let waiting: Vec<NodeName> = self
             .keeper
             .fleet
             .nodes
             .iter()
-            .filter(|(_, node)| waits(node))
+            .filter(|(name, node)| waits(node) || barred(name))
             .map(|(name, _)| name.clone())
             .collect();
         for node in waiting {

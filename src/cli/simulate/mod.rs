@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Runs of the gate without a number of recoveries: with their weeks they come to well over 100,000 recoveries.
-const GATE_RUNS: u64 = 400;
+const GATE_RUNS: u64 = 200;
 
 /// What `simulate` takes.
 #[derive(Debug, Clone, ClapArgs)]

@@ -4,6 +4,7 @@ use super::{
     super::{
         culprit::{Attribution, Culprit, Failed, attribute},
         event::{IllegalEvent, Reply},
+        guard::Rail,
         journal::{HeldReason, Record, ReleaseRef},
         ledger::{self, LedgerWish, REPEAT_FACTOR, REPEAT_OFFENDER},
         name::{InstanceId, NodeName},
@@ -203,19 +204,27 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A person lets a node go on that was held for a release's sake: it may be tried again.
+    /// A person lets a node go on that is held, or cannot be filled, for a release's sake: it may be tried again.
     pub(super) fn clear_release(&mut self, name: &NodeName, by: &str) -> Result<(), IllegalEvent> {
-        let Some(NodeState::Held {
-            reason: HeldReason::ReleaseAtFault { release: Some(digest), .. }, ..
-        }) = self.node(name).map(|node| &node.state)
-        else {
-            return Ok(());
+        let held_for = match self.node(name).map(|node| &node.state) {
+            Some(NodeState::Held { reason: HeldReason::ReleaseAtFault { release, .. }, .. }) => {
+                release.clone()
+            }
+            _ => None,
         };
-        let digest = digest.clone();
+        let Some(digest) = held_for.or_else(|| self.barring_release(name)) else { return Ok(()) };
         if self.fleet.releases.contains_key(&digest) {
             self.record(Record::ReleaseCleared { digest, by: by.into() })?;
         }
         Ok(())
+    }
+
+    /// The condemned release for whose sake alone a node waits that is not held: whoever was held for it may be gone.
+    pub(super) fn barring_release(&self, name: &NodeName) -> Option<Digest> {
+        let blocked = self.memory.desks.get(name)?.blocked.as_ref()?;
+        let wanted = self.memory.release.as_ref().filter(|_| blocked.rail == Rail::Release)?;
+        let standing = self.fleet.releases.get(&wanted.digest)?;
+        standing.condemned.as_ref().map(|_| wanted.digest.clone())
     }
 
     /// What a person wants of the ledger.

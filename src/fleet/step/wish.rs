@@ -44,14 +44,17 @@ impl Turn<'_> {
         let node = self.node(name);
         let paused = node.is_some_and(|node| node.paused.is_some());
         let held = matches!(node.map(|node| &node.state), Some(NodeState::Held { .. }));
-        if !paused && !held {
+        let barred = self.barring_release(name).is_some();
+        if !paused && !held && !barred {
             return Ok(Reply::NothingToDo(format!("`{name}` is neither paused nor held")));
         }
         if paused {
             self.record(Record::Resumed { node: name.clone(), by: by.into() })?;
         }
-        if held {
+        if held || barred {
             self.clear_release(name, by)?;
+        }
+        if held {
             self.record(Record::Released { node: name.clone(), by: by.into() })?;
         }
         self.end_episode(name);

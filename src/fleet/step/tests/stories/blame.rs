@@ -141,6 +141,30 @@ fn two_failures_on_one_host_or_of_two_kinds_condemn_no_release() {
 }
 
 #[test]
+fn a_condemned_release_can_be_tried_again_although_nobody_is_held_for_it_any_more() {
+    use super::super::super::super::event::Wish;
+    let mut s = Story::new(policy(2));
+    s.boot();
+    s.tell(release("d1"));
+    s.pass(60);
+    fails_with_release(&mut s, &node(0));
+    s.pass(120);
+    fails_with_release(&mut s, &node(1));
+    for i in 0..2 {
+        // Whoever is emptied by hand is held for that, and no longer for the release.
+        s.ask(&node(i), Wish::Destroy);
+        s.pass(20);
+    }
+    s.ask(&node(0), Wish::Resume);
+    s.pass(60);
+    if s.fleet.releases["d1"].condemned.is_some() {
+        assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail.word(), "release", "{}", s.text);
+        s.ask(&node(0), Wish::Resume);
+    }
+    assert!(s.fleet.releases.get("d1").is_none_or(|standing| standing.condemned.is_none()), "{}", s.text);
+}
+
+#[test]
 fn a_person_may_have_a_condemned_release_tried_again() {
     let mut s = Story::new(policy(2));
     s.boot();
