@@ -4,7 +4,7 @@
 //!   faults ──strike──► hosts, provider, networks ──answers, probes, lists──► fleet::step ──records──► journal (as text)
 //!     ▲                        ▲                                                │                       │
 //!   menu, seed                 └────────────── commands, late or lost ──────────┘        fold after each crash
-//!                                       judge: 22 invariants, by the truth of the world
+//!                                       judge: 18 invariants, by the truth of the world
 //! ```
 //!
 //! The core is the real one: `step` decides, `apply` folds, and after each crash the state is what the journal's text folds
