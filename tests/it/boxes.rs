@@ -136,9 +136,7 @@ async fn what_does_not_disturb_the_server_disturbs_nobody() {
 async fn a_hung_fleet_is_noticed_in_time_and_held() {
     let mut fleet = Fleet::provider("detection", 3).await;
     // The plain interval throughout, so that the promise is `3 · interval + timeout + 0.5 s`.
-    fleet
-        .settings
-        .edit("interval = \"1s\"\nretry_interval = \"250ms\"", "interval = \"2s\"\nretry_interval = \"2s\"");
+    fleet.settings.edit("retry_interval = \"250ms\"", "retry_interval = \"2s\"");
     fleet.settings.set("rails.breaker_count", "2");
     fleet.start().await;
     fleet.all_serve().await;
@@ -154,7 +152,7 @@ async fn a_hung_fleet_is_noticed_in_time_and_held() {
         let incidents = fleet.incidents().await;
         let incident = incidents.iter().find(|incident| incident.node.as_str() == node).unwrap();
         let took = Duration::from_millis(incident.opened_at.0.saturating_sub(frozen));
-        let promised = 3 * Duration::from_secs(2) + Duration::from_millis(800) + Duration::from_millis(500);
+        let promised = 3 * Duration::from_secs(2) + Duration::from_millis(1500) + Duration::from_millis(500);
         assert!(took <= promised, "{node}: {took:?}, promised {promised:?}");
     }
     // Nobody answers: the fault may be ours. Time passes beyond every doubled threshold, and nothing is destroyed.

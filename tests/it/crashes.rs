@@ -106,7 +106,7 @@ async fn a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole() {
 
     // Three nodes and a slip: neither is taken.
     fleet.settings.edit("nodes = 2", "nodes = 3");
-    fleet.settings.edit("timeout = \"800ms\"", "timeout = \"quickly\"");
+    fleet.settings.edit("timeout = \"1500ms\"", "timeout = \"quickly\"");
     fleet.settings.write();
     fleet.keeper().signal(Signal::HUP);
     eventually("the refusal is said", PATIENCE, async || fleet.said().contains("the old one kept")).await;

@@ -287,7 +287,7 @@ fn prepare(settings: &mut Settings, front: &Front, nodes: u32) {
     settings.set("provider.base_url", &front.url());
     if nodes < 10 {
         settings.edit(
-            "interval = \"1s\"\nretry_interval = \"250ms\"\ntimeout = \"800ms\"",
+            "interval = \"2s\"\nretry_interval = \"250ms\"\ntimeout = \"1500ms\"",
             "interval = \"600ms\"\nretry_interval = \"150ms\"\ntimeout = \"400ms\"",
         );
         settings.edit(

@@ -35,7 +35,7 @@ impl Fleet {
         let receiver = Receiver::start().await;
         let mut settings = Settings::new(scratch.path(), nodes, &sim.url(), &receiver, small_server());
         settings.edit(
-            "retry_interval = \"250ms\"\ntimeout = \"800ms\"",
+            "retry_interval = \"250ms\"\ntimeout = \"1500ms\"",
             "retry_interval = \"50ms\"\ntimeout = \"1s\"",
         );
         settings.edit("boot = \"8s\"", "boot = \"90s\"");

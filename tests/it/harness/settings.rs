@@ -19,9 +19,9 @@ name = "e2e"
 node_name = "duel"
 
 [health]
-interval = "1s"
+interval = "2s"
 retry_interval = "250ms"
-timeout = "800ms"
+timeout = "1500ms"
 
 [offers]
 query = "num_gpus=1 rented=False"
