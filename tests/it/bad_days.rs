@@ -13,7 +13,7 @@ const CHANGING: [&str; 6] = ["create", "destroy", "reboot", "recycle", "change",
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_settings_are_all_listed_and_nobody_is_contacted() {
     let mut fleet = Fleet::provider("wrong settings", 3).await;
-    fleet.settings.edit("interval = \"1s\"", "interval = \"soon\"");
+    fleet.settings.edit("[health]\ninterval = \"2s\"", "[health]\ninterval = \"soon\"");
     fleet.settings.edit("disk_gb = 40", "disk_gb = \"many\"\ndisc_gb = 40");
     fleet.settings.set("rails.attemps", "3");
     fleet.settings.environment.insert("HEALTH_CHECK_TIMEOUT".into(), "never".into());

@@ -38,7 +38,7 @@ async fn whatever_is_wrong_outside_a_single_box_is_not_destroyed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a known defect: when blocked egress comes back, the first healthy peer lets another's stale failures count"]
+#[ignore = "not yet seen to end since the defect it found was mended; run it alone, it takes minutes"]
 async fn whatever_is_wrong_outside_no_box_of_three_is_destroyed() {
     Gallery::open(Fleet::light("gallery of three", 3).await, 3).await.show_all().await;
 }
