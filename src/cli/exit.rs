@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use crate::engine::chain;
+
 /// Done.
 pub const DONE: u8 = 0;
 /// The command line or the configuration is wrong.
@@ -70,16 +72,4 @@ impl fmt::Display for Failure {
         }
         Ok(())
     }
-}
-
-/// An error with its causes, in one line.
-#[must_use]
-pub fn chain(fault: &dyn std::error::Error) -> String {
-    let mut text = fault.to_string();
-    let mut source = fault.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

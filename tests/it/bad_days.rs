@@ -109,6 +109,7 @@ async fn lists_that_fail_or_lie_rent_nothing_and_destroy_nothing() {
         fleet.sim.clear_fault(rule);
         let view = fleet.until(&format!("a good list after {what}"), |view| view.list_fault.is_none()).await;
         assert!(view.nodes.iter().all(|node| node.state == "serving"), "{what}");
+        fleet.until(&format!("all healthy after {what}"), |view| view.healthy == 3).await;
     }
     fleet.all_serve().await;
     assert_eq!(fleet.instances().await, before);

@@ -27,6 +27,7 @@ mod inventory;
 mod keep;
 mod newcomer;
 mod planned;
+mod remedy;
 mod rent;
 mod search;
 mod serving;
