@@ -32,7 +32,8 @@ pub(super) async fn offers(common: &Common, node: Option<NodeName>, json: bool) 
     let fleet = known(&config).await;
     let previous =
         fleet.nodes.get(&name).and_then(|node| node.state.tenant()).map(|tenant| tenant.rental.price);
-    let excluded = exclusions(&fleet, &config.policy, clock.now());
+    let offered = found.offers.iter().map(|offer| (offer.machine, offer.host));
+    let excluded = exclusions(&fleet, &config.policy, clock.now(), offered);
     let selection = select(&found.offers, &spec.offers, &excluded, previous, spec.rental.disk_gb);
     if json {
         let taken = selection.ranked.iter().map(|offer| json!({ "offer": offer, "rejected": null }));

@@ -177,15 +177,17 @@ impl Blame {
 }
 
 impl Fleet {
-    /// Until when no machine of a host is rented, with the reason, if that lies in the future.
-    #[must_use]
-    pub fn host_exclusions(&self, policy: &Policy, now: Timestamp) -> BTreeMap<HostId, (Timestamp, String)> {
-        let hosts = hosts(self, now);
-        let exclude_for = policy.rails.exclude_for;
+    /// Those of some hosts of which no machine is rented now, with the reason.
+    pub(super) fn host_exclusions(
+        &self,
+        policy: &Policy,
+        now: Timestamp,
+        among: &BTreeSet<HostId>,
+    ) -> BTreeMap<HostId, String> {
+        let hosts = hosts(self, now, |host| among.contains(&host));
         let excluded = hosts.into_iter().filter_map(|(host, record)| {
-            let until = record.until(exclude_for).filter(|until| *until > now)?;
-            let text = format!("{} machines of host {host} failed us", record.machines.len());
-            Some((host, (until, text)))
+            record.until(policy.rails.exclude_for).filter(|until| *until > now)?;
+            Some((host, format!("{} machines of host {host} failed us", record.machines.len())))
         });
         excluded.collect()
     }
@@ -213,9 +215,10 @@ impl HostRecord {
     }
 }
 
-fn hosts(fleet: &Fleet, now: Timestamp) -> BTreeMap<HostId, HostRecord> {
+/// The hosts that `wanted` names, as their machines make them look.
+fn hosts(fleet: &Fleet, now: Timestamp, wanted: impl Fn(HostId) -> bool) -> BTreeMap<HostId, HostRecord> {
     let mut hosts: BTreeMap<HostId, HostRecord> = BTreeMap::new();
-    for (machine, blame) in &fleet.blamed {
+    for (machine, blame) in fleet.blamed.iter().filter(|(_, blame)| wanted(blame.host)) {
         let mut recent = blame.strikes.iter().filter(|strike| now.since(strike.at) < COUNTS_FOR).peekable();
         if recent.peek().is_none() {
             continue;
@@ -248,7 +251,7 @@ pub fn view(fleet: &Fleet, policy: &Policy, now: Timestamp) -> LedgerView {
         .collect();
     machines.sort_by_key(|machine| std::cmp::Reverse(machine.until));
     let exclude_for = policy.rails.exclude_for;
-    let hosts = hosts(fleet, now).into_iter().map(|(host, record)| HostView {
+    let hosts = hosts(fleet, now, |_| true).into_iter().map(|(host, record)| HostView {
         host,
         until: record.until(exclude_for).filter(|until| *until > now),
         machines: record.machines.into_iter().collect(),

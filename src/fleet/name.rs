@@ -3,9 +3,9 @@
 //! The label is the only mark that Vast.ai keeps for us on a rental (there are no tags and no idempotency key), so
 //! ownership and the answer to "did that create happen?" both hang on [`Label`].
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Longest fleet name; with [`NODE_NAME_MAX`] and an op id a label stays within 60 characters, a length that other
 /// Vast.ai clients are known to use without trouble.
@@ -56,15 +56,25 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
 macro_rules! text_name {
     ($(#[$meta:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$meta])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        ///
+        /// Held in place, padded with zeros: names are compared far more often than anything else is done with them, and
+        /// padded ones order like their texts.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $max]);
 
         impl $name {
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                let length = self.0.iter().position(|byte| *byte == 0).unwrap_or($max);
+                self.0.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+            }
+
+            /// A text that was checked.
+            fn held(text: &str) -> Self {
+                let mut padded = [0; $max];
+                padded.iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
+                Self(padded)
             }
         }
 
@@ -72,7 +82,7 @@ macro_rules! text_name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
                 check($what, text, $max)?;
-                Ok(Self(text.into()))
+                Ok(Self::held(text))
             }
         }
 
@@ -85,19 +95,41 @@ macro_rules! text_name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.as_ref().into()
+                name.as_str().into()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl de::Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        write!(f, "a {}", $what)
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0)
+                f.write_str(self.as_str())
             }
         }
     };
@@ -122,10 +154,8 @@ impl OpId {
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let text: String = (0..OP_ID_LEN)
-            .filter_map(|i| DIGITS.get(((bits >> (5 * i)) & 31) as usize).map(|d| char::from(*d)))
-            .collect();
-        Self(text.into())
+        let digit = |place: usize| DIGITS.get(((bits >> (5 * place)) & 31) as usize).copied().unwrap_or(b'a');
+        Self(std::array::from_fn(digit))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The one read model: command line, page, API and metrics all render this.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,7 @@ use super::{
     guard::Guard,
     journal::ReleaseRef,
     memory::{Blocked, Memory},
-    name::{FleetName, IncidentId, InstanceId, MachineId, NodeName},
+    name::{FleetName, HostId, IncidentId, InstanceId, MachineId, NodeName},
     offer::Exclusions,
     policy::{Policy, Rung},
     probe::Verdict,
@@ -369,15 +372,24 @@ fn health(
     }
 }
 
-/// Machines that must not be rented now, each with its reason.
+/// Of the machines and hosts offered, those that must not be rented now, each with its reason.
 #[must_use]
-pub fn exclusions(fleet: &Fleet, policy: &Policy, now: Timestamp) -> Exclusions {
-    let blamed = fleet.blamed.iter().filter(|(_, blame)| blame.until > now);
-    let mut machines: BTreeMap<MachineId, String> =
-        blamed.map(|(machine, blame)| (*machine, format!("failed us: {}", blame.detail))).collect();
+pub fn exclusions(
+    fleet: &Fleet,
+    policy: &Policy,
+    now: Timestamp,
+    offered: impl IntoIterator<Item = (MachineId, HostId)>,
+) -> Exclusions {
+    let (mut machines, mut hosts) = (BTreeMap::new(), BTreeSet::new());
+    for (machine, host) in offered {
+        hosts.insert(host);
+        if let Some(blame) = fleet.blamed.get(&machine).filter(|blame| blame.until > now) {
+            machines.insert(machine, format!("failed us: {}", blame.detail));
+        }
+    }
     for machine in &policy.rails.excluded_machines {
         machines.insert(*machine, "excluded by the configuration".into());
     }
-    let hosts = fleet.host_exclusions(policy, now).into_iter().map(|(host, (_, why))| (host, why)).collect();
+    let hosts = fleet.host_exclusions(policy, now, &hosts);
     Exclusions { machines, hosts, ..Exclusions::default() }
 }

@@ -73,15 +73,15 @@ fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> 
     // What the fleet costs at the dearest offers; each spare box beyond is in the way of the caps.
     let most_price = 1_750_000 * i64::from(nodes);
     Rails {
-        parallel: Some(rng.u32(1..=(nodes / 2).max(2))),
-        node_creates: if tight { rng.u32(3..6) } else { rng.u32(8..24) },
+        parallel: Some(if tight { rng.u32(1..3) } else { rng.u32(nodes.div_ceil(2)..=nodes) }),
+        node_creates: if tight { rng.u32(3..6) } else { rng.u32(12..40) },
         node_window: Duration::from_secs(rng.u64(1..7) * 3600),
-        fleet_hourly: if tight { rng.u32(6..20) } else { 5 * nodes + 20 },
-        fleet_daily: if tight { rng.u32(40..400) } else { 100 * nodes },
-        cooldown: Duration::from_secs(rng.u64(60..1200)),
+        fleet_hourly: if tight { rng.u32(6..20) } else { 8 * nodes + 20 },
+        fleet_daily: if tight { rng.u32(40..400) } else { 150 * nodes },
+        cooldown: Duration::from_secs(if tight { rng.u64(60..1200) } else { rng.u64(30..240) }),
         dollars_per_hour: tight.then_some(Money(most_price + 500_000)),
         dollars_per_day: tight.then_some(Money(most_price * 23)),
-        breaker_spacing: Duration::from_secs(rng.u64(60..600)),
+        breaker_spacing: Duration::from_secs(if tight { rng.u64(60..600) } else { rng.u64(20..90) }),
         canaries: if rng.bool() {
             vec!["https://example.com".into(), "https://example.org".into()]
         } else {

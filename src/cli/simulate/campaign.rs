@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Runs between two looks at whether it is enough, where their number is not known beforehand.
-const ROUND: u64 = 64;
+const ROUND: u64 = 8;
 
 /// When a campaign ends.
 #[derive(Debug, Clone, Copy)]

@@ -45,15 +45,11 @@ fate() {
   fi
 }
 
-gone() {
-  fate "$1"
-  case $fate in alive | stopped) return 1 ;; esac
-}
-
-# Waits until the process noted in $1 is gone, at most $2 tenths of a second.
+# Waits until the process $1, born at $2, is gone, at most $3 tenths of a second. Its note says nothing here: a supervisor
+# takes its own away before it dies.
 await_end() {
-  left=$2
-  until gone "$1"; do
+  left=$3
+  while stat_of "$1" && [ "$born" = "$2" ] && [ "$state" != Z ] && [ "$state" != X ]; do
     [ "$left" -gt 0 ] || return 1
     sleep 0.1
     left=$((left - 1))
@@ -65,6 +61,7 @@ end() {
   fate "$1"
   [ "$fate" != none ] || return 0
   leader=$pid
+  leader_born=$noted
   if [ "$fate" = dead ]; then
     # Its children may live on in its group; the group's id stays taken as long as they do, unless a stranger has it.
     if ! stat_of "$leader" || [ "$born" = "$noted" ]; then kill -s KILL -- "-$leader" 2>/dev/null; fi
@@ -74,9 +71,9 @@ end() {
   kill -s TERM -- "-$leader" 2>/dev/null
   # A stopped process takes no TERM before it goes on.
   kill -s CONT -- "-$leader" 2>/dev/null
-  await_end "$1" "$2"
+  await_end "$leader" "$leader_born" "$2"
   kill -s KILL -- "-$leader" 2>/dev/null
-  await_end "$1" 50 || { echo "process $leader cannot be killed" >&2; return 1; }
+  await_end "$leader" "$leader_born" 50 || { echo "process $leader cannot be killed" >&2; return 1; }
   rm -f -- "$1"
 }
 
@@ -86,7 +83,7 @@ start() {
   fate run/supervisor.pid
   [ "$fate" = alive ] && return 0
   setsid sh "$self" run >>log/supervisor.log 2>&1 </dev/null 7>&- &
-  left=100
+  left=400
   while [ "$left" -gt 0 ]; do
     fate run/supervisor.pid
     [ "$fate" = alive ] && return 0
@@ -193,7 +190,8 @@ tell() { printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1"; }
 
 run() {
   exec 9>run/supervisor.lock
-  flock -n 9 || { tell "another supervisor holds the lock"; exit 75; }
+  # The one before takes its note away first and dies a moment later: until then it holds the lock.
+  flock -w 30 9 || { tell "another supervisor holds the lock"; exit 75; }
   # A server whose supervisor was killed is nobody's; two of them must never run.
   end run/server.pid "$term_patience" || exit 1
   rm -f run/exits

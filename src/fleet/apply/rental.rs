@@ -6,12 +6,14 @@ use super::{Misfit, misfit, stage_misfit, tenant_mut};
 use crate::fleet::{
     journal::{Entry, Record},
     name::{InstanceId, NodeName, OpId},
-    state::{ActionKind, Attempt, Fleet, NodeState, Op, Recovery, Stage, Tenant},
+    state::{Action, ActionKind, Attempt, Fleet, NodeState, Op, Recovery, Stage, Tenant},
     units::Timestamp,
 };
 
 /// How long the label of an attempt is watched for a late rental; the provider executes a lost create within minutes.
 const OPS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// At multiples of this number the old ones are removed.
+const OPS_SWEPT_EVERY: usize = 32;
 
 impl Fleet {
     pub(super) fn apply_create(&mut self, entry: &Entry) -> Result<(), Misfit> {
@@ -32,7 +34,10 @@ impl Fleet {
                     return Err(stage_misfit("intent", name, recovery));
                 }
                 recovery.stage = Stage::Intent { attempt, at };
-                self.ops.retain(|_, old| at.since(old.at) < OPS_KEPT);
+                // Now and then is enough, and each time would cost the square of their number.
+                if self.ops.len().is_multiple_of(OPS_SWEPT_EVERY) {
+                    self.ops.retain(|_, old| at.since(old.at) < OPS_KEPT);
+                }
                 self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: None });
                 self.count(at, name, ActionKind::Create { op: op.clone(), replacement, price: *price });
             }
@@ -76,7 +81,10 @@ impl Fleet {
 
     /// A create that certainly rented nothing does not count against the rails.
     fn forget_create(&mut self, failed: &OpId) {
-        self.actions.retain(|action| !matches!(&action.what, ActionKind::Create { op, .. } if op == failed));
+        let is_it = |action: &Action| matches!(&action.what, ActionKind::Create { op, .. } if *op == *failed);
+        if let Some(place) = self.actions.iter().rposition(is_it) {
+            self.actions.remove(place);
+        }
     }
 
     fn recovery_mut(&mut self, kind: &'static str, name: &NodeName) -> Result<&mut Recovery, Misfit> {

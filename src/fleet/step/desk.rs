@@ -38,7 +38,11 @@ impl Turn<'_> {
     pub(super) fn block(&mut self, name: &NodeName, deferral: Deferral) {
         let Deferral { rail, why, until } = deferral;
         let now = self.now();
-        let at = until.filter(|until| *until > now).unwrap_or(now.after(LOOK_AGAIN));
+        let desk = self.memory.desk(name);
+        // What lasts is looked at less often: probes, lists and answers lead to a look of their own.
+        let lasts = desk.blocked.as_ref().map_or(Duration::ZERO, |blocked| now.since(blocked.since));
+        let pause = (lasts / 4).clamp(LOOK_AGAIN, LOOK_AT_LEAST);
+        let at = until.filter(|until| *until > now).unwrap_or(now.after(pause));
         self.look(name, at.min(now.after(LOOK_AT_LEAST)));
         let desk = self.memory.desk(name);
         let sighting = desk.episode.rails.entry(rail).or_insert(Sighting { since: now, told: false });

@@ -7,10 +7,11 @@ use super::{
         event::{Command, IllegalEvent},
         guard::Rail,
         name::NodeName,
-        offer::{Exclusions, select},
+        offer::{Exclusions, Offer, select},
         provider::{OffersFound, ProviderFault},
         state::NodeState,
         units::Timestamp,
+        view,
     },
     LONGEST_WAIT, LOOK_AGAIN, Turn,
     rent::SHORT_WAIT,
@@ -59,7 +60,7 @@ impl Turn<'_> {
             }
         };
         let selection =
-            select(&found.offers, &spec.offers, &self.exclusions(), previous, spec.rental.disk_gb);
+            select(&found.offers, &spec.offers, &self.exclusions(&found.offers), previous, spec.rental.disk_gb);
         if selection.ranked.is_empty() {
             self.search_again(name, now.after(SEARCH_PATIENCE), selection.why_none());
             return Ok(());
@@ -78,9 +79,10 @@ impl Turn<'_> {
     /// What must not be rented now: machines that are blamed or excluded, offers that were gone a moment ago, and those
     /// that fill another node or are being rented for one.
     #[must_use]
-    pub(super) fn exclusions(&self) -> Exclusions {
+    pub(super) fn exclusions(&self, offers: &[Offer]) -> Exclusions {
         let now = self.now();
-        let mut exclusions = super::super::view::exclusions(self.fleet, self.context.policy, now);
+        let offered = offers.iter().map(|offer| (offer.machine, offer.host));
+        let mut exclusions = view::exclusions(self.fleet, self.context.policy, now, offered);
         let gone = self.memory.gone_offers.iter().filter(|(_, until)| **until > now);
         exclusions.offers.extend(gone.map(|(offer, _)| (*offer, "gone when tried".to_owned())));
         let claims = self.fleet.claims();

@@ -14,7 +14,7 @@ use super::{
         name::{InstanceId, NodeName},
         planted::{Bug, planted},
         policy::{NodeSpec, ReplaceOrder, Rung},
-        state::{NodeState, Tenant},
+        state::NodeState,
         tell,
         units::Timestamp,
         watch::{Testimony, Witness, Word},
@@ -48,9 +48,9 @@ enum Source {
 
 impl Turn<'_> {
     pub(super) fn pursue_suspect(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
-        let Some(NodeState::Suspect { tenant, .. }) = self.node(name).map(|node| node.state.clone()) else {
+        if !self.node(name).is_some_and(|node| matches!(node.state, NodeState::Suspect { .. })) {
             return Ok(());
-        };
+        }
         if self.memory.watch(name).failures < spec.health.failure_threshold.max(1) {
             // After a restart the suspicion is on record but the evidence must be taken anew.
             self.unblock(name);
@@ -59,21 +59,21 @@ impl Turn<'_> {
         self.refresh_breaker()?;
         match self.evidence(name, spec) {
             Evidence::Awaited(what) => {
-                self.ask_witness(name, &tenant);
+                self.ask_witness(name);
                 self.block_for(name, Rail::Witness, what, None);
                 Ok(())
             }
             Evidence::Vetoed(why) => {
-                self.ask_witness(name, &tenant);
+                self.ask_witness(name);
                 self.veto(name, why)
             }
             Evidence::Enough { text, source } => {
-                self.next_rung(name, spec, tenant.clone(), &text, source)?;
+                self.next_rung(name, spec, &text, source)?;
                 let waits =
                     self.node(name).is_some_and(|node| matches!(node.state, NodeState::Suspect { .. }));
                 if source == Source::ProbesAlone && waits {
                     // While a rail is in the way a witness may answer after all.
-                    self.ask_witness(name, &tenant);
+                    self.ask_witness(name);
                 }
                 Ok(())
             }
@@ -129,12 +129,14 @@ impl Turn<'_> {
         ))
     }
 
-    fn ask_witness(&mut self, name: &NodeName, tenant: &Tenant) {
+    fn ask_witness(&mut self, name: &NodeName) {
         let now = self.now();
         let watch = self.memory.watch(name);
         if watch.ssh_asked_at.is_none_or(|asked| now.since(asked) >= ASK_EVERY) {
             watch.ssh_asked_at = Some(now);
-            self.order(Command::AskWitness { node: name.clone(), tenant: tenant.clone() });
+            if let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() {
+                self.order(Command::AskWitness { node: name.clone(), tenant });
+            }
         }
     }
 
@@ -184,13 +186,12 @@ impl Turn<'_> {
         &mut self,
         name: &NodeName,
         spec: &NodeSpec,
-        tenant: Tenant,
         evidence: &str,
         source: Source,
     ) -> Result<(), IllegalEvent> {
-        let tried =
-            self.node(name).and_then(|node| node.incident.as_ref()).map(|incident| incident.tried.clone());
-        let tried = tried.unwrap_or_default();
+        let Some(node) = self.node(name) else { return Ok(()) };
+        let Some(instance) = node.state.tenant().map(|tenant| tenant.instance) else { return Ok(()) };
+        let tried = node.incident.as_ref().map(|incident| incident.tried.as_slice()).unwrap_or_default();
         let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
         let next = spec.ladder.iter().copied().find(|rung| {
             let hopeless = *rung == Rung::Redeploy && self.guard().release().is_err();
@@ -199,9 +200,9 @@ impl Turn<'_> {
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
         };
-        if rung == Rung::Replace && self.bears_anothers_label(tenant.instance) {
+        if rung == Rung::Replace && self.bears_anothers_label(instance) {
             let why =
-                format!("instance {} bears another's label: it is not ours to destroy", tenant.instance);
+                format!("instance {instance} bears another's label: it is not ours to destroy");
             self.block_for(name, Rail::Outstanding, why, None);
             return Ok(());
         }
@@ -248,7 +249,7 @@ impl Turn<'_> {
             Ok(permit) => permit,
             Err(deferral) => {
                 if deferral.rail == Rail::ObserveOnly {
-                    self.would(name, rung, &tenant, evidence)?;
+                    self.would(name, rung, evidence)?;
                 }
                 self.ask_for(deferral.rail);
                 self.block(name, deferral);
@@ -262,6 +263,7 @@ impl Turn<'_> {
             return self.replace(name, cause, reason, permit.reason());
         }
         let permit = format!("{evidence}; {}", permit.reason());
+        let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else { return Ok(()) };
         self.start_remedy(name, tenant, rung, spec, permit)
     }
 
@@ -270,16 +272,16 @@ impl Turn<'_> {
         &mut self,
         name: &NodeName,
         rung: Rung,
-        tenant: &Tenant,
         evidence: &str,
     ) -> Result<(), IllegalEvent> {
         if std::mem::replace(&mut self.memory.desk(name).episode.would_told, true) {
             return Ok(());
         }
+        let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else { return Ok(()) };
         let incident = self.incident(name);
         let text = format!("observing only: would now {} instance {}", rung.word(), tenant.instance);
         self.record(Record::Noted { node: name.clone(), incident, text: format!("{text} ({evidence})") })?;
-        let notice = tell::would(self.now(), name, incident, rung, tenant, evidence);
+        let notice = tell::would(self.now(), name, incident, rung, &tenant, evidence);
         self.tell(notice);
         Ok(())
     }

@@ -81,7 +81,8 @@ impl Keeper {
 
     /// SIGKILL: no goodbye.
     pub async fn kill(self) {
-        let status = self.end(Signal::KILL, Duration::from_secs(10)).await;
+        // One that waits for its disk dies only when that answers.
+        let status = self.end(Signal::KILL, Duration::from_secs(60)).await;
         assert_eq!(status.signal(), Some(9), "the keeper ended before it was killed: {status}");
     }
 

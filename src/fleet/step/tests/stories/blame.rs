@@ -247,7 +247,7 @@ fn struck(failures: &[(u64, u64, u64)]) -> Fleet {
 fn failures_of_a_machine_add_up_within_a_month_and_fade_after_it() {
     let policy = policy(1);
     let excluded = |fleet: &Fleet, day: u64| {
-        exclusions(fleet, &policy, Timestamp(day * DAY)).machines.contains_key(&MachineId(7))
+        exclusions(fleet, &policy, Timestamp(day * DAY), [(MachineId(7), HostId(1))]).machines.contains_key(&MachineId(7))
     };
     let thrice = struck(&[(7, 1, 1), (7, 1, 5), (7, 1, 9)]);
     assert!(excluded(&thrice, 38) && !excluded(&thrice, 40), "the third within a month: a month");
@@ -259,7 +259,8 @@ fn failures_of_a_machine_add_up_within_a_month_and_fade_after_it() {
 #[test]
 fn a_host_is_left_with_all_its_machines_once_two_of_them_failed() {
     let policy = policy(1);
-    let hosts = |fleet: &Fleet, day: u64| exclusions(fleet, &policy, Timestamp(day * DAY)).hosts;
+    let others = [(MachineId(70), HostId(1)), (MachineId(71), HostId(2))];
+    let hosts = |fleet: &Fleet, day: u64| exclusions(fleet, &policy, Timestamp(day * DAY), others).hosts;
     let one = struck(&[(7, 1, 1), (7, 1, 2)]);
     assert!(hosts(&one, 2).is_empty(), "one machine says nothing of the others");
     let two = struck(&[(7, 1, 1), (8, 1, 2), (9, 2, 2)]);
