@@ -116,6 +116,8 @@ pub struct Lists {
     pub last_started_at: Option<Timestamp>,
     /// The last good list, by id.
     pub rows: BTreeMap<InstanceId, Rental>,
+    /// Whose each row of the last good list is, by its label.
+    pub owners: BTreeMap<InstanceId, Ownership>,
     /// The rows of the last good list that bear a node's label.
     pub labelled: BTreeMap<NodeName, Vec<InstanceId>>,
     /// The set that implausibly vanished, and how many lists in a row agreed on it.
@@ -271,10 +273,13 @@ impl Memory {
     /// Takes a good list in; `fleet` tells our labels from others.
     pub fn accept(&mut self, list: Inventory, fleet: &FleetName) {
         self.lists.labelled.clear();
+        self.lists.owners.clear();
         for rental in &list.rentals {
-            if let Ownership::Ours(node, _) = ownership(rental.label.as_deref(), fleet) {
-                self.lists.labelled.entry(node).or_default().push(rental.id);
+            let owner = ownership(rental.label.as_deref(), fleet);
+            if let Ownership::Ours(node, _) = &owner {
+                self.lists.labelled.entry(node.clone()).or_default().push(rental.id);
             }
+            self.lists.owners.insert(rental.id, owner);
         }
         self.lists.good = self.lists.good.saturating_add(1);
         self.lists.last_started_at = Some(list.started_at);

@@ -3,7 +3,7 @@
 //! The label is the only mark that Vast.ai keeps for us on a rental (there are no tags and no idempotency key), so
 //! ownership and the answer to "did that create happen?" both hang on [`Label`].
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -53,28 +53,47 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
     }
 }
 
+/// Names are held in words of this many bytes, which compare at once.
+const WORD: usize = 8;
+type Word = [u8; WORD];
+
 macro_rules! text_name {
     ($(#[$meta:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$meta])*
         ///
-        /// Held in place, padded with zeros: names are compared far more often than anything else is done with them, and
-        /// padded ones order like their texts.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; $max]);
+        /// Held in place, padded with zeros: names are compared far more often than anything else is done with them.
+        #[derive(Clone, PartialEq, Eq, Hash)]
+        pub struct $name([Word; usize::div_ceil($max, WORD)]);
 
         impl $name {
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                let length = self.0.iter().position(|byte| *byte == 0).unwrap_or($max);
-                self.0.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+                let padded = self.0.as_flattened();
+                let length = padded.iter().position(|byte| *byte == 0).unwrap_or(padded.len());
+                padded.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
             }
 
             /// A text that was checked.
             fn held(text: &str) -> Self {
-                let mut padded = [0; $max];
-                padded.iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
+                let mut padded = [Word::default(); usize::div_ceil($max, WORD)];
+                padded.as_flattened_mut().iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
                 Self(padded)
+            }
+        }
+
+        impl Ord for $name {
+            /// As their texts: a padded text that ends earlier is less.
+            fn cmp(&self, other: &Self) -> Ordering {
+                let mut pairs = self.0.iter().zip(&other.0);
+                let order = |(one, other): (&Word, &Word)| u64::from_be_bytes(*one).cmp(&u64::from_be_bytes(*other));
+                pairs.find_map(|pair| Some(order(pair)).filter(|order| order.is_ne())).unwrap_or(Ordering::Equal)
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
             }
         }
 
@@ -154,8 +173,9 @@ impl OpId {
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let digit = |place: usize| DIGITS.get(((bits >> (5 * place)) & 31) as usize).copied().unwrap_or(b'a');
-        Self(std::array::from_fn(digit))
+        let digits = (0..OP_ID_LEN).filter_map(|place| DIGITS.get(((bits >> (5 * place)) & 31) as usize));
+        let text: String = digits.map(|digit| char::from(*digit)).collect();
+        Self::held(&text)
     }
 }
 

@@ -85,9 +85,16 @@ impl std::iter::Sum for Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("${:.3}", self.dollars());
-        let text = text.strip_suffix('0').unwrap_or(&text);
-        f.pad(text)
+        // In integers: this is formatted with every decision.
+        let thousandths = (self.0.unsigned_abs() + 500) / 1000;
+        let (whole, part) = (thousandths / 1000, thousandths % 1000);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let text = if part % 10 == 0 {
+            format!("${sign}{whole}.{:02}", part / 10)
+        } else {
+            format!("${sign}{whole}.{part:03}")
+        };
+        f.pad(&text)
     }
 }
 

@@ -34,12 +34,12 @@ impl Journal {
     }
 
     /// The state that the journal holds, read from its text.
-    pub fn fold(&mut self) -> Result<Fleet, Unfoldable> {
+    pub fn fold(&mut self) -> Result<&Fleet, Unfoldable> {
         for text in self.texts.iter().skip(self.folded) {
             self.state.apply(&serde_json::from_str(text)?)?;
             self.folded += 1;
         }
-        Ok(self.state.clone())
+        Ok(&self.state)
     }
 
     /// The same from the very beginning, with nothing remembered.

@@ -182,10 +182,12 @@ impl World {
 
     /// The process starts: it folds what its journal holds and knows nothing else.
     pub(super) fn start_keeper(&mut self) {
-        let fleet = match self.journal.fold() {
-            Ok(fleet) => fleet,
+        match self.journal.fold() {
+            // Copied only where the one that died had more than it had made durable.
+            Ok(fleet) if *fleet != self.keeper.fleet => self.keeper.fleet.clone_from(fleet),
+            Ok(_) => {}
             Err(fault) => return self.broken(Invariant::Fold, format!("the journal does not fold: {fault}")),
-        };
+        }
         if self.keeper.offset != self.wall_error {
             self.tally.add("restart under another wall clock");
             self.keeper.offset = self.wall_error;
@@ -194,7 +196,6 @@ impl World {
         let keeper = &mut self.keeper;
         keeper.up = true;
         keeper.epoch += 1;
-        keeper.fleet = fleet;
         keeper.memory = Memory::starting(now, self.policy.rails.warm_up);
         keeper.memory.release_missing = Some("it is being prepared".into());
         keeper.awake_at = self.now;

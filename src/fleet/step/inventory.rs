@@ -10,7 +10,7 @@ use super::{
         address::globally_routable,
         event::{Command, IllegalEvent},
         journal::{DoomReason, Record},
-        name::{InstanceId, NodeName, OpId, Ownership, ownership},
+        name::{InstanceId, NodeName, OpId, Ownership},
         notice::Notice,
         planted::{Bug, planted},
         policy::NodeSpec,
@@ -141,15 +141,14 @@ impl Turn<'_> {
         let mut unsettled: Vec<(InstanceId, Ownership)> = Vec::new();
         let mut relabelled: Vec<InstanceId> = Vec::new();
         // In the order of their ids, so of two rentals of one op the lowest is kept.
-        for (id, row) in &self.memory.lists.rows {
-            let owner = ownership(row.label.as_deref(), &self.context.policy.fleet);
+        for (id, owner) in &self.memory.lists.owners {
             let ours = matches!(owner, Ownership::Ours(..));
             if claimed.contains(id) {
                 if !ours {
                     relabelled.push(*id);
                 }
-            } else if owner != Ownership::Foreign && !self.fleet.doomed.contains_key(id) {
-                unsettled.push((*id, owner));
+            } else if *owner != Ownership::Foreign && !self.fleet.doomed.contains_key(id) {
+                unsettled.push((*id, owner.clone()));
             }
         }
         self.relabel_promoted();

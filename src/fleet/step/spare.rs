@@ -11,7 +11,7 @@ use super::{
     super::{
         event::{Command, IllegalEvent},
         journal::{DoomReason, Record},
-        name::{InstanceId, Label, NodeName, Ownership, ownership},
+        name::{InstanceId, Label, NodeName, Ownership},
         plan::seeks,
         probe::Verdict,
         state::NodeState,
@@ -78,12 +78,12 @@ impl Turn<'_> {
         let fleet = &self.context.policy.fleet;
         let mut due = Vec::new();
         for (name, attempt, instance) in self.fleet.claims() {
-            let Some(row) = instance.and_then(|instance| self.memory.row(instance)) else { continue };
-            let Ownership::Ours(labelled, op) = ownership(row.label.as_deref(), fleet) else { continue };
-            let last = self.memory.relabelled_at.get(&row.id);
+            let Some(instance) = instance else { continue };
+            let Some(Ownership::Ours(labelled, op)) = self.memory.lists.owners.get(&instance) else { continue };
+            let last = self.memory.relabelled_at.get(&instance);
             let waits = last.is_some_and(|last| now.since(*last) < RELABEL_EVERY);
-            if labelled != *name && op == attempt.op && !waits && !self.is_left_alone(name) {
-                due.push((row.id, Label { fleet: fleet.clone(), node: name.clone(), op }));
+            if labelled != name && *op == attempt.op && !waits && !self.is_left_alone(name) {
+                due.push((instance, Label { fleet: fleet.clone(), node: name.clone(), op: op.clone() }));
             }
         }
         for (instance, label) in due {
