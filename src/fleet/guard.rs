@@ -307,7 +307,8 @@ impl Guard<'_> {
         let since = self.now.before(window);
         // The newest stand last.
         let counted = self.fleet.actions.iter().rev().take_while(|action| action.at >= since);
-        let counted = counted.filter(|action| matches!(action.what, ActionKind::Create { replacement: true, .. }));
+        let counted =
+            counted.filter(|action| matches!(action.what, ActionKind::Create { replacement: true, .. }));
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 
@@ -373,10 +374,15 @@ impl Guard<'_> {
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
         let since = self.now.before(rails.node_window.saturating_add(rails.command_expiry));
-        let creates = self.fleet.actions.iter().rev().take_while(|action| action.at >= since).filter(|action| {
-            action.node == *node && matches!(action.what, ActionKind::Create { .. })
-        });
-        let (count, oldest) = creates.fold((0_usize, None), |(count, _), action| (count + 1, Some(action.at)));
+        let creates = self
+            .fleet
+            .actions
+            .iter()
+            .rev()
+            .take_while(|action| action.at >= since)
+            .filter(|action| action.node == *node && matches!(action.what, ActionKind::Create { .. }));
+        let (count, oldest) =
+            creates.fold((0_usize, None), |(count, _), action| (count + 1, Some(action.at)));
         let most = rails.node_creates as usize;
         if count >= most && !planted(Bug::NoNodeCap) {
             let why = format!("rented {count} times in {} h", rails.node_window.as_secs() / 3600);

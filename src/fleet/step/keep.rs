@@ -48,6 +48,25 @@ impl Turn<'_> {
         of_tenant && watch.successes >= spec.health.success_threshold.max(1)
     }
 
+    /// Whether the tenant that is kept answers well again, and the next probes decide whether it came back. Until they have,
+    /// nothing more is begun that would end with its destroy.
+    pub(super) fn is_coming_back(&self, name: &NodeName, spec: &NodeSpec) -> bool {
+        let Some(NodeState::Recovering(Recovery { kept: Some(kept), cause, stage, .. })) =
+            self.node(name).map(|node| &node.state)
+        else {
+            return false;
+        };
+        let its_own = matches!(cause, Cause::Failing { .. } | Cause::Vanished);
+        if !its_own || !matches!(stage, Stage::Started { .. }) {
+            return false;
+        }
+        let Some(watch) = self.memory.watches.get(name).filter(|watch| watch.successes > 0) else {
+            return false;
+        };
+        let last = watch.current(&spec.health, self.now());
+        last.is_some_and(|last| last.identity == kept.tenant.rental.op)
+    }
+
     /// The tenant keeps the node; a newcomer on its way is condemned.
     pub(super) fn cancel_replacement(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
         let Some(instance) = self.kept(name).map(|kept| kept.tenant.instance) else { return Ok(()) };

@@ -256,6 +256,11 @@ impl Turn<'_> {
         if self.came_back(name, &spec) {
             return self.cancel_replacement(name);
         }
+        if self.is_coming_back(name, &spec) {
+            let why = "the box that is to be replaced answers well again: its next probes decide";
+            self.block_for(name, Rail::Witness, why, None);
+            return Ok(());
+        }
         match &node.state {
             NodeState::Vacant => self.fill(name),
             NodeState::Serving(_) => self.pursue_serving(name, &spec),

@@ -83,7 +83,8 @@ impl Turn<'_> {
     }
 
     fn rent_next(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
-        let excluded = self.memory.desks.get(name).map(|desk| self.exclusions(&desk.offers)).unwrap_or_default();
+        let excluded =
+            self.memory.desks.get(name).map(|desk| self.exclusions(&desk.offers)).unwrap_or_default();
         let desk = self.memory.desk(name);
         desk.offers.retain(|offer| excluded.why(offer).is_none() && offer.price <= spec.offers.price_cap);
         let Some(offer) = desk.offers.first().cloned() else {

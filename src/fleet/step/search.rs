@@ -59,8 +59,13 @@ impl Turn<'_> {
                 return Ok(());
             }
         };
-        let selection =
-            select(&found.offers, &spec.offers, &self.exclusions(&found.offers), previous, spec.rental.disk_gb);
+        let selection = select(
+            &found.offers,
+            &spec.offers,
+            &self.exclusions(&found.offers),
+            previous,
+            spec.rental.disk_gb,
+        );
         if selection.ranked.is_empty() {
             self.search_again(name, now.after(SEARCH_PATIENCE), selection.why_none());
             return Ok(());

@@ -79,7 +79,9 @@ impl Turn<'_> {
         let mut due = Vec::new();
         for (name, attempt, instance) in self.fleet.claims() {
             let Some(instance) = instance else { continue };
-            let Some(Ownership::Ours(labelled, op)) = self.memory.lists.owners.get(&instance) else { continue };
+            let Some(Ownership::Ours(labelled, op)) = self.memory.lists.owners.get(&instance) else {
+                continue;
+            };
             let last = self.memory.relabelled_at.get(&instance);
             let waits = last.is_some_and(|last| now.since(*last) < RELABEL_EVERY);
             if labelled != name && *op == attempt.op && !waits && !self.is_left_alone(name) {

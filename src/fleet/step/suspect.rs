@@ -201,8 +201,7 @@ impl Turn<'_> {
             return self.hold(name, HeldReason::LadderEnds);
         };
         if rung == Rung::Replace && self.bears_anothers_label(instance) {
-            let why =
-                format!("instance {instance} bears another's label: it is not ours to destroy");
+            let why = format!("instance {instance} bears another's label: it is not ours to destroy");
             self.block_for(name, Rail::Outstanding, why, None);
             return Ok(());
         }
@@ -263,21 +262,20 @@ impl Turn<'_> {
             return self.replace(name, cause, reason, permit.reason());
         }
         let permit = format!("{evidence}; {}", permit.reason());
-        let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else { return Ok(()) };
+        let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else {
+            return Ok(());
+        };
         self.start_remedy(name, tenant, rung, spec, permit)
     }
 
     /// Tells once what would be done now, were the keeper not only observing.
-    fn would(
-        &mut self,
-        name: &NodeName,
-        rung: Rung,
-        evidence: &str,
-    ) -> Result<(), IllegalEvent> {
+    fn would(&mut self, name: &NodeName, rung: Rung, evidence: &str) -> Result<(), IllegalEvent> {
         if std::mem::replace(&mut self.memory.desk(name).episode.would_told, true) {
             return Ok(());
         }
-        let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else { return Ok(()) };
+        let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else {
+            return Ok(());
+        };
         let incident = self.incident(name);
         let text = format!("observing only: would now {} instance {}", rung.word(), tenant.instance);
         self.record(Record::Noted { node: name.clone(), incident, text: format!("{text} ({evidence})") })?;

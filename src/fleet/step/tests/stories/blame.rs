@@ -247,7 +247,9 @@ fn struck(failures: &[(u64, u64, u64)]) -> Fleet {
 fn failures_of_a_machine_add_up_within_a_month_and_fade_after_it() {
     let policy = policy(1);
     let excluded = |fleet: &Fleet, day: u64| {
-        exclusions(fleet, &policy, Timestamp(day * DAY), [(MachineId(7), HostId(1))]).machines.contains_key(&MachineId(7))
+        exclusions(fleet, &policy, Timestamp(day * DAY), [(MachineId(7), HostId(1))])
+            .machines
+            .contains_key(&MachineId(7))
     };
     let thrice = struck(&[(7, 1, 1), (7, 1, 5), (7, 1, 9)]);
     assert!(excluded(&thrice, 38) && !excluded(&thrice, 40), "the third within a month: a month");

@@ -61,6 +61,22 @@ fn a_comeback_calls_the_replacement_off_and_the_newcomer_is_condemned() {
 }
 
 #[test]
+fn nothing_more_is_rented_while_the_old_one_seems_to_come_back() {
+    let mut s = Story::serving_with(create_first(3));
+    s.lose(&node(0));
+    s.ok(&node(0));
+    s.searched(&node(0));
+    assert!(!s.text.contains("do       create"), "one good answer holds the rental back: {}", s.text);
+    let blocked = s.memory.desks[&node(0)].blocked.clone().unwrap();
+    assert!(blocked.why.contains("answers well again"), "{}", blocked.why);
+    // It was nothing: the replacement goes on.
+    s.fail(&node(0));
+    s.pass(60);
+    s.searched(&node(0));
+    assert!(s.text.contains("create"), "{}", s.text);
+}
+
+#[test]
 fn a_create_in_doubt_is_settled_before_the_comeback_counts() {
     let mut s = replacing();
     let (op, old) = (s.op(&node(0)), s.tenant(&node(0)).instance);
