@@ -4,6 +4,7 @@
 //! reason or a [`Deferral`] with the rail in the way.
 
 mod money;
+mod network;
 mod rail;
 
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub use rail::Rail;
 
 use super::{
-    breaker::{self, Census, Position},
+    breaker::{self, Position},
     memory::Memory,
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
@@ -97,7 +98,11 @@ impl Guard<'_> {
             reasons.push("asked for by hand".into());
             return self.unless_observing(&reasons);
         }
-        reasons.push(self.own_network(census, wanted)?);
+        let alone_since = self.memory.watches.get(node).and_then(|watch| watch.alone_since);
+        reasons.push(match alone_since.filter(|_| wanted == Wanted::Unwitnessed) {
+            Some(since) if !planted(Bug::BlindEvidence) => self.way_to_boxes(node, since)?,
+            _ => self.own_network(census, wanted)?,
+        });
         let (under_way, most) = (self.recoveries_under_way(), self.parallel());
         if under_way >= most {
             return defer(Rail::Parallel, format!("{under_way} recoveries under way, {most} allowed"), None);
@@ -224,38 +229,6 @@ impl Guard<'_> {
             return defer(Rail::Inventory, "only one complete list of instances since the start", None);
         }
         Ok(())
-    }
-
-    /// Proof that we are not the ones cut off.
-    fn own_network(&self, census: Census, wanted: Wanted) -> Result<String, Deferral> {
-        self.inventory()?;
-        if census.healthy > 0 {
-            return Ok("the provider and a healthy node answer".into());
-        }
-        let fresh = |at: Timestamp| self.now.since(at) <= self.policy.rails.inventory_fresh;
-        match self.memory.self_check {
-            Some(check) if fresh(check.at) && check.answered * 2 > check.asked => {
-                Ok(format!("the provider and {} of {} canaries answer", check.answered, check.asked))
-            }
-            Some(check) if fresh(check.at) && check.asked > 0 => {
-                let why =
-                    format!("only {} of {} canaries answer: we may be cut off", check.answered, check.asked);
-                defer(Rail::SelfCheck, why, None)
-            }
-            _ if !self.policy.rails.canaries.is_empty() => {
-                defer(Rail::SelfCheck, "the canaries were not asked yet", None)
-            }
-            // The provider's answer proves our way to the provider, and none to the box.
-            _ if wanted == Wanted::Unwitnessed => {
-                let why = "only our own probes fail it: no witness answers, no peer is healthy and no canary is \
-                           configured, so we may be the ones cut off; name one or two in `rails.canaries`";
-                defer(Rail::SelfCheck, why, None)
-            }
-            _ => Ok(
-                "the provider answers and a witness confirms; no peer is healthy and no canary is configured"
-                    .into(),
-            ),
-        }
     }
 
     fn breaker(&self) -> Result<(), Deferral> {

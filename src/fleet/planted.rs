@@ -44,6 +44,8 @@ bugs! {
     MisreadWitness,
     /// Without a witness the threshold is not doubled.
     NoDoubling,
+    /// Canaries count as proof of the way to the boxes, although other nodes could tell.
+    CanariesProveAll,
     /// The breaker never holds.
     NeverHold,
     /// The breaker never slows down.

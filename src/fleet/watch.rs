@@ -83,6 +83,8 @@ pub struct Watch {
     pub provider: Option<Testimony>,
     /// The box's own last word over SSH.
     pub ssh: Option<Testimony>,
+    /// Since when the probes of the present run of failures alone are enough, no witness having answered.
+    pub alone_since: Option<Timestamp>,
     /// When the box was last asked over SSH.
     pub ssh_asked_at: Option<Timestamp>,
     /// Complete lists in a row that lacked the node's instance.
@@ -127,6 +129,7 @@ impl Watch {
         self.first_failure = None;
         // Each run of failures asks for itself.
         self.ssh_asked_at = None;
+        self.alone_since = None;
         self.last_answer_at = Some(at);
     }
 

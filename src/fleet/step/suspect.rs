@@ -121,6 +121,7 @@ impl Turn<'_> {
         let doubled = threshold.saturating_mul(2);
         if (watch.failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
             let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
+            watch.alone_since.get_or_insert(now);
             return Evidence::Enough { text, source: Source::ProbesAlone };
         }
         Evidence::Awaited(format!(
