@@ -278,10 +278,10 @@ impl Guard<'_> {
 
     pub(super) fn replacements_since(&self, window: Duration) -> u32 {
         let since = self.now.before(window);
-        // The newest stand last.
-        let counted = self.fleet.actions.iter().rev().take_while(|action| action.at >= since);
-        let counted =
-            counted.filter(|action| matches!(action.what, ActionKind::Create { replacement: true, .. }));
+        // All of them: a clock that was set back leaves them out of order.
+        let counted = self.fleet.actions.iter().filter(|action| {
+            action.at >= since && matches!(action.what, ActionKind::Create { replacement: true, .. })
+        });
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 
@@ -347,15 +347,12 @@ impl Guard<'_> {
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
         let since = self.now.before(rails.node_window.saturating_add(rails.command_expiry));
-        let creates = self
-            .fleet
-            .actions
-            .iter()
-            .rev()
-            .take_while(|action| action.at >= since)
-            .filter(|action| action.node == *node && matches!(action.what, ActionKind::Create { .. }));
-        let (count, oldest) =
-            creates.fold((0_usize, None), |(count, _), action| (count + 1, Some(action.at)));
+        let creates = self.fleet.actions.iter().filter(|action| {
+            action.at >= since && action.node == *node && matches!(action.what, ActionKind::Create { .. })
+        });
+        let (count, oldest) = creates.fold((0_usize, None), |(count, oldest), action| {
+            (count + 1, Some(oldest.map_or(action.at, |oldest: Timestamp| oldest.min(action.at))))
+        });
         let most = rails.node_creates as usize;
         if count >= most && !planted(Bug::NoNodeCap) {
             let why = format!("rented {count} times in {} h", rails.node_window.as_secs() / 3600);

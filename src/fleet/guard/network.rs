@@ -29,14 +29,9 @@ impl Guard<'_> {
     /// peer answered before says nothing of a network that failed since.
     pub(super) fn way_to_boxes(&self, node: &NodeName, since: Timestamp) -> Result<String, Deferral> {
         self.inventory()?;
-        let answers = |name: &NodeName| {
-            let last = self.memory.watches.get(name).and_then(|watch| watch.last.as_ref());
-            last.is_some_and(|last| last.at >= since && !matches!(last.verdict, Verdict::Failing(_)))
-        };
         // Canaries prove our way into the internet, not our way to the boxes: that only another box can, where there is one.
-        let mut peers = self.policy.nodes.keys().filter(|peer| *peer != node).peekable();
-        if peers.peek().is_some() && !planted(Bug::CanariesProveAll) {
-            if let Some(peer) = peers.find(|peer| answers(peer)) {
+        if self.policy.nodes.keys().any(|peer| peer != node) && !planted(Bug::CanariesProveAll) {
+            if let Some(peer) = self.peer_that_answered(node, since) {
                 return Ok(format!("the provider and, since the evidence was complete, {peer} answer"));
             }
             let why = "only our own probes fail it: no witness answers, and no other node has answered since, so our way to \
@@ -49,6 +44,15 @@ impl Guard<'_> {
             return defer(Rail::SelfCheck, why, None);
         }
         self.canaries(since)
+    }
+
+    /// Another node whose last probe was good and began after `since`.
+    pub fn peer_that_answered(&self, node: &NodeName, since: Timestamp) -> Option<&NodeName> {
+        let answers = |name: &&NodeName| {
+            let last = self.memory.watches.get(*name).and_then(|watch| watch.last.as_ref());
+            last.is_some_and(|last| last.at >= since && !matches!(last.verdict, Verdict::Failing(_)))
+        };
+        self.policy.nodes.keys().filter(|peer| *peer != node).find(answers)
     }
 
     /// Most canaries answered, when last asked and not before `since`.

@@ -25,6 +25,10 @@ use super::{
 /// How soon a box is asked over SSH again: a fresh connection each time, so not too often.
 const ASK_EVERY: Duration = Duration::from_secs(15);
 
+/// Lists that lack a box which does not answer are believed after this time where no other node answers either: a list may be
+/// empty or another account's, and our own way to the boxes cut at the same time.
+const ABSENT_ALONE: Duration = Duration::from_secs(1800);
+
 /// What the evidence says.
 enum Evidence {
     /// Not enough yet, with what is awaited.
@@ -102,6 +106,17 @@ impl Turn<'_> {
             || watch.was_asked_in_vain(now, ASK_EVERY);
         if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh).filter(|_| heard) {
             let text = format!("{probes}; the provider: {detail}");
+            let lacking = watch.stopped_since.filter(|_| watch.missing_lists > 0);
+            let lacking_for = lacking.map_or(Duration::MAX, |since| now.since(since));
+            if lacking.is_some_and(|since| self.guard().peer_that_answered(name, since).is_none())
+                && lacking_for < ABSENT_ALONE
+                && !planted(Bug::AbsenceIsEnough)
+            {
+                let wait = (ABSENT_ALONE - lacking_for).as_secs() / 60 + 1;
+                return Evidence::Awaited(format!(
+                    "{text}; but no other node answers, so lists and probes may both be wrong: waiting {wait} min"
+                ));
+            }
             return Evidence::Enough { text, source: Source::Provider };
         }
         let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
