@@ -310,7 +310,11 @@ impl World {
             else {
                 continue;
             };
-            let in_play = node.state.tenant().is_some() && !matches!(node.state, NodeState::Held { .. });
+            // What was seen of a newcomer that this very step gave up says nothing of the tenant beside it.
+            let same =
+                node.state.probed().is_some_and(|probed| Some(&probed.rental.op) == seen.identity.as_ref());
+            let in_play =
+                same && node.state.tenant().is_some() && !matches!(node.state, NodeState::Held { .. });
             let Some(spec) = self.policy.nodes.get(name) else { continue };
             let Some(last) = seen.last.filter(|_| in_play) else { continue };
             if self.now - last > 2 * millis(spec.health.interval) {
