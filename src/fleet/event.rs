@@ -12,8 +12,8 @@ use super::{
     planted::{Bug, planted},
     policy::{Policy, Rung},
     probe::Observation,
-    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
-    units::Timestamp,
+    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
+    units::{Money, Timestamp},
     watch::Word,
 };
 
@@ -70,6 +70,15 @@ pub enum Event {
         instance: InstanceId,
         /// The answer.
         answer: DestroyAnswer,
+    },
+    /// A start was answered, with the raised bid before it where there was one, or expired unsent.
+    StartAnswered {
+        /// Whose.
+        node: NodeName,
+        /// Which instance.
+        instance: InstanceId,
+        /// The answer.
+        answer: StartAnswer,
     },
     /// The wanted release was built or read, or could not be.
     ReleasePrepared(Result<ReleaseRef, String>),
@@ -202,6 +211,15 @@ pub enum Command {
         /// Which.
         instance: InstanceId,
     },
+    /// Let an instance run that the provider stopped; repeating it is harmless.
+    Start {
+        /// On which node.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// What is bid for it before, in dollars per hour without storage; `None` leaves the bid as it is.
+        bid: Option<Money>,
+    },
     /// Give an instance the label of the node that it fills now.
     Relabel {
         /// Which.
@@ -275,6 +293,8 @@ impl Command {
             Self::Search { .. } => "search",
             Self::Create { .. } => "create",
             Self::Destroy { .. } => "destroy",
+            Self::Start { bid: Some(_), .. } => "raise-bid",
+            Self::Start { bid: None, .. } => "start",
             Self::Relabel { .. } => "relabel",
             Self::AttachKey { .. } => "attach-key",
             Self::Deploy { .. } => "deploy",
@@ -300,6 +320,7 @@ impl Command {
         match self {
             Self::Create { .. }
             | Self::Destroy { .. }
+            | Self::Start { .. }
             | Self::Relabel { .. }
             | Self::Deploy { .. }
             | Self::Remedy { .. } => true,

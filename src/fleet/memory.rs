@@ -147,6 +147,8 @@ pub struct Desk {
     pub episode: Episode,
     /// Creates in a row that were refused for the key's sake although lists are answered.
     pub key_refusals: u32,
+    /// When the provider was last asked to let a stopped box of the node run.
+    pub start_asked_at: Timestamp,
     /// When our key was last attached because the box did not let us in.
     pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.
@@ -164,6 +166,8 @@ pub struct Episode {
     pub overrun_told: bool,
     /// Whether a witness's veto was told.
     pub veto_told: bool,
+    /// Whether it is on record that others bid more than may be bid.
+    pub too_dear_noted: bool,
     /// Whether it was told what would be done, were the keeper not only observing.
     pub would_told: bool,
 }

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod apply;
+pub mod bid;
 pub mod bill;
 pub mod breaker;
 pub mod cadence;

@@ -95,12 +95,16 @@ pub struct HealthPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
+    /// Bid more for an interruptible box that was outbid, and start it; not on any ladder, it follows from the bid's cap.
+    RaiseBid,
     /// Restart the server process over SSH.
     RestartServer,
     /// Deploy the current release again.
     Redeploy,
     /// Reboot the instance through the provider.
     Reboot,
+    /// Start the instance, which the provider stopped.
+    Start,
     /// Destroy the instance and rent another.
     Replace,
 }
@@ -110,9 +114,11 @@ impl Rung {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::RaiseBid => "raise-bid",
             Self::RestartServer => "restart-server",
             Self::Redeploy => "redeploy",
             Self::Reboot => "reboot",
+            Self::Start => "start",
             Self::Replace => "replace",
         }
     }

@@ -162,6 +162,9 @@ pub fn words(record: &Record) -> String {
         Record::Intent { offer, machine, price, offer_text, permit, .. } => {
             format!("renting offer {offer} on machine {machine} at {price}/h: {offer_text} ({permit})")
         }
+        Record::BidRaised { instance, bid, price, permit, .. } => {
+            on(instance, &format!("is bid {bid}/h for and costs {price}/h then ({permit})"))
+        }
         Record::CreateUnresolved { detail, .. } => {
             format!("the create's outcome is unknown ({detail}): looking for its label, not sending again")
         }

@@ -13,7 +13,7 @@ use super::{
     name::NodeName,
     policy::Policy,
     probe::Verdict,
-    provider::Status,
+    provider::{Rental, Status},
     state::{Fleet, Node, NodeState},
     tell::span,
     units::Timestamp,
@@ -171,6 +171,11 @@ impl Scene<'_> {
             None => {}
             Some((Status::Running, _)) => {
                 against_it.push(said("provider", format!("lists instance {instance} as running"), at));
+            }
+            Some(_) if self.memory.row(instance).is_some_and(|row| row.outbid().is_some()) => {
+                let bidding = self.memory.row(instance).and_then(Rental::outbid);
+                let words = bidding.map(|bidding| bidding.words()).unwrap_or_default();
+                for_it.push(said("provider", format!("stopped instance {instance}, outbid: {words}"), at));
             }
             Some((status, message)) => {
                 let message = message.map_or_else(String::new, |message| format!(": {message}"));

@@ -13,19 +13,21 @@ pub(super) enum Endpoint {
     Destroy,
     Reboot,
     Change,
+    ChangeBid,
     AttachKey,
     Account,
 }
 
 impl Endpoint {
     /// All of them, in the order of [`Endpoint::index`].
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::List,
         Self::Search,
         Self::Create,
         Self::Destroy,
         Self::Reboot,
         Self::Change,
+        Self::ChangeBid,
         Self::AttachKey,
         Self::Account,
     ];
@@ -38,7 +40,7 @@ impl Endpoint {
         match self {
             Self::List | Self::Account => Method::GET,
             Self::Search | Self::AttachKey => Method::POST,
-            Self::Create | Self::Reboot | Self::Change => Method::PUT,
+            Self::Create | Self::Reboot | Self::Change | Self::ChangeBid => Method::PUT,
             Self::Destroy => Method::DELETE,
         }
     }
@@ -52,6 +54,7 @@ impl Endpoint {
             Self::Destroy => "destroy",
             Self::Reboot => "reboot",
             Self::Change => "change",
+            Self::ChangeBid => "change-bid",
             Self::AttachKey => "attach-key",
             Self::Account => "account",
         }
@@ -66,6 +69,7 @@ impl Endpoint {
             Self::Destroy => "destroy an instance",
             Self::Reboot => "reboot an instance",
             Self::Change => "change an instance",
+            Self::ChangeBid => "change a bid",
             Self::AttachKey => "attach a key",
             Self::Account => "read the account",
         }
@@ -77,6 +81,7 @@ impl Endpoint {
         Duration::from_millis(match self {
             Self::Create => 4500,
             Self::Destroy => 3000,
+            Self::ChangeBid => 5500,
             Self::Search => 6000,
             Self::List | Self::Reboot | Self::Change | Self::AttachKey | Self::Account => 1000,
         })
@@ -87,9 +92,13 @@ impl Endpoint {
     pub(super) fn answer_limit(self) -> usize {
         match self {
             Self::List | Self::Search => 8 << 20,
-            Self::Create | Self::Destroy | Self::Reboot | Self::Change | Self::AttachKey | Self::Account => {
-                64 << 10
-            }
+            Self::Create
+            | Self::Destroy
+            | Self::Reboot
+            | Self::Change
+            | Self::ChangeBid
+            | Self::AttachKey
+            | Self::Account => 64 << 10,
         }
     }
 }

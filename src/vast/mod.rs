@@ -41,8 +41,8 @@ use crate::{
     fleet::{
         name::{InstanceId, Label},
         offer::OfferPolicy,
-        provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
-        units::Timestamp,
+        provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
+        units::{Money, Timestamp},
     },
 };
 
@@ -129,7 +129,7 @@ impl Vast {
     ///
     /// Anything but a well-formed list of offers, an empty one included.
     pub async fn search(&self, policy: &OfferPolicy, disk_gb: u32) -> Result<OffersFound, ProviderFault> {
-        self.find(offers::request(policy, disk_gb, offers::Breadth::Floors)).await
+        self.find(policy, offers::request(policy, disk_gb, offers::Breadth::Floors)).await
     }
 
     /// Like [`search`](Self::search) with the policy's query alone, to show people what its floors keep out.
@@ -138,13 +138,18 @@ impl Vast {
     ///
     /// As [`search`](Self::search).
     pub async fn survey(&self, policy: &OfferPolicy, disk_gb: u32) -> Result<OffersFound, ProviderFault> {
-        self.find(offers::request(policy, disk_gb, offers::Breadth::QueryOnly)).await
+        self.find(policy, offers::request(policy, disk_gb, offers::Breadth::QueryOnly)).await
     }
 
-    async fn find(&self, body: serde_json::Value) -> Result<OffersFound, ProviderFault> {
+    async fn find(
+        &self,
+        policy: &OfferPolicy,
+        body: serde_json::Value,
+    ) -> Result<OffersFound, ProviderFault> {
+        let kind = offers::Kind::of(policy);
         let call = Call::read(Endpoint::Search, "/api/v0/bundles/").body(body);
         let page = answers::object(self.transport.exchange(call).await)?;
-        offers::decode(&page).map_err(wire::malformed)
+        offers::decode(&page, kind).map_err(wire::malformed)
     }
 
     /// Rents an offer. Sent at most once, and not after `request.not_after`.
@@ -169,6 +174,33 @@ impl Vast {
     pub async fn reboot(&self, instance: InstanceId, not_after: Timestamp) -> Result<(), ProviderFault> {
         let path = format!("/api/v0/instances/reboot/{instance}/");
         let call = Call::write(Endpoint::Reboot, path, not_after).body(json!({}));
+        answers::done(self.transport.exchange(call).await)
+    }
+
+    /// Lets a stopped instance run, with `bid` dollars an hour bid for it before if it is interruptible. Not sent after
+    /// `not_after`; repeating it is harmless.
+    pub async fn start(&self, instance: InstanceId, bid: Option<Money>, not_after: Timestamp) -> StartAnswer {
+        if let Some(bid) = bid
+            && let Err(fault) = self.change_bid(instance, bid, not_after).await
+        {
+            return StartAnswer::Failed(fault);
+        }
+        // A raise alone does not bring a box back, which was measured; nor does a start harm one that is up.
+        let path = format!("/api/v0/instances/{instance}/");
+        let call = Call::write(Endpoint::Change, path, not_after).body(json!({ "state": "running" }));
+        answers::started(self.transport.exchange(call).await)
+    }
+
+    async fn change_bid(
+        &self,
+        instance: InstanceId,
+        bid: Money,
+        not_after: Timestamp,
+    ) -> Result<(), ProviderFault> {
+        let path = format!("/api/v0/instances/bid_price/{instance}/");
+        // `client_id` is what the provider's own command line sends.
+        let body = json!({ "client_id": "me", "price": bid.dollars() });
+        let call = Call::write(Endpoint::ChangeBid, path, not_after).body(body);
         answers::done(self.transport.exchange(call).await)
     }
 

@@ -7,6 +7,7 @@ use crate::fleet::{
     memory::SelfCheck,
     name::NodeName,
     policy::Rung,
+    provider::StartAnswer,
     state::Tenant,
     units::Timestamp,
     watch::Word,
@@ -72,6 +73,11 @@ impl World {
             // Nobody answers, so the destroy waits for its evidence to the very end.
             Command::TakeEvidence { .. } => {}
             Command::AskWitness { node, tenant } => self.ask_witness(node, &tenant),
+            // No box of this world is stopped, so whoever is asked to run runs.
+            Command::Start { node, instance, .. } => {
+                let event = Event::StartAnswered { node, instance, answer: StartAnswer::Starting };
+                self.tell(SECOND, event);
+            }
             Command::Relabel { instance, label } => self.relabel(instance, &label),
             Command::AttachKey { .. } => {}
         }

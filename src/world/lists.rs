@@ -151,5 +151,7 @@ fn row(id: InstanceId, rented: &Rented, now: u64, port: u16) -> Rental {
         ports,
         ssh_proxy: None,
         ends_at: None,
+        stopped: false,
+        bidding: None,
     }
 }

@@ -92,6 +92,8 @@ impl World {
             geolocation: wanted.prefer_regions.first().cloned(),
             verified: None,
             static_ip: None,
+            floor: wanted.bid.map(|bids| Money(bids.most.0 / 2)),
+            bid: None,
         }
     }
 

@@ -17,6 +17,7 @@
 
 mod ahead;
 mod asking;
+mod bids;
 mod blame;
 mod blindness;
 mod desk;
@@ -109,6 +110,7 @@ impl Turn<'_> {
             Event::Searched { node, answer } => self.searched(&node, answer),
             Event::CreateAnswered { node, op, answer } => self.create_answered(&node, &op, answer),
             Event::DestroyAnswered { instance, answer } => self.destroy_answered(instance, answer),
+            Event::StartAnswered { node, instance, answer } => self.start_answered(&node, instance, answer),
             Event::DeployEnded { node, instance, result } => self.deploy_ended(&node, instance, result),
             Event::RemedyWorked { node, instance, rung, result } => {
                 self.remedy_worked(&node, instance, rung, result)

@@ -121,7 +121,12 @@ fn box_kinds() -> Vec<KindDoc> {
             json!({"keep_attached":false}),
         ),
         doc("change_host_key", "deed", "another SSH host key", json!({})),
-        doc("outbid", "deed", "stopped without a word", json!({})),
+        doc(
+            "outbid",
+            "deed",
+            "stopped without a word; a bid above `min_bid` and a start bring it back",
+            json!({"min_bid":0.4}),
+        ),
         doc("contract_ends", "deed", "the contract's end is near", json!({"in_s":5.0})),
         doc("drop_ssh", "deed", "every SSH connection is cut", json!({})),
         doc(

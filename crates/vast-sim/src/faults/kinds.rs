@@ -204,8 +204,12 @@ pub enum FaultKind {
     },
     /// The SSH server gets a new host key. One firing: one deed.
     ChangeHostKey,
-    /// Outbid: stopped without a word. One firing: one deed.
-    Outbid,
+    /// Outbid: stopped without a word, and an interruptible machine's floor rises above our bid. One firing: one deed.
+    Outbid {
+        /// What wins it from now on, in dollars per hour; absent: a tenth more than our bid.
+        #[serde(default)]
+        min_bid: Option<f64>,
+    },
     /// The contract's end moves to this far from now. One firing: one deed.
     ContractEnds {
         /// How far.
@@ -243,7 +247,7 @@ impl FaultKind {
                 | FaultKind::HostOffline { .. }
                 | FaultKind::WipeAuthorizedKeys { .. }
                 | FaultKind::ChangeHostKey
-                | FaultKind::Outbid
+                | FaultKind::Outbid { .. }
                 | FaultKind::ContractEnds { .. }
                 | FaultKind::ZeroCredit
                 | FaultKind::DropSsh

@@ -350,5 +350,7 @@ pub fn row(id: InstanceId, label: Option<String>) -> Rental {
         ports: [(22, 40022), (5555, 45555)].into(),
         ssh_proxy: None,
         ends_at: None,
+        stopped: false,
+        bidding: None,
     }
 }

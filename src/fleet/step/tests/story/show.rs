@@ -109,6 +109,7 @@ pub(super) fn title(event: &Event) -> String {
         },
         Event::CreateAnswered { node, answer, .. } => format!("create for {node}: {answer:?}"),
         Event::DestroyAnswered { instance, answer } => format!("destroy of {instance}: {answer:?}"),
+        Event::StartAnswered { instance, answer, .. } => format!("start of {instance}: {answer:?}"),
         Event::DeployEnded { node, result, .. } => match result {
             Ok(_) => format!("deploy on {node}: done"),
             Err(fault) => format!("deploy on {node}: {fault:?}"),
@@ -138,6 +139,8 @@ fn ordered(command: &Command) -> String {
         Command::Search { node } | Command::StopWork { node } => format!("{word} {node}"),
         Command::Create { node, offer, label } => format!("{word} {node}: offer {} as {label}", offer.id),
         Command::Destroy { instance } | Command::AttachKey { instance } => format!("{word} {instance}"),
+        Command::Start { node, instance, bid: Some(bid) } => format!("{word} {node} on {instance}: {bid}"),
+        Command::Start { node, instance, bid: None } => format!("{word} {node} on {instance}"),
         Command::Relabel { instance, label } => format!("{word} {instance} as {label}"),
         Command::TakeEvidence { node, instance, .. } => format!("{word} {node}, instance {instance}"),
         Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
