@@ -35,6 +35,8 @@ async fn answer(question: Question, engine: Handle, history: Option<History>) {
         Question::AskLedger { request, reply } => {
             drop(reply.send(engine.ask_ledger(*request).await.ok()));
         }
+        // The engine has ended: nobody is left to look.
+        Question::Hint(hint) => drop(engine.hint(hint).await),
         Question::Ask { request, reply } => {
             let answer = engine.ask(request.node, request.wish, request.by).await;
             drop(reply.send(answer.ok()));

@@ -139,6 +139,10 @@ impl Executor {
                 let edges = Arc::clone(&self.edges);
                 self.spawn(async move { Some(Event::CreditRead(edges.vast.credit().await)) });
             }
+            Command::ReadCharges { from } => {
+                let edges = Arc::clone(&self.edges);
+                self.spawn(async move { Some(Event::ChargesRead(edges.vast.charges(from).await)) });
+            }
             Command::CheckSelf => self.check_self(policy),
             Command::Search { node } => self.search(node, policy),
             Command::Create { node, offer, label } => self.create(node, *offer, label, not_after, policy),

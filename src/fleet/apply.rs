@@ -104,6 +104,10 @@ impl Fleet {
                 attempt.price = *price;
                 self.reprice_bill(at, *instance, *price);
             }
+            Record::PriceChanged { node, instance, price } => {
+                self.attempt_mut("price-changed", node, *instance)?.price = *price;
+                self.reprice_bill(at, *instance, *price);
+            }
             Record::Intent { .. }
             | Record::CreateUnresolved { .. }
             | Record::Created { .. }

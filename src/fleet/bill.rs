@@ -81,3 +81,28 @@ impl Fleet {
         self.bills.values().map(|bill| bill.cost(since, now)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    #[test]
+    fn each_price_counts_for_its_own_time_and_within_the_window_alone() {
+        let past = |price, until| Past { price: Money(price), until: Timestamp(until) };
+        let bill = Bill {
+            price: Money(4),
+            from: Timestamp(HOUR),
+            to: Some(Timestamp(6 * HOUR)),
+            before: vec![past(100, 2 * HOUR), past(10, 4 * HOUR)],
+        };
+        let cost = |since: u64, now: u64| bill.cost(Timestamp(since * HOUR), Timestamp(now * HOUR)).0;
+        assert_eq!(cost(0, 9), 100 + 2 * 10 + 2 * 4);
+        assert_eq!(cost(3, 9), 10 + 2 * 4);
+        assert_eq!(cost(5, 9), 4);
+        assert_eq!(cost(6, 9), 0);
+        let ended_early = Bill { to: Some(Timestamp(3 * HOUR)), ..bill };
+        assert_eq!(ended_early.cost(Timestamp(0), Timestamp(9 * HOUR)).0, 100 + 10);
+    }
+}

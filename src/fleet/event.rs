@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    charge::Charges,
     journal::{Entry, Record, ReleaseRef},
     ledger::LedgerWish,
     memory::SelfCheck,
@@ -126,6 +127,10 @@ pub enum Event {
     SelfChecked(SelfCheck),
     /// The account's credit was asked for.
     CreditRead(Result<Credit, ProviderFault>),
+    /// What the provider charged was asked for.
+    ChargesRead(Result<Charges, ProviderFault>),
+    /// The provider notified of something: a reason to look, and nothing else.
+    Hinted(Hint),
     /// A person wants something of the ledger of machines.
     LedgerAsked {
         /// What.
@@ -142,6 +147,15 @@ pub enum Event {
         /// Who.
         by: String,
     },
+}
+
+/// What the provider notified of, by its signed webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Its word for it, such as `outbid` or `low_credit`.
+    pub kind: String,
+    /// The instance it speaks of, where its words name one.
+    pub instance: Option<InstanceId>,
 }
 
 /// Why work on a box failed.
@@ -281,6 +295,11 @@ pub enum Command {
     List,
     /// Read the account's credit.
     ReadCredit,
+    /// Read what the provider charged since then.
+    ReadCharges {
+        /// The start of a day in UTC.
+        from: Timestamp,
+    },
     /// Ask the canaries.
     CheckSelf,
 }
@@ -304,6 +323,7 @@ impl Command {
             Self::TakeEvidence { .. } => "take-evidence",
             Self::List => "list",
             Self::ReadCredit => "read-credit",
+            Self::ReadCharges { .. } => "read-charges",
             Self::CheckSelf => "check-self",
         }
     }
@@ -331,6 +351,7 @@ impl Command {
             | Self::TakeEvidence { .. }
             | Self::List
             | Self::ReadCredit
+            | Self::ReadCharges { .. }
             | Self::CheckSelf => false,
         }
     }

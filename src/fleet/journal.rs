@@ -201,6 +201,15 @@ pub enum Record {
         /// Why the rails let it pass.
         permit: String,
     },
+    /// The provider asks another price for an instance than it was rented at; it is counted with this one from now on.
+    PriceChanged {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// What it costs an hour now.
+        price: Money,
+    },
     /// The create's outcome is unknown: look by label.
     CreateUnresolved {
         /// Whose.

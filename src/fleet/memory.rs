@@ -15,7 +15,7 @@ use super::{
     offer::Offer,
     policy::HealthPolicy,
     provider::{Credit, Inventory, ProviderFault, Rental},
-    units::Timestamp,
+    units::{Money, Timestamp},
     watch::{Watch, observed_for},
 };
 
@@ -47,6 +47,8 @@ pub struct Memory {
     pub blindness: Blindness,
     /// What was told of money and of a mass replacement, and when that was last looked at.
     pub money: MoneyTold,
+    /// What was asked and told of the provider's charges.
+    pub charges: ChargesTold,
     /// How long the last replacements took, from the decision to healthy.
     pub recovery_times: VecDeque<Duration>,
     /// Whether our own probes start on time.
@@ -96,6 +98,17 @@ pub struct MoneyTold {
     pub caps: bool,
     /// How long a mass replacement takes.
     pub plan: bool,
+}
+
+/// What was asked and told of the provider's charges.
+#[derive(Debug, Clone, Default)]
+pub struct ChargesTold {
+    /// They are asked for not before this.
+    pub next_at: Timestamp,
+    /// Failed readings in a row.
+    pub faults: u32,
+    /// Dollars beyond the ledger that were told, by instance.
+    pub excess: BTreeMap<InstanceId, Money>,
 }
 
 /// Whether the keeper itself fails to probe.

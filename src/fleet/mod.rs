@@ -7,6 +7,7 @@ pub mod bid;
 pub mod bill;
 pub mod breaker;
 pub mod cadence;
+pub mod charge;
 pub mod claim;
 pub mod condition;
 pub mod culprit;

@@ -203,6 +203,10 @@ pub struct Rails {
     pub credit_floor: Money,
     /// Told when the credit lasts no longer than this; zero for never.
     pub runway: Duration,
+    /// How often what the provider charged is held against the ledger; zero for never.
+    pub billing_check: Duration,
+    /// How much more than the ledger says it may charge, in percent.
+    pub billing_tolerance: u32,
     /// No new recovery for this long after the keeper's start or a stall: its own view may be stale.
     pub warm_up: Duration,
     /// A gap of the engine's loop beyond this is a stall.
@@ -311,6 +315,8 @@ impl Default for Rails {
             dollars_per_day: None,
             credit_floor: Money(1_000_000),
             runway: Duration::from_secs(24 * 3600),
+            billing_check: Duration::from_secs(3600),
+            billing_tolerance: 10,
             warm_up: Duration::from_secs(90),
             stall: Duration::from_secs(10),
             inventory_fresh: Duration::from_secs(60),

@@ -5,7 +5,10 @@ mod provider;
 
 use std::time::Duration;
 
-pub(super) use money::{mass_replacement, over_caps, planned, runway_long, runway_short};
+pub(super) use money::{
+    charges_unread, mass_replacement, over_caps, overcharged, planned, price_changed, runway_long,
+    runway_short,
+};
 pub(super) use provider::{
     blind, blind_no_more, breaker, implausible, key_refused, key_taken, late, outage, outage_over,
     relabelled, stalled, stray, stray_doomed, undying, unwanted,

@@ -165,6 +165,7 @@ pub fn words(record: &Record) -> String {
         Record::BidRaised { instance, bid, price, permit, .. } => {
             on(instance, &format!("is bid {bid}/h for and costs {price}/h then ({permit})"))
         }
+        Record::PriceChanged { instance, price, .. } => on(instance, &format!("costs {price}/h now")),
         Record::CreateUnresolved { detail, .. } => {
             format!("the create's outcome is unknown ({detail}): looking for its label, not sending again")
         }

@@ -7,7 +7,8 @@
 //!      ├─ error.rs     the one table that understands the provider's error codes and texts
 //!      ├─ answers.rs   an exchange's result as an answer of `fleet::provider`
 //!      ├─ rent.rs      the body of a create        ├─ offers.rs  the search, there and back
-//!      └─ wire.rs      tolerant scalars            └─ list.rs    pages of instances into one complete list
+//!      ├─ wire.rs      tolerant scalars            └─ list.rs    pages of instances into one complete list
+//!      └─ charges.rs   pages of what was charged
 //! ```
 //!
 //! Deliberately absent: retries. A create has no idempotency key, so it is sent once and, when in doubt, looked for by
@@ -15,6 +16,7 @@
 //! (`instance_api_key`, `jupyter_token`), which is dropped where the answer is decoded.
 
 mod answers;
+mod charges;
 mod endpoint;
 mod error;
 mod list;
@@ -35,10 +37,11 @@ use url::Url;
 pub use error::VastError;
 pub use rent::CreateRequest;
 
-use self::{endpoint::Endpoint, list::Pages, transport::Call, transport::Transport};
+use self::{charges::ChargePages, endpoint::Endpoint, list::Pages, transport::Call, transport::Transport};
 use crate::{
     clock::Clock,
     fleet::{
+        charge::Charges,
         name::{InstanceId, Label},
         offer::OfferPolicy,
         provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
@@ -229,6 +232,37 @@ impl Vast {
         let path = format!("/api/v0/instances/{instance}/ssh/");
         let call = Call::read(Endpoint::AttachKey, path).body(json!({ "ssh_key": public_key.trim() }));
         answers::attached(self.transport.exchange(call).await)
+    }
+
+    /// What the account was charged from the start of a day until now.
+    ///
+    /// # Errors
+    ///
+    /// Any page that fails or does not decode, or fewer rows than the provider counts.
+    pub async fn charges(&self, from: Timestamp) -> Result<Charges, ProviderFault> {
+        let days = json!({
+            "day": { "gte": from.0 / 1000, "lte": self.clock.civil().0 / 1000 },
+            "type": { "in": ["instance"] },
+        });
+        let mut pages = ChargePages::default();
+        let mut after: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let call = Call::read(Endpoint::Charges, "/api/v0/charges/")
+                .query("select_filters", days.to_string())
+                .query("latest_first", "false")
+                .query("limit", "100")
+                .query("format", "table");
+            let call = match after {
+                Some(cursor) => call.query("after_token", cursor),
+                None => call,
+            };
+            let page = answers::object(self.transport.exchange(call).await)?;
+            after = pages.add(&page).map_err(wire::malformed)?;
+            if after.is_none() {
+                return pages.finish(from).map_err(wire::malformed);
+            }
+        }
+        Err(ProviderFault::Malformed { detail: format!("the charges go on after {MAX_PAGES} pages") })
     }
 
     /// What the account can spend.

@@ -51,6 +51,7 @@ impl World {
         match command {
             Command::List => self.list(),
             Command::ReadCredit => self.read_credit(),
+            Command::ReadCharges { from } => self.read_charges(from),
             Command::CheckSelf => self.check_self(),
             Command::Search { node } => self.search(node),
             Command::Create { node, offer, label } => self.create(&node, &offer, &label, paused),

@@ -1,11 +1,17 @@
 //! The market takes boxes away: interruptible ones that are outbid, and ones that the provider stops for no reason it names.
+//! And it sends its bill, and notifications.
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use vast_sim::{Fault, FaultKind};
 
 use crate::harness::{Fleet, PATIENCE, eventually};
 
 /// Never is more bid, in dollars an hour.
 const MOST: f64 = 1.5;
+
+/// What the provider's notifications are signed with.
+const WEBHOOK_SECRET: &str = "canary-webhook-secret-91ab";
 
 /// A fleet of interruptible boxes that serves.
 async fn interruptible(name: &'static str, nodes: u32) -> Fleet {
@@ -81,5 +87,86 @@ async fn a_stopped_box_is_started_and_a_queued_start_is_awaited() {
     assert!(fleet.fired(never) >= 1);
     assert_eq!(fleet.calls_of(&["destroy"], call), 1);
     fleet.sim.clear_fault(never);
+    fleet.verdict(&[]).await.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dollars_that_no_rental_explains_are_told_with_their_instance() {
+    let mut fleet = Fleet::light("billing", 2).await;
+    fleet.settings.set("rails.billing_check", "1s");
+    // A stranger's rental in the same account is nobody's business, whatever it costs.
+    let stranger = fleet.rent_foreign(&["somebody's".to_owned()]).await;
+    fleet.start().await;
+    fleet.all_serve().await;
+    eventually("the charges are read", PATIENCE, async || fleet.calls_of(&["charges"], 0) >= 3).await;
+    assert_eq!(fleet.receiver.count("webhook", "was charged"), 0, "an honest bill is no news");
+    let instance = fleet.instance("duel-0").await;
+    for (charged, dollars) in [(stranger[0], 50.0), (instance, 5.0)] {
+        let deed = FaultKind::Overcharged { dollars };
+        fleet.sim.act(charged, vast_sim::Action::Do(deed)).await.unwrap();
+    }
+    let told = || {
+        let messages = fleet.receiver.messages();
+        let about =
+            messages.into_iter().filter(|told| told.sink == "webhook" && told.title.contains("was charged"));
+        about.map(|told| told.title).collect::<Vec<_>>()
+    };
+    eventually("somebody is told", PATIENCE, async || !told().is_empty()).await;
+    let call = fleet.newest_call();
+    eventually("it is read again", PATIENCE, async || fleet.calls_of(&["charges"], call) >= 3).await;
+    let told = told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(&format!("instance {instance} was charged $5")), "{told:?}");
+    fleet.verdict(&[]).await.is_clean();
+}
+
+/// Sends a notification as the provider does, and gives the answer's status.
+async fn notify(at: std::net::SocketAddr, secret: &str, event: &str) -> u16 {
+    let body = format!(
+        r#"{{"event_id":"{event}","user_id":1,"notif_type":"outbid","subject":"Your Interruptible Instance #7 Has Been Outbid","message":"","timestamp":1.5}}"#
+    );
+    let sent_at = vast_keeper::clock::Clock::new().civil().0 / 1000;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(format!("{sent_at}.{body}").as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client
+        .post(format!("http://{at}/hooks/vast"))
+        .header("content-type", "application/json")
+        .header("x-vast-event-id", event)
+        .header("x-vast-timestamp", sent_at.to_string())
+        .header("x-vast-signature-256", format!("sha256={signature}"))
+        .body(body);
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_notification_prompts_a_look_and_decides_nothing() {
+    let mut fleet = Fleet::light("notifications", 1).await;
+    let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fleet.settings.set("http.listen", &at.to_string());
+    fleet.settings.set("inventory.interval", "10m");
+    fleet.settings.set("rails.inventory_fresh", "30m");
+    fleet.settings.environment.insert("VAST_WEBHOOK_SECRET".into(), WEBHOOK_SECRET.into());
+    fleet.start().await;
+    fleet.all_serve().await;
+    let before = fleet.instances().await;
+    // From here on nothing but a notification makes it list.
+    let lists = || fleet.calls_of(&["list"], 0);
+    let mut quiet = lists();
+    eventually("the last list has been read", PATIENCE, async || {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        std::mem::replace(&mut quiet, lists()) == lists()
+    })
+    .await;
+    assert_eq!(notify(at, "another-secret", "e0").await, 401);
+    assert_eq!(lists(), quiet, "what was not signed is not heard");
+    assert_eq!(notify(at, WEBHOOK_SECRET, "e1").await, 204);
+    eventually("it looks", PATIENCE, async || lists() == quiet + 1).await;
+    assert_eq!(notify(at, WEBHOOK_SECRET, "e1").await, 204, "delivered again");
+    assert_eq!(notify(at, WEBHOOK_SECRET, "e2").await, 204);
+    eventually("it looks once for each", PATIENCE, async || lists() == quiet + 2).await;
+    assert_eq!(fleet.instances().await, before);
+    assert!(!fleet.said().contains(WEBHOOK_SECRET));
     fleet.verdict(&[]).await.is_clean();
 }

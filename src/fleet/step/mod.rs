@@ -18,6 +18,7 @@
 mod ahead;
 mod asking;
 mod bids;
+mod billing;
 mod blame;
 mod blindness;
 mod desk;
@@ -96,6 +97,7 @@ impl Turn<'_> {
             Event::Beat => {
                 self.notice_blindness();
                 self.notice_ahead();
+                self.ask_for_charges();
                 Ok(())
             }
             Event::PolicyChanged => self.policy_changed(),
@@ -132,6 +134,14 @@ impl Turn<'_> {
                 wanted.iter().try_for_each(|node| self.pursue(node))
             }
             Event::CreditRead(answer) => self.credit_read(answer),
+            Event::ChargesRead(answer) => {
+                self.charges_read(answer);
+                Ok(())
+            }
+            Event::Hinted(hint) => {
+                self.hinted(&hint);
+                Ok(())
+            }
             Event::LedgerAsked { wish, by } => self.ledger_asked(wish, &by),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),
         }

@@ -78,6 +78,7 @@ fn api_kinds() -> Vec<KindDoc> {
             "reads report another actual_status",
             json!({"status":"exited","times":null}),
         ),
+        doc("overcharged", "deed", "the charges show more than the box cost", json!({"dollars":5.0})),
         doc("zero_credit", "deed", "credit becomes 0; every instance stops", json!({})),
     ]
 }

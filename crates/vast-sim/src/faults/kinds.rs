@@ -217,6 +217,11 @@ pub enum FaultKind {
     },
     /// The account's credit becomes zero. One firing: one deed.
     ZeroCredit,
+    /// The instance is charged this much more than it cost. One firing: one deed.
+    Overcharged {
+        /// How much, in dollars.
+        dollars: f64,
+    },
     /// All SSH connections are cut. One firing: one deed; new connections work (see `ssh_traffic`).
     DropSsh,
     /// A connection to an app port is broken. One firing: one connection.
@@ -250,6 +255,7 @@ impl FaultKind {
                 | FaultKind::Outbid { .. }
                 | FaultKind::ContractEnds { .. }
                 | FaultKind::ZeroCredit
+                | FaultKind::Overcharged { .. }
                 | FaultKind::DropSsh
         )
     }

@@ -75,6 +75,7 @@ impl State {
                 }
             }
             FaultKind::ZeroCredit => self.account.credit = 0.0,
+            FaultKind::Overcharged { dollars } => self.overcharge(id, *dollars, now),
             other => match self.deed(id, other) {
                 Some(deed) => self.command(id, BoxCommand::Do { deed, fault, reply: None }),
                 None => return false,

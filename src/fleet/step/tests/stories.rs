@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bids;
+mod billing;
 mod blame;
 mod caps;
 mod crashes;

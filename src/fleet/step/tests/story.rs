@@ -219,7 +219,8 @@ impl Story {
         let mut rows: BTreeMap<InstanceId, Rental> = BTreeMap::new();
         for (name, attempt, instance) in self.fleet.claims() {
             if let Some(instance) = instance {
-                rows.insert(instance, row(instance, Some(format!("vk:test:{name}:{}", attempt.op))));
+                let label = Some(format!("vk:test:{name}:{}", attempt.op));
+                rows.insert(instance, Rental { price: attempt.price, ..row(instance, label) });
             }
         }
         for extra in &self.extra {

@@ -22,7 +22,11 @@ impl Story {
             let quiet = |command: &Command| {
                 matches!(
                     command,
-                    Command::List | Command::ReadCredit | Command::CheckSelf | Command::AskWitness { .. }
+                    Command::List
+                        | Command::ReadCredit
+                        | Command::ReadCharges { .. }
+                        | Command::CheckSelf
+                        | Command::AskWitness { .. }
                 )
             };
             if step.commands.iter().all(quiet) {
@@ -125,6 +129,9 @@ pub(super) fn title(event: &Event) -> String {
         Event::SelfChecked(check) => format!("canaries: {} of {}", check.answered, check.asked),
         Event::CreditRead(Ok(credit)) => format!("credit: {}", credit.dollars),
         Event::CreditRead(Err(fault)) => format!("credit: {fault}"),
+        Event::ChargesRead(Ok(charges)) => format!("charges of {} instances", charges.rows.len()),
+        Event::ChargesRead(Err(fault)) => format!("charges: {fault}"),
+        Event::Hinted(hint) => format!("the provider notifies: {}", hint.kind),
         Event::LedgerAsked { wish, by } => match wish {
             LedgerWish::Import { ledger } => format!("{by} imports {} machines", ledger.machines.len()),
             LedgerWish::Forgive { machine } => format!("{by} forgives machine {machine}"),
@@ -149,6 +156,8 @@ fn ordered(command: &Command) -> String {
         Command::Remedy { node, tenant, rung, .. } => {
             format!("{word} {node} on {}: {}", tenant.instance, rung.word())
         }
-        Command::List | Command::ReadCredit | Command::CheckSelf => word.to_owned(),
+        Command::List | Command::ReadCredit | Command::ReadCharges { .. } | Command::CheckSelf => {
+            word.to_owned()
+        }
     }
 }

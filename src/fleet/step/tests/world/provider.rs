@@ -93,6 +93,8 @@ impl World {
                     self.tell(2 * SECOND, Event::Witnessed { node, instance, asked_at, word });
                 }
             }
+            // What is billed is not this world's matter.
+            Command::ReadCharges { .. } => {}
             // Nothing is ever stopped here.
             Command::Start { node, instance, .. } => {
                 self.tell(700, Event::StartAnswered { node, instance, answer: StartAnswer::Starting });
