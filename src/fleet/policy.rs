@@ -149,7 +149,7 @@ pub struct RentalSpec {
     pub env: BTreeMap<String, String>,
     /// Script run by the provider's launcher at each container start; at most 4,048 characters (Vast.ai API).
     pub onstart: Option<String>,
-    /// How long a box on which no server was ever installed lives before it destroys itself with its own key; `None` leaves
+    /// How long a box on which no server was ever seen healthy lives before it destroys itself with its own key; `None` leaves
     /// that to the keeper alone.
     pub dead_mans_switch: Option<Duration>,
     /// Whether instances with addresses that are not globally routable are probed and deployed to. Only for simulators:

@@ -15,7 +15,7 @@ pub(super) use provider::{
 };
 
 use super::{
-    culprit::Attribution,
+    culprit::{Attribution, Culprit},
     guard::Rail,
     journal::{Cause, HeldReason, Outcome},
     name::{IncidentId, InstanceId, NodeName},
@@ -121,6 +121,14 @@ pub(super) fn opened(
         facts: told,
         ..notice(at, severity, Topic::IncidentOpened, title, &next)
     }
+}
+
+/// The same with who is most likely at fault, where boxes could be compared.
+pub(super) fn with_fault(mut notice: Notice, fault: Option<&Attribution>) -> Notice {
+    if let Some(Attribution { culprit, evidence }) = fault.filter(|fault| fault.culprit != Culprit::Unknown) {
+        notice.facts.push(("likely at fault".into(), format!("{culprit}: {evidence}")));
+    }
+    notice
 }
 
 /// The one closing message of an incident.

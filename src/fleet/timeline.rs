@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    culprit::Attribution,
     journal::{Cause, DoomReason, Entry, HeldReason, Outcome, Record},
     name::{IncidentId, InstanceId, NodeName},
     release, tell,
@@ -26,6 +27,9 @@ pub struct IncidentView {
     pub closed_at: Option<Timestamp>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Who is at fault, and what that rests on, as far as boxes were compared; only of an incident that is shown by itself.
+    #[serde(default)]
+    pub fault: Option<Attribution>,
     /// The milestones of its healing.
     #[serde(default)]
     pub milestones: Vec<Milestone>,
@@ -107,6 +111,17 @@ pub fn milestones(first_failure_at: Timestamp, entries: &[(u64, Entry)]) -> Vec<
         Milestone { name: name.into(), at, took_ms }
     });
     spaced.collect()
+}
+
+/// Who was at fault at last, by the entries of an incident.
+#[must_use]
+pub fn fault(entries: &[(u64, Entry)]) -> Option<Attribution> {
+    entries.iter().rev().find_map(|(_, entry)| match &entry.record {
+        Record::Attributed { culprit, evidence, .. } => {
+            Some(Attribution { culprit: *culprit, evidence: evidence.clone() })
+        }
+        _ => None,
+    })
 }
 
 /// Why an instance was condemned, in words.

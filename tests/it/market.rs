@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use vast_sim::{Fault, FaultKind};
 
-use crate::harness::{Fleet, PATIENCE, eventually};
+use crate::harness::{Fleet, PATIENCE, eventually, exchange_with};
 
 /// Never is more bid, in dollars an hour.
 const MOST: f64 = 1.5;
@@ -129,15 +129,12 @@ async fn notify(at: std::net::SocketAddr, secret: &str, event: &str) -> u16 {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{sent_at}.{body}").as_bytes());
     let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let request = client
-        .post(format!("http://{at}/hooks/vast"))
-        .header("content-type", "application/json")
-        .header("x-vast-event-id", event)
-        .header("x-vast-timestamp", sent_at.to_string())
-        .header("x-vast-signature-256", format!("sha256={signature}"))
-        .body(body);
-    request.send().await.unwrap().status().as_u16()
+    let headers = [
+        ("X-Vast-Event-Id", event.to_owned()),
+        ("X-Vast-Timestamp", sent_at.to_string()),
+        ("X-Vast-Signature-256", format!("sha256={signature}")),
+    ];
+    exchange_with(at, "POST", "/hooks/vast", &headers, body.as_bytes()).await.unwrap().status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,4 +166,35 @@ async fn a_signed_notification_prompts_a_look_and_decides_nothing() {
     assert_eq!(fleet.instances().await, before);
     assert!(!fleet.said().contains(WEBHOOK_SECRET));
     fleet.verdict(&[]).await.is_clean();
+}
+
+/// A proxy before the provider repeats a create that had been executed: two boxes bear one label. Which of them the answer
+/// names is kept, the other is destroyed as soon as a list shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_rentals_of_one_create_one_is_kept_and_the_other_destroyed() {
+    let fleet = Fleet::serving("rented twice", 2).await;
+    let before = fleet.instances().await;
+    let known = fleet.sim.ledger().rentals.len();
+    let twice = fleet.inject(Fault::once(FaultKind::CreateTwice).on_label("vk:e2e:duel-0:"));
+    fleet.hit("duel-0", crate::harness::KILL_SERVER).await;
+    fleet.replaced(&["duel-0".into()], &before).await;
+    assert_eq!(fleet.fired(twice), 1);
+    let rentals = fleet.sim.ledger().rentals.split_off(known);
+    let labels: Vec<&str> = rentals.iter().filter_map(|rental| rental.label.as_deref()).collect();
+    assert_eq!((labels.len(), labels[0] == labels[1]), (2, true), "{labels:?}");
+    let kept = fleet.instances().await["duel-0"];
+    let extra = rentals.iter().find(|rental| rental.instance != kept).unwrap();
+    eventually("the other is destroyed", PATIENCE, async || {
+        let ledger = fleet.sim.ledger();
+        !ledger.live().any(|rental| rental.instance == extra.instance)
+    })
+    .await;
+    eventually("somebody is told", PATIENCE, async || {
+        fleet.receiver.count("webhook", &extra.instance.to_string()) > 0
+    })
+    .await;
+    let verdict = fleet.verdict(&[]).await;
+    let (first, second) = (kept.min(extra.instance), kept.max(extra.instance));
+    assert_eq!(verdict.doubled, [(first, second)], "the provider's doing, and no other");
+    assert!(verdict.leaked.is_empty(), "{verdict:?}");
 }

@@ -299,8 +299,8 @@ pub(super) const RENTAL: &[Key] = &[
         "rental.dead_mans_switch",
         duration(0, 7 * DAY),
         r#""0s""#,
-        "A box on which no server was installed within this time destroys itself with its own key, should the keeper be gone for \
-         good; 0s leaves it to the keeper",
+        "A box on which no server was seen healthy within this time destroys itself with its own key, should the keeper be gone \
+         for good; 0s leaves it to the keeper",
     )
     .per_group(),
     Key::new(

@@ -58,6 +58,7 @@ fn api_kinds() -> Vec<KindDoc> {
             json!({"status":"not_found"}),
         ),
         doc("create_error_with_contract", "create", "rents a stopped box and answers an error", json!({})),
+        doc("create_twice", "create", "rents two boxes under one label and answers one", json!({})),
         doc("insufficient_credit", "create", "400 insufficient_credit", json!({})),
         doc("spend_rate_limit", "create", "400 spend_rate_limit", json!({})),
         doc("unreadable_row", "create", "the new row stays invisible to reads", json!({"for_s":60.0})),

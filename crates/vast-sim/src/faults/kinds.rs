@@ -121,6 +121,9 @@ pub enum FaultKind {
     },
     /// A create rents a stopped instance and answers an error that carries `new_contract`. One firing: one create.
     CreateErrorWithContract,
+    /// A create is executed twice, as by a proxy that repeats it: another offer is rented under the same label, and the answer
+    /// names one of the two. One firing: one create.
+    CreateTwice,
     /// A create is refused for lack of credit. One firing: one create.
     InsufficientCredit,
     /// A create is refused by the spend cap of new accounts. One firing: one create.
