@@ -7,7 +7,6 @@ use crate::fleet::{
     memory::SelfCheck,
     name::NodeName,
     policy::Rung,
-    provider::StartAnswer,
     state::Tenant,
     units::Timestamp,
     watch::Word,
@@ -71,14 +70,9 @@ impl World {
                     *work += 1;
                 }
             }
-            // Nobody answers, so the destroy waits for its evidence to the very end.
-            Command::TakeEvidence { .. } => {}
+            Command::TakeEvidence { node, instance, .. } => self.show_evidence(node, instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, &tenant),
-            // No box of this world is stopped, so whoever is asked to run runs.
-            Command::Start { node, instance, .. } => {
-                let event = Event::StartAnswered { node, instance, answer: StartAnswer::Starting };
-                self.tell(SECOND, event);
-            }
+            Command::Start { node, instance, .. } => self.start(node, instance),
             Command::Relabel { instance, label } => self.relabel(instance, &label),
             Command::AttachKey { .. } => {}
         }
@@ -130,7 +124,7 @@ impl World {
         let now = self.now;
         self.boxes.get(&tenant.instance).is_some_and(|rented| {
             let there = rented.running(now) && now >= rented.cut_until;
-            there && !matches!(rented.fate, Fate::Exited | Fate::Offline)
+            there && !matches!(rented.fate, Fate::Exited | Fate::Stopped | Fate::Offline)
         })
     }
 

@@ -345,7 +345,11 @@ fn a_condemned_release_holds_only_the_nodes_that_tried_it() {
     assert_eq!((s.state(0).word(), s.state(1).word()), ("held", "held"));
     s.pass(120);
     assert_eq!(s.state(2).word(), "recovering", "it never saw the release");
-    assert_eq!(s.memory.desk(&node(2)).blocked.as_ref().unwrap().rail, Rail::Release, "and is not rented for");
+    assert_eq!(
+        s.memory.desk(&node(2)).blocked.as_ref().unwrap().rail,
+        Rail::Release,
+        "and is not rented for"
+    );
     s.tell(release("good"));
     s.pass(30);
     s.fill(&node(2));
