@@ -56,7 +56,8 @@ pub(super) fn provider(
         reader.fault("provider.pacing", format!("{pacing} is below 1: the real provider would answer 429"));
     }
     let timeout = reader.duration("provider.timeout");
-    Some(Provider { base_url: base_url?, api_key, timeout, pacing })
+    let webhook_secret = around.secret(reader, "provider.webhook_secret");
+    Some(Provider { base_url: base_url?, api_key, webhook_secret, timeout, pacing })
 }
 
 pub(super) fn ssh(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Ssh {

@@ -56,6 +56,8 @@ pub struct Provider {
     pub base_url: Url,
     /// The API key; there under [`Need::Run`](super::Need::Run).
     pub api_key: Option<SecretString>,
+    /// What the provider's notifications are signed with; without it none are taken.
+    pub webhook_secret: Option<SecretString>,
     /// Longest wait for one answer.
     pub timeout: Duration,
     /// Scale of the published spacing of calls; 1 is as published, 0 none.

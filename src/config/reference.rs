@@ -87,6 +87,8 @@ fn example(key: &Key) -> &'static str {
         "health.conditions" => r#"["[STATUS] == 200", "[RESPONSE_TIME] < 5000"]"#,
         "rental.onstart" => r#""touch /root/started""#,
         "rails.parallel" => "2",
+        "rental.bid" => "0.25",
+        "rental.max_bid" => "0.4",
         "rails.dollars_per_hour" => "5.0",
         "rails.dollars_per_day" => "100.0",
         "deploy.file" => r#""/opt/duel-server/duel-server""#,

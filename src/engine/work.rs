@@ -101,8 +101,10 @@ impl Job {
                 let rebooted = edges.vast.reboot(self.tenant.instance, not_after).await;
                 rebooted.map(|()| None).map_err(|fault| WorkFault::Box(fault.to_string()))
             }
-            // Replacing is a recovery, not work on the box.
-            Rung::Replace => Err(WorkFault::Unknown("replacing is not a soft remedy".into())),
+            // Replacing is a recovery, and the provider lets a stopped box run by a command of its own.
+            Rung::Replace | Rung::RaiseBid | Rung::Start => {
+                Err(WorkFault::Unknown(format!("`{}` is no work on a box", rung.word())))
+            }
         }
     }
 }

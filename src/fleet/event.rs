@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    charge::Charges,
     journal::{Entry, Record, ReleaseRef},
     ledger::LedgerWish,
     memory::SelfCheck,
@@ -12,8 +13,8 @@ use super::{
     planted::{Bug, planted},
     policy::{Policy, Rung},
     probe::Observation,
-    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
-    units::Timestamp,
+    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
+    units::{Money, Timestamp},
     watch::Word,
 };
 
@@ -71,6 +72,15 @@ pub enum Event {
         /// The answer.
         answer: DestroyAnswer,
     },
+    /// A start was answered, with the raised bid before it where there was one, or expired unsent.
+    StartAnswered {
+        /// Whose.
+        node: NodeName,
+        /// Which instance.
+        instance: InstanceId,
+        /// The answer.
+        answer: StartAnswer,
+    },
     /// The wanted release was built or read, or could not be.
     ReleasePrepared(Result<ReleaseRef, String>),
     /// A deploy ended.
@@ -117,6 +127,10 @@ pub enum Event {
     SelfChecked(SelfCheck),
     /// The account's credit was asked for.
     CreditRead(Result<Credit, ProviderFault>),
+    /// What the provider charged was asked for.
+    ChargesRead(Result<Charges, ProviderFault>),
+    /// The provider notified of something: a reason to look, and nothing else.
+    Hinted(Hint),
     /// A person wants something of the ledger of machines.
     LedgerAsked {
         /// What.
@@ -133,6 +147,15 @@ pub enum Event {
         /// Who.
         by: String,
     },
+}
+
+/// What the provider notified of, by its signed webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Its word for it, such as `outbid` or `low_credit`.
+    pub kind: String,
+    /// The instance it speaks of, where its words name one.
+    pub instance: Option<InstanceId>,
 }
 
 /// Why work on a box failed.
@@ -202,6 +225,15 @@ pub enum Command {
         /// Which.
         instance: InstanceId,
     },
+    /// Let an instance run that the provider stopped; repeating it is harmless.
+    Start {
+        /// On which node.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// What is bid for it before, in dollars per hour without storage; `None` leaves the bid as it is.
+        bid: Option<Money>,
+    },
     /// Give an instance the label of the node that it fills now.
     Relabel {
         /// Which.
@@ -263,6 +295,11 @@ pub enum Command {
     List,
     /// Read the account's credit.
     ReadCredit,
+    /// Read what the provider charged since then.
+    ReadCharges {
+        /// The start of a day in UTC.
+        from: Timestamp,
+    },
     /// Ask the canaries.
     CheckSelf,
 }
@@ -275,6 +312,8 @@ impl Command {
             Self::Search { .. } => "search",
             Self::Create { .. } => "create",
             Self::Destroy { .. } => "destroy",
+            Self::Start { bid: Some(_), .. } => "raise-bid",
+            Self::Start { bid: None, .. } => "start",
             Self::Relabel { .. } => "relabel",
             Self::AttachKey { .. } => "attach-key",
             Self::Deploy { .. } => "deploy",
@@ -284,6 +323,7 @@ impl Command {
             Self::TakeEvidence { .. } => "take-evidence",
             Self::List => "list",
             Self::ReadCredit => "read-credit",
+            Self::ReadCharges { .. } => "read-charges",
             Self::CheckSelf => "check-self",
         }
     }
@@ -300,6 +340,7 @@ impl Command {
         match self {
             Self::Create { .. }
             | Self::Destroy { .. }
+            | Self::Start { .. }
             | Self::Relabel { .. }
             | Self::Deploy { .. }
             | Self::Remedy { .. } => true,
@@ -310,6 +351,7 @@ impl Command {
             | Self::TakeEvidence { .. }
             | Self::List
             | Self::ReadCredit
+            | Self::ReadCharges { .. }
             | Self::CheckSelf => false,
         }
     }

@@ -141,6 +141,18 @@ impl Guard<'_> {
         Ok(Permit(reasons))
     }
 
+    /// May more be bid for an interruptible box of the node, which costs `more` an hour then? Money and a fresh list decide:
+    /// nothing is destroyed by it, and the market may well have taken many boxes at once.
+    ///
+    /// # Errors
+    /// The first rail in the way.
+    pub fn raise_bid(&self, node: &NodeName, more: Money) -> Admission {
+        self.anything(node)?;
+        self.inventory()?;
+        let reasons = [self.money(Some(more))?];
+        self.unless_observing(&reasons)
+    }
+
     /// May a box in hand take over a node? Nothing is rented, so no rail of money or rates stands in its way.
     ///
     /// # Errors

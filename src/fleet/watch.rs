@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     policy::HealthPolicy,
     probe::{Failure, Observation, Verdict},
-    units::Timestamp,
+    units::{Money, Timestamp},
 };
 
 /// Probe intervals without an observation after which nothing is known of a node any more: one may be lost or late, three
@@ -79,6 +79,8 @@ pub struct Watch {
     pub history: u64,
     /// Lists in a row by which the tenant should be replaced although it serves.
     pub leaving_lists: u32,
+    /// A price that the lists show instead of the one on record, and how many in a row.
+    pub price_lists: Option<(Money, u32)>,
     /// The provider's last word.
     pub provider: Option<Testimony>,
     /// The box's own last word over SSH.

@@ -27,6 +27,7 @@ mod journal;
 mod judge;
 mod keeper;
 mod lists;
+mod market;
 mod menu;
 mod probes;
 mod provider;

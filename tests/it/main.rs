@@ -19,6 +19,7 @@ mod healing;
 mod install;
 mod layers;
 mod licences;
+mod market;
 #[cfg(debug_assertions)]
 mod pauses;
 mod replacing;

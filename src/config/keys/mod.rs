@@ -209,6 +209,12 @@ pub const SECRETS: &[SecretKey] = &[
         doc: "Vast.ai API key; the one setting without which nothing works",
     },
     SecretKey {
+        path: "provider.webhook_secret",
+        name: "VAST_WEBHOOK_SECRET",
+        doc: "Secret of a notification webhook at Vast.ai; with it the keeper takes signed notifications at `/hooks/vast` of \
+              `http.listen`, each of which makes it look at once",
+    },
+    SecretKey {
         path: "deploy.admin_code",
         name: "ADMIN_CODE",
         doc: "Admin code of the servers' maintenance API; given to each server with its environment",

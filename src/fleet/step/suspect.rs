@@ -205,13 +205,18 @@ impl Turn<'_> {
         evidence: &str,
         source: Source,
     ) -> Result<(), IllegalEvent> {
+        let tenant = self.node(name).and_then(|node| node.state.tenant());
+        let Some(instance) = tenant.map(|tenant| tenant.instance) else { return Ok(()) };
+        if self.ask_the_market(name, spec, instance, evidence)? {
+            return Ok(());
+        }
         let Some(node) = self.node(name) else { return Ok(()) };
-        let Some(instance) = node.state.tenant().map(|tenant| tenant.instance) else { return Ok(()) };
         let tried = node.incident.as_ref().map(|incident| incident.tried.as_slice()).unwrap_or_default();
         let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
         let next = spec.ladder.iter().copied().find(|rung| {
             let hopeless = *rung == Rung::Redeploy && self.guard().release().is_err();
-            !tried.contains(rung) && (source == Source::Box || !needs_ssh(*rung)) && !hopeless
+            let reachable = source == Source::Box || !needs_ssh(*rung);
+            !tried.contains(rung) && reachable && !hopeless && self.suits(*rung, instance, tried)
         });
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
@@ -230,7 +235,7 @@ impl Turn<'_> {
             return Ok(());
         }
         // Boxes that the provider stopped may have been stopped for want of credit.
-        if rung == Rung::Replace
+        if matches!(rung, Rung::Replace | Rung::Start)
             && source == Source::Provider
             && let Err(deferral) = self.stopped_for_another_reason_than_credit(name, spec)
         {
@@ -278,6 +283,9 @@ impl Turn<'_> {
             return self.replace(name, cause, reason, permit.reason());
         }
         let permit = format!("{evidence}; {}", permit.reason());
+        if rung == Rung::Start {
+            return self.start_box(name, spec, rung, permit);
+        }
         let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else {
             return Ok(());
         };
@@ -285,7 +293,7 @@ impl Turn<'_> {
     }
 
     /// Tells once what would be done now, were the keeper not only observing.
-    fn would(&mut self, name: &NodeName, rung: Rung, evidence: &str) -> Result<(), IllegalEvent> {
+    pub(super) fn would(&mut self, name: &NodeName, rung: Rung, evidence: &str) -> Result<(), IllegalEvent> {
         if std::mem::replace(&mut self.memory.desk(name).episode.would_told, true) {
             return Ok(());
         }
@@ -300,7 +308,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn stopped_for_another_reason_than_credit(
+    pub(super) fn stopped_for_another_reason_than_credit(
         &mut self,
         name: &NodeName,
         spec: &NodeSpec,
