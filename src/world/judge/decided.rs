@@ -327,6 +327,11 @@ impl World {
             }
             // Who confirms a death is asked of the core's memory of the witnesses: their words are events of the world.
             let watch = self.keeper.memory.watches.get(name);
+            // A probe that was under way when the counts started over reached the keeper, and told it nothing.
+            if watch.is_none_or(|watch| watch.last.is_none()) {
+                filled -= 1;
+                continue;
+            }
             let confirmed =
                 witnessed.contains(name) || watch.is_some_and(|watch| watch.is_confirmed(now, fresh));
             if !confirmed && seen.failures * 2 >= spec.health.failure_threshold {
