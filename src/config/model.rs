@@ -91,6 +91,13 @@ pub enum Artifact {
     },
     /// A finished binary.
     File(PathBuf),
+    /// A finished binary that is fetched.
+    Url {
+        /// From where.
+        url: Url,
+        /// Its SHA-256 in lower-case hex.
+        sha256: String,
+    },
 }
 
 /// What is deployed and how.
@@ -124,6 +131,35 @@ pub struct Deploy {
     pub admin_code: Option<SecretString>,
     /// Where players reach the server.
     pub public_url: Option<Url>,
+    /// How a release is put on a box.
+    pub method: Method,
+}
+
+/// How a release is put on a box; the commands run there, by `sh`.
+#[derive(Debug, Clone)]
+pub struct Method {
+    /// Writes a dump of the data.
+    pub backup_command: Option<String>,
+    /// Accepts a dump.
+    pub backup_check: Option<String>,
+    /// Brings a dump back.
+    pub restore_command: Option<String>,
+    /// Backups that stay on a box.
+    pub backups_kept: u32,
+    /// Limit of each command.
+    pub command_within: Duration,
+    /// Prints what is pending.
+    pub migrate_status: Option<String>,
+    /// Migrates.
+    pub migrate_run: Option<String>,
+    /// Fails unless the schema is right.
+    pub migrate_validate: Option<String>,
+    /// Whether statements that lose data may run.
+    pub migrate_risky: bool,
+    /// Schema version that the release brings.
+    pub schema: Option<u32>,
+    /// Oldest schema version whose releases work with it.
+    pub schema_floor: u32,
 }
 
 /// What happens when a server does not come to rest in time.

@@ -9,7 +9,10 @@ use crate::{
     alerts::{self, Channel, SigningKeys, Sink, check_url},
     clock::Clock,
     config::{Artifact, Config, RestTimeout, SinkConfig, SinkKind},
-    deploy::{self, ArtifactSource, Maintenance, OnTimeout, Smoke},
+    deploy::{
+        self, ArtifactSource, Backup, Download, Maintenance, Manager, Method, Migrate, OnTimeout, Schema,
+        Smoke, Strategy,
+    },
     engine::{BoxAccess, Edges, EvidenceRoom, Releases},
     fleet::{
         name::NodeName,
@@ -131,10 +134,33 @@ pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
         confirm_within: config.deploy.confirm_within,
         maintenance: maintenance(config),
         smoke: smoke(config)?,
+        method: method(config),
         connect_budget: config.ssh.connect_budget,
     };
-    let releases = Releases::new(artifact(&config.deploy.artifact));
+    let releases = Releases::new(artifact(config));
     Ok(Boxes { vast: Arc::new(vast), remote: Arc::new(remote), releases, access })
+}
+
+/// How a release is put on a box.
+fn method(config: &Config) -> Method {
+    let method = &config.deploy.method;
+    let limit = method.command_within;
+    let backup = Backup {
+        command: method.backup_command.clone(),
+        check: method.backup_check.clone(),
+        restore: method.restore_command.clone(),
+        keep: method.backups_kept,
+        limit,
+    };
+    let migrate = Migrate {
+        status: method.migrate_status.clone(),
+        run: method.migrate_run.clone(),
+        validate: method.migrate_validate.clone(),
+        risky: method.migrate_risky,
+        limit,
+    };
+    let schema = method.schema.map(|version| Schema { version, floor: method.schema_floor });
+    Method { strategy: Strategy::Artifact, manager: Manager::Supervised, backup, migrate, schema }
 }
 
 fn smoke(config: &Config) -> Result<Smoke, StartError> {
@@ -160,8 +186,13 @@ fn maintenance(config: &Config) -> Option<Maintenance> {
     Some(Maintenance { code, wait: deploy.maintenance_wait, on_timeout })
 }
 
-fn artifact(artifact: &Artifact) -> ArtifactSource {
-    match artifact {
+fn artifact(config: &Config) -> ArtifactSource {
+    match &config.deploy.artifact {
+        Artifact::Url { url, sha256 } => ArtifactSource::Url(Download {
+            url: url.clone(),
+            sha256: sha256.clone(),
+            folder: config.state_dir.join("artifacts"),
+        }),
         Artifact::File(path) => ArtifactSource::File(path.clone()),
         Artifact::Build { workspace, package, portable } => ArtifactSource::Build {
             workspace: workspace.clone(),

@@ -31,6 +31,8 @@ pub struct Assessment {
     pub server_alive: bool,
     /// The reason for which an earlier deploy, which did not end, put the server into maintenance.
     pub maintenance: Option<String>,
+    /// The oldest schema version whose releases can work with the data; 0 for any.
+    pub schema_floor: u64,
     /// The mark of a release that the box went back from.
     pub bad: Option<Bad>,
 }
@@ -85,6 +87,7 @@ impl Assessment {
             began: field("began").and_then(|text| text.parse().ok()),
             server_alive: field("server_server") == Some("alive"),
             maintenance: field("maintenance").and_then(|text| Some(text.split_once(' ')?.1.to_owned())),
+            schema_floor: field("floor").and_then(|text| text.parse().ok()).unwrap_or(0),
             bad: field("bad").map(Bad::read),
         })
     }

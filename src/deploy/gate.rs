@@ -20,7 +20,7 @@ const EXITS_ENOUGH: u32 = 2;
 const LOG_LINES: usize = 12;
 
 /// What a server writes when its box, and not its release, is at fault; lower case, as Linux words its errors.
-const BOX_WORDS: &[&str] = &[
+pub(super) const BOX_WORDS: &[&str] = &[
     "address already in use",
     "no space left on device",
     "cannot allocate memory",
@@ -188,7 +188,8 @@ fn judge(answer: &(u16, Vec<u8>), gate: &Gate, began: u64) -> Result<u64, NotYet
 pub(super) struct Status {
     server: String,
     exits: u32,
-    rc: u32,
+    /// The last exit code; `None` where only another manager knows it.
+    rc: Option<u32>,
     log: String,
 }
 
@@ -200,7 +201,8 @@ impl Status {
             values.next().unwrap_or_default().to_owned()
         };
         let number = |name: &str| field(name).parse().unwrap_or(0);
-        Self { server: field("server"), exits: number("exits"), rc: number("rc"), log: log.to_owned() }
+        let rc = field("rc").parse().ok();
+        Self { server: field("server"), exits: number("exits"), rc, log: log.to_owned() }
     }
 
     /// The fault, if the server ends again and again.
@@ -211,7 +213,8 @@ impl Status {
         let words = self.words(settings);
         let lower = self.log.to_lowercase();
         // From 128 on a signal ended it (out of memory, illegal instruction): the box. Below, it ended itself.
-        let blames_box = self.rc >= 128 || BOX_WORDS.iter().any(|text| lower.contains(text));
+        let blames_box =
+            self.rc.is_some_and(|rc| rc >= 128) || BOX_WORDS.iter().any(|text| lower.contains(text));
         Some(if blames_box { DeployFault::Box(words) } else { DeployFault::Release(words) })
     }
 
@@ -220,12 +223,11 @@ impl Status {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
         let tail: String = tail.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+        let code = self.rc.map(|rc| format!(" with code {rc}")).unwrap_or_default();
         match self.exits {
             0 => format!("its process is {}; its log ends: {tail}", self.server),
-            1 => format!("the server ended with code {}; its log ends: {tail}", self.rc),
-            exits => {
-                format!("the server ended {exits} times, last with code {}; its log ends: {tail}", self.rc)
-            }
+            1 => format!("the server ended{code}; its log ends: {tail}"),
+            exits => format!("the server ended {exits} times, last{code}; its log ends: {tail}"),
         }
     }
 }

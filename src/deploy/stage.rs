@@ -78,7 +78,7 @@ impl Stage {
         };
         let request = DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: Method::default(),
             artifact: artifact(0).await,
             env: BTreeMap::new(),
             restart: Restart::Always,

@@ -33,6 +33,7 @@ fi
 echo "incoming=$incoming"
 current=$(readlink current) && echo "current=${current#releases/}"
 previous=$(readlink previous) && echo "previous=${previous#releases/}"
+{ read -r version floor <env/schema; } 2>/dev/null && echo "floor=$floor"
 { read -r trial back until <run/pending; } 2>/dev/null && echo "trial=$trial"
 { IFS= read -r bad <"bad/$name"; } 2>/dev/null && echo "bad=$bad"
 { read -r since reason <run/maintenance; } 2>/dev/null && echo "maintenance=$since $reason"
