@@ -184,8 +184,6 @@ fn smoke(reader: &mut Reader<'_>) -> Vec<String> {
 }
 
 fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
-    // The one strategy there is; reading it refuses any other word.
-    let _ = reader.text("deploy.strategy");
     let workspace = expand(&reader.text("deploy.workspace").unwrap_or_default(), around.home());
     let package = reader.text("deploy.package").unwrap_or_default();
     let portable = reader.flag("deploy.portable");

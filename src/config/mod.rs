@@ -43,7 +43,7 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Log, Method, Provider, RestTimeout, Schedule, SinkConfig,
+        Artifact, Config, Deploy, Explained, Keeping, Log, Made, Manager, Method, Origin, Provider, RestTimeout, Schedule, SinkConfig,
         SinkKind, Ssh,
     },
     value::parse_duration,

@@ -8,10 +8,10 @@ use super::StartError;
 use crate::{
     alerts::{self, Channel, SigningKeys, Sink, check_url},
     clock::Clock,
-    config::{Artifact, Config, RestTimeout, SinkConfig, SinkKind},
+    config::{self, Artifact, Config, Keeping, Made, Origin, RestTimeout, SinkConfig, SinkKind},
     deploy::{
-        self, ArtifactSource, Backup, Download, Maintenance, Manager, Method, Migrate, OnTimeout, Schema,
-        Smoke, Strategy,
+        self, ArtifactSource, Backup, Download, ImagePull, Maintenance, Manager, Method, Migrate, OnTimeout,
+        Recipe, Schema, Smoke, Source, Strategy, TreeBuild,
     },
     engine::{BoxAccess, Edges, EvidenceRoom, Releases},
     fleet::{
@@ -160,7 +160,36 @@ fn method(config: &Config) -> Method {
         limit,
     };
     let schema = method.schema.map(|version| Schema { version, floor: method.schema_floor });
-    Method { strategy: Strategy::Artifact, manager: Manager::Supervised, backup, migrate, schema }
+    let within = method.build_within;
+    let strategy = match &method.origin {
+        Origin::Git { url, build, made: Made::OnBox(_), .. } => {
+            Strategy::Git(TreeBuild { url: url.clone(), build: build.clone(), limit: within })
+        }
+        Origin::Image { image, engine, .. } => {
+            Strategy::Docker(ImagePull { engine: engine.clone(), image: image.clone(), limit: within })
+        }
+        Origin::Artifact | Origin::Git { made: Made::Here(_), .. } => Strategy::Artifact,
+    };
+    Method { strategy, manager: manager(method), backup, migrate, schema }
+}
+
+fn manager(method: &config::Method) -> Manager {
+    let service = method.service.clone();
+    match (method.manager.kind, &method.origin) {
+        (Keeping::Systemd, _) => Manager::Systemd { service },
+        (Keeping::Pm2, _) => Manager::Pm2 { service },
+        (Keeping::Docker, Origin::Image { image, engine, options, .. }) => Manager::Docker {
+            engine: engine.clone(),
+            service,
+            image: image.clone(),
+            options: options.clone(),
+        },
+        (Keeping::Command, _) => {
+            let [start, stop, status, pid] = method.manager.commands.clone().map(Option::unwrap_or_default);
+            Manager::Command { start, stop, status: (!status.is_empty()).then_some(status), pid }
+        }
+        (Keeping::Supervised | Keeping::Docker, _) => Manager::Supervised,
+    }
 }
 
 fn smoke(config: &Config) -> Result<Smoke, StartError> {
@@ -187,6 +216,25 @@ fn maintenance(config: &Config) -> Option<Maintenance> {
 }
 
 fn artifact(config: &Config) -> ArtifactSource {
+    let method = &config.deploy.method;
+    let folder = config.state_dir.join("recipes");
+    match &method.origin {
+        Origin::Artifact => {}
+        Origin::Git { url, rev, build, made } => {
+            let source = Source { url: url.clone(), rev: rev.clone(), build: build.clone() };
+            let recipe = match made {
+                Made::OnBox(run) => Recipe::Tree { source, run: run.clone() },
+                Made::Here(output) => {
+                    Recipe::Built { source, output: output.clone(), limit: method.build_within }
+                }
+            };
+            return ArtifactSource::Recipe(recipe, folder);
+        }
+        Origin::Image { image, commit, .. } => {
+            let recipe = Recipe::Image { image: image.clone(), commit: commit.clone() };
+            return ArtifactSource::Recipe(recipe, folder);
+        }
+    }
     match &config.deploy.artifact {
         Artifact::Url { url, sha256 } => ArtifactSource::Url(Download {
             url: url.clone(),

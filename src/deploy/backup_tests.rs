@@ -222,8 +222,6 @@ async fn a_schema_that_forbids_going_back_blocks_it_with_a_named_way_forward() {
     stage.request.env.remove("MODE");
     stage.deploy().await.unwrap();
 
-    let found = stock(&stage.remote, &stage.request.site, Duration::from_secs(20)).await.unwrap();
-    eprintln!("{found:#?} {:?}", stage.release_names());
     // Nor by hand, nor by deploying the old code as if it were new.
     let request = RollbackRequest {
         site: stage.request.site.clone(),

@@ -65,9 +65,10 @@ pub(super) const SSH: &[Key] = &[
 pub(super) const DEPLOY: &[Key] = &[
     Key::new(
         "deploy.strategy",
-        Kind::Choice(&["artifact"]),
+        Kind::Choice(&["artifact", "git", "docker"]),
         r#""artifact""#,
-        "How a release reaches a box: a binary, checked and switched atomically",
+        "How a release reaches a box: a binary, checked and switched atomically; a commit, checked out and built; or an image by its \
+         digest",
     )
     .restart(),
     Key::new(

@@ -1,9 +1,94 @@
-//! Keys about how a release is put on a box: backups, migrations.
+//! Keys about how a release is put on a box: where its code comes from, what keeps it running, backups, migrations.
 
-use super::{HOUR, Key, SECOND, TEXT, count, duration};
+use super::{HOUR, Key, SECOND, TEXT, TEXTS, count, duration};
 use crate::config::kind::Kind;
 
 pub(super) const METHOD: &[Key] = &[
+    Key::new(
+        "deploy.git_url",
+        TEXT,
+        "",
+        "Repository of the strategy `git`, as `git` takes it; a box that builds must reach it without a password",
+    )
+    .restart(),
+    Key::new(
+        "deploy.git_rev",
+        TEXT,
+        "",
+        "The commit: a full hash, or a branch or tag, which the keeper resolves to one before any box is touched",
+    )
+    .restart(),
+    Key::new(
+        "deploy.build_command",
+        TEXT,
+        "",
+        "Builds it, in the checked-out tree, which must be clean; it gets no secrets",
+    )
+    .restart(),
+    Key::new(
+        "deploy.build_on",
+        Kind::Choice(&["box", "here"]),
+        r#""box""#,
+        "Build on each box and run in the tree there (`deploy.run_command`), or once here and upload `deploy.build_output`",
+    )
+    .restart(),
+    Key::new(
+        "deploy.build_output",
+        TEXT,
+        "",
+        "The executable that a build here leaves, relative to the tree",
+    )
+    .restart(),
+    Key::new("deploy.build_within", duration(SECOND, 6 * HOUR), r#""10m""#, "How long fetching, and how long building may take")
+        .restart(),
+    Key::new(
+        "deploy.run_command",
+        TEXT,
+        "",
+        "Becomes the server, in the tree that was built on the box, such as `exec node dist/index.js`",
+    )
+    .restart(),
+    Key::new(
+        "deploy.image",
+        TEXT,
+        "",
+        "Image of the strategy `docker`, pinned: `registry.example.org/duel@sha256:…`. The one before stays for the way back",
+    )
+    .restart(),
+    Key::new("deploy.image_commit", TEXT, "", "The commit that its server names in `/health`, if it names one").restart(),
+    Key::new("deploy.engine", TEXT, r#""docker""#, "The container engine's command on the box; `podman` works as well").restart(),
+    Key::new(
+        "deploy.engine_options",
+        TEXTS,
+        r#"["--network", "host"]"#,
+        "Options of its `run`. Settings are passed by name, never in the command line",
+    )
+    .restart(),
+    Key::new(
+        "deploy.manager",
+        Kind::Choice(&["supervised", "systemd", "pm2", "docker", "command"]),
+        r#""supervised""#,
+        "What keeps the server running: a supervisor of the keeper's own, which needs no init; a unit; pm2; the container engine (only and \
+         always with the strategy `docker`); or commands",
+    )
+    .restart(),
+    Key::new(
+        "deploy.service",
+        TEXT,
+        r#""vast-keeper-server""#,
+        "Name of the unit, of pm2's process, or of the container",
+    )
+    .restart(),
+    Key::new(
+        "deploy.start_command",
+        TEXT,
+        "",
+        "With `command`: starts the server and returns. `$KEEPER_SERVE` is the command that becomes it, with its settings",
+    )
+    .restart(),
+    Key::new("deploy.stop_command", TEXT, "", "With `command`: stops it; what remains of its process group is ended").restart(),
+    Key::new("deploy.status_command", TEXT, "", "With `command`: prints its state in a few words").restart(),
+    Key::new("deploy.pid_command", TEXT, "", "With `command`: prints the id of its main process, or nothing").restart(),
     Key::new(
         "deploy.backup_command",
         TEXT,

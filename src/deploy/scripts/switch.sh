@@ -29,7 +29,8 @@ done
 rm -f run/reverted run/began
 printf '%s %s %s\n' "$name" "$back" $(($(date +%s) + trial)) >run/pending.new && mv run/pending.new run/pending || exit 73
 [ "$now" = "$target" ] && exit 0
-if [ "$back" = "${now#releases/}" ]; then
+# What served until now stays, also where the schema forbids to go back to it by itself: a restored backup may need it.
+if [ -n "$now" ] && [ -f "$now/.verified" ]; then
   rm -f previous.new && ln -s -- "$now" previous.new && mv -T previous.new previous || exit 73
 fi
 rm -f current.new && ln -s -- "$target" current.new && mv -T current.new current || exit 73
