@@ -193,12 +193,17 @@ async fn would(fleet: &Fleet, filled: &Filled, request: &DeployRequest, json: bo
             json!({ "step": step.word(), "target_s": target, "script": step.script() })
         });
         let steps: Vec<_> = steps.collect();
-        print::json(&json!({ "node": node, "release": name, "steps": steps, "note": plan.note }))?;
+        print::json(
+            &json!({ "node": node, "release": name, "steps": steps, "note": plan.note, "found": plan.found }),
+        )?;
     } else {
         data(&format!(
             "{node}: release {name}{}",
             plan.note.map(|note| format!(": {note}")).unwrap_or_default()
         ))?;
+        for fact in &plan.found {
+            data(&format!("# {fact}"))?;
+        }
         for step in &plan.steps {
             data(&format!("# {step} (target {} min)", step.part().target().as_secs() / 60))?;
             if let Some(script) = step.script() {

@@ -37,6 +37,8 @@ pub(super) fn method(reader: &mut Reader<'_>) -> Method {
         origin,
         manager,
         service,
+        adopt: reader.text("deploy.adopt").as_deref() == Some("adopt"),
+        required: reader.texts("deploy.required").unwrap_or_default(),
         build_within: reader.duration("deploy.build_within"),
         backup_command,
         backup_check,
@@ -96,7 +98,8 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
             let digest = image.rsplit_once("sha256:").map(|(_, digest)| digest).unwrap_or_default();
             let pinned = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !image.is_empty() && (!pinned || image.starts_with('-') || image.contains('\'')) {
-                let hint = "write `name@sha256:…`; `docker buildx imagetools inspect NAME:TAG` prints the digest";
+                let hint =
+                    "write `name@sha256:…`; `docker buildx imagetools inspect NAME:TAG` prints the digest";
                 reader.fault_hint("deploy.image", "must be pinned by its digest: a tag moves", hint);
             }
             if engine.is_empty() || engine.starts_with('-') || engine.contains(char::is_whitespace) {

@@ -43,8 +43,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Keeping, Log, Made, Manager, Method, Origin, Provider, RestTimeout, Schedule, SinkConfig,
-        SinkKind, Ssh,
+        Artifact, Config, Deploy, Explained, Keeping, Log, Made, Manager, Method, Origin, Provider,
+        RestTimeout, Schedule, SinkConfig, SinkKind, Ssh,
     },
     value::parse_duration,
 };

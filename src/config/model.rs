@@ -208,6 +208,10 @@ pub struct Method {
     pub service: String,
     /// Limit of fetching, and of building.
     pub build_within: Duration,
+    /// Whether somebody else's server is taken over.
+    pub adopt: bool,
+    /// Settings that must be there, with their forms.
+    pub required: Vec<String>,
     /// Writes a dump of the data.
     pub backup_command: Option<String>,
     /// Accepts a dump.

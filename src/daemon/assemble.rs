@@ -134,7 +134,7 @@ pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
         confirm_within: config.deploy.confirm_within,
         maintenance: maintenance(config),
         smoke: smoke(config)?,
-        method: method(config),
+        method: method(config)?,
         connect_budget: config.ssh.connect_budget,
     };
     let releases = Releases::new(artifact(config));
@@ -142,7 +142,7 @@ pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
 }
 
 /// How a release is put on a box.
-fn method(config: &Config) -> Method {
+fn method(config: &Config) -> Result<Method, StartError> {
     let method = &config.deploy.method;
     let limit = method.command_within;
     let backup = Backup {
@@ -170,7 +170,11 @@ fn method(config: &Config) -> Method {
         }
         Origin::Artifact | Origin::Git { made: Made::Here(_), .. } => Strategy::Artifact,
     };
-    Method { strategy, manager: manager(method), backup, migrate, schema }
+    let fault =
+        |text: &str, why: String| StartError::Setting { what: format!("`deploy.required`: `{text}` {why}") };
+    let required = method.required.iter().map(|text| text.parse().map_err(|why| fault(text, why)));
+    let required = required.collect::<Result<_, _>>()?;
+    Ok(Method { strategy, manager: manager(method), backup, migrate, adopt: method.adopt, required, schema })
 }
 
 fn manager(method: &config::Method) -> Manager {

@@ -58,8 +58,9 @@ impl Run<'_> {
             "[ ! -f ../built ] || exit 0\nfind . -mindepth 1 -maxdepth 1 -exec rm -rf -- {{}} +\n{}",
             checkout(&with.url, sha)
         );
-        let job = |slot, command| Job { place: &place, ..Job::new(slot, command, "", with.limit) };
-        let ended = self.job(Step::Build, &job("fetch", &fetch)).await?;
+        // One slot for both: a checkout must not clear the tree away under a build that somebody left running.
+        let job = |command| Job { place: &place, ..Job::new("build", command, "", with.limit) };
+        let ended = self.job(Step::Build, &job(&fetch)).await?;
         if ended.rc == 69 {
             // Whoever gives the code away, or the way there, is at fault; another box may reach it.
             return Err(DeployFault::Box(ended.words("fetching the code", self)));
@@ -69,7 +70,7 @@ impl Run<'_> {
         let build = format!(
             "[ ! -f ../built ] || exit 0\n(\n{build}\n)\nrc=$?\n[ \"$rc\" -ne 0 ] || : >../built\nexit \"$rc\""
         );
-        let ended = self.job(Step::Build, &job("build", &build)).await?;
+        let ended = self.job(Step::Build, &job(&build)).await?;
         ended.good("the build", self)?;
         Ok(sha.to_owned())
     }

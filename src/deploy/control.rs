@@ -10,6 +10,7 @@ use crate::remote::{BoxAddress, Remote, RunFault};
 /// The supervisor's text, installed by every deploy.
 pub(super) const SUPERVISOR: &str = concat!(
     include_str!("scripts/supervise.sh"),
+    include_str!("scripts/holders.sh"),
     include_str!("scripts/managers.sh"),
     include_str!("scripts/supervise_main.sh")
 );

@@ -1,5 +1,8 @@
 //! The deploy itself: from an artifact here to a verified release there.
 
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 
 use super::{
@@ -9,6 +12,7 @@ use super::{
     fault::DeployFault,
     plan::{Plan, Step, Wanted, plan},
     request::{DeployRequest, Deployed, Maintenance, StepReport, Strategy},
+    required,
     run::{Run, in_time, script},
 };
 use crate::{
@@ -81,6 +85,7 @@ struct Release {
 impl Release {
     fn of(remote: &Remote, request: &DeployRequest) -> Result<Self, DeployFault> {
         let settings = settings_file(&request.env)?;
+        required::check(&request.method.required, &request.env)?;
         let manager = request.method.manager.text(&request.env);
         // What keeps the server running goes back with the release, as its settings do.
         let mut pair = settings.clone();
@@ -119,9 +124,31 @@ pub(super) fn name_of(remote: &Remote, request: &DeployRequest) -> Result<String
     Release::of(remote, request).map(|release| release.name)
 }
 
+impl Run<'_> {
+    /// Takes over whoever holds the server's port, as the release to go back to.
+    async fn adopt(&mut self) -> Result<String, DeployFault> {
+        let foreign = self.foreign.clone().unwrap_or_default();
+        let pid = foreign.split(' ').next().unwrap_or_default();
+        let name = format!("adopted-{:012x}", fastrand::u64(..1 << 48));
+        let script = script!("adopt.sh").value("pid", pid).value("name", name.as_str());
+        self.script(Step::Adopt, script, b"").await?;
+        self.current.clone_from(&name);
+        Ok(format!("process {foreign} is release {name}"))
+    }
+}
+
 async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -> Result<Plan, DeployFault> {
     run.begin(Step::Assess);
-    let script = release.named(script!("assess.sh"), request);
+    let host = request.env.get("HOST").map(|host| host.expose_secret().to_owned()).unwrap_or_default();
+    let assess = Script::new(concat!(
+        include_str!("scripts/prologue.sh"),
+        include_str!("scripts/holders.sh"),
+        include_str!("scripts/assess.sh")
+    ));
+    let script = release
+        .named(assess, request)
+        .value("host", host)
+        .value("port", request.site.server_port.to_string());
     let output = run.patiently(Step::Assess, script).await?;
     let found = Assessment::read(&output.stdout).map_err(DeployFault::Box)?;
     run.began = found.began;
@@ -137,10 +164,19 @@ async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -
         rest: request.maintenance.is_some(),
         smoke: !request.smoke.is_empty(),
         migrate: request.method.migrate.run.is_some(),
+        adopt: request.method.adopt,
         schema: request.method.schema.map(|schema| schema.version),
     };
-    let plan = plan(&wanted, &found)?;
+    let mut plan = plan(&wanted, &found)?;
     run.switched = found.trial.is_some();
+    run.foreign = found.foreign.clone();
+    // A deploy that has nothing to do takes no time to look around.
+    if plan.steps != [Step::Gate] {
+        plan.found = Box::pin(run.facts(&found, request, &release.name)).await;
+        for fact in &plan.found {
+            run.going(Step::Assess, run.under_way.map_or(Duration::ZERO, |(_, began)| began.elapsed()), fact);
+        }
+    }
     let note = plan.note.map(|note| format!("; {note}")).unwrap_or_default();
     run.finish(format!("{} MiB free{note}", found.free_bytes >> 20));
     Ok(plan)
@@ -173,6 +209,7 @@ async fn forward(
                 let script = release.named(script!("seal.sh"), request);
                 run.done(*step, script, release.settings.as_bytes()).await
             }
+            Step::Adopt => Box::pin(run.adopt()).await,
             Step::Build => {
                 Box::pin(run.build(&request.method.strategy, &release.name, &artifact.commit)).await
             }

@@ -1,6 +1,6 @@
 //! How a release is put on a box: everything that the configuration says of it and that is the same for all boxes.
 
-use super::{backup::Backup, manager::Manager, migrate::Migrate, request::Strategy};
+use super::{backup::Backup, manager::Manager, migrate::Migrate, request::Strategy, required::Required};
 
 /// How a release is put on a box.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,10 @@ pub struct Method {
     pub backup: Backup,
     /// How the data follows.
     pub migrate: Migrate,
+    /// Whether somebody else's server on a box without one of ours is taken over, as the release to go back to.
+    pub adopt: bool,
+    /// Settings that must be there, and what they must look like.
+    pub required: Vec<Required>,
     /// The schema of the data that the release brings, where releases have such numbers.
     pub schema: Option<Schema>,
 }

@@ -32,7 +32,9 @@ mod build;
 mod carry;
 mod control;
 mod dead_man;
+mod drift;
 mod env_file;
+mod facts;
 mod fault;
 mod fetch;
 mod forward;
@@ -42,10 +44,13 @@ mod lease;
 mod look;
 mod manager;
 mod method;
+#[cfg(test)]
+mod method_tests;
 mod migrate;
 mod plan;
 mod recipe;
 mod request;
+mod required;
 mod rest;
 #[cfg(test)]
 mod rest_tests;
@@ -84,6 +89,7 @@ pub use request::{
     DeployRequest, Deployed, Gate, Maintenance, OnTimeout, Restart, RollbackRequest, Site, StepPhase,
     StepReport, StepTime, Strategy,
 };
+pub use required::Required;
 pub use rest::forget_maintenance;
 pub use restore::{RestoreRequest, restore};
 pub use risky::{Risk, risky_statements};

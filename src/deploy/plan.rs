@@ -30,6 +30,8 @@ pub enum Step {
     Build,
     /// Make program and settings a release folder by one rename.
     Seal,
+    /// Take over, as release 0, what somebody else has started on the server's port.
+    Adopt,
     /// Keep what is needed to come back: settings, release, and a dump of the data.
     Backup,
     /// Bring the server that runs to rest: maintenance, and the end of what it is doing.
@@ -106,6 +108,7 @@ impl Step {
             Self::Verify => "verify",
             Self::Build => "build",
             Self::Seal => "seal",
+            Self::Adopt => "adopt",
             Self::Backup => "backup",
             Self::Enter => "enter-maintenance",
             Self::Configure => "configure",
@@ -126,7 +129,7 @@ impl Step {
     pub fn part(self) -> Part {
         match self {
             Self::Connect | Self::Assess => Part::Assess,
-            Self::Backup => Part::Prepare,
+            Self::Adopt | Self::Backup => Part::Prepare,
             Self::Upload | Self::Verify | Self::Build | Self::Seal | Self::Restore => Part::Deploy,
             Self::Enter => Part::Stop,
             Self::Configure | Self::Migrate => Part::Configure,
@@ -147,6 +150,7 @@ impl Step {
             Self::Upload => Some(include_str!("../remote/upload.sh")),
             Self::Verify => Some(include_str!("../remote/settle.sh")),
             Self::Assess => Some(include_str!("scripts/assess.sh")),
+            Self::Adopt => Some(include_str!("scripts/adopt.sh")),
             Self::Backup => Some(include_str!("scripts/backup.sh")),
             Self::Build | Self::Migrate | Self::Restore => Some(include_str!("scripts/job.sh")),
             Self::Seal => Some(include_str!("scripts/seal.sh")),
@@ -187,17 +191,21 @@ pub struct Wanted<'a> {
     pub smoke: bool,
     /// Whether there is a command that brings the data to the schema of the release.
     pub migrate: bool,
+    /// Whether what somebody else has started on the server's port is taken over.
+    pub adopt: bool,
     /// The version of that schema, where it has one.
     pub schema: Option<u32>,
 }
 
 /// What is to be done after the assessment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// In this order.
     pub steps: Vec<Step>,
     /// Why there are not more of them, if there is something to say.
     pub note: Option<&'static str>,
+    /// What is known of the box and of what would change, a fact a line; names and numbers, no values.
+    pub found: Vec<String>,
 }
 
 /// The steps that follow the assessment.
@@ -216,10 +224,18 @@ pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault
             steps.push(Step::Confirm);
             steps.extend(found.maintenance.is_some().then_some(Step::Exit));
             steps.push(Step::Prune);
-            return Ok(Plan { steps, note: Some("an earlier deploy started it; taking up at the gate") });
+            return Ok(Plan {
+                steps,
+                note: Some("an earlier deploy started it; taking up at the gate"),
+                found: Vec::new(),
+            });
         }
         if wanted.restart == Restart::IfChanged && found.verified {
-            return Ok(Plan { steps: vec![Step::Gate], note: Some("this release serves already") });
+            return Ok(Plan {
+                steps: vec![Step::Gate],
+                note: Some("this release serves already"),
+                found: Vec::new(),
+            });
         }
     }
     let mut steps = Vec::new();
@@ -230,10 +246,12 @@ pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault
         steps.extend((*wanted.strategy != Strategy::Artifact).then_some(Step::Build));
         steps.push(Step::Seal);
     }
-    let rest = wanted.rest && found.server_alive;
+    let adopt = found.foreign.is_some();
+    steps.extend(adopt.then_some(Step::Adopt));
+    let rest = wanted.rest && (found.server_alive || adopt);
     // What serves is started anew: it changes nothing that would have to be brought back, and its data fits it.
     let other = found.current.as_deref() != Some(wanted.name);
-    steps.extend((other && found.current.is_some()).then_some(Step::Backup));
+    steps.extend((other && (adopt || found.current.is_some())).then_some(Step::Backup));
     // What is slow and may fail is done; from here on people notice.
     steps.extend(rest.then_some(Step::Enter));
     steps.push(Step::Configure);
@@ -243,7 +261,7 @@ pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault
     steps.push(Step::Confirm);
     steps.extend((rest || found.maintenance.is_some()).then_some(Step::Exit));
     steps.push(Step::Prune);
-    Ok(Plan { steps, note: None })
+    Ok(Plan { steps, ..Plan::default() })
 }
 
 fn refuse_what_cannot_be(wanted: &Wanted<'_>, found: &Assessment) -> Result<(), DeployFault> {
@@ -262,6 +280,16 @@ fn refuse_what_cannot_be(wanted: &Wanted<'_>, found: &Assessment) -> Result<(), 
             found.schema_floor
         );
         return Err(DeployFault::Release(detail));
+    }
+    if let Some(foreign) = found.foreign.as_ref().filter(|_| !wanted.adopt || found.current.is_some()) {
+        let way = if found.current.is_some() {
+            "stop it"
+        } else {
+            "stop it, or `--set deploy.adopt=adopt` takes it over"
+        };
+        let detail =
+            format!("the server's port is held by process {foreign}, which is not ours; hint: {way}");
+        return Err(DeployFault::Box(detail));
     }
     if let Some(bad) = found.bad.as_ref().filter(|_| !wanted.force)
         && (bad.at_fault || bad.times >= UNCONFIRMED_ENOUGH)
@@ -302,6 +330,7 @@ mod tests {
             rest: false,
             smoke: false,
             migrate: false,
+            adopt: false,
             schema: None,
         }
     }
@@ -370,6 +399,20 @@ mod tests {
         assert!(!steps(FRESH).contains(&Step::Backup), "there is nothing to keep");
         assert!(steps(FRESH).contains(&Step::Migrate), "and still a schema to make");
         assert!(!steps(SERVING).contains(&Step::Backup) && !steps(SERVING).contains(&Step::Migrate));
+    }
+
+    #[test]
+    fn somebody_elses_server_is_taken_over_on_the_first_contact_only_and_only_where_that_is_wanted() {
+        let lines = format!("{FRESH}foreign=77 nginx\n");
+        let fault = plan(&wanted(), &found(&lines)).unwrap_err();
+        assert!(
+            matches!(&fault, DeployFault::Box(words) if words.contains("77 nginx") && words.contains("hint:"))
+        );
+        let taking = Wanted { adopt: true, rest: true, ..wanted() };
+        let steps = plan(&taking, &found(&lines)).unwrap().steps;
+        let order = [Step::Adopt, Step::Backup, Step::Enter, Step::Configure, Step::Switch];
+        assert_eq!(steps.get(3..8), Some(&order[..]), "{steps:?}");
+        assert!(plan(&taking, &found(&format!("{lines}current=cccccccccccc-dddddddddddd\n"))).is_err());
     }
 
     #[test]

@@ -159,6 +159,8 @@ pub struct Gate {
     pub expect_commit: Option<String>,
     /// The identity it must name.
     pub identity: OpId,
+    /// Whether any server's 200 counts: one that was taken over and knows nothing of identities.
+    pub any_server: bool,
 }
 
 impl Gate {
@@ -173,6 +175,7 @@ impl Gate {
             interval: Duration::from_millis(500),
             expect_commit,
             identity,
+            any_server: false,
         }
     }
 }

@@ -37,6 +37,9 @@ const LOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Limit for the new connection over which a release is confirmed: the box was reached a moment ago.
 const CONFIRM_BUDGET: Duration = Duration::from_secs(45);
 
+/// The commit of a release that was taken over (`adopt.sh`): nobody knows it.
+const ADOPTED: &str = "adopted";
+
 /// A script of ours behind the common prologue.
 macro_rules! script {
     ($name:literal) => {
@@ -68,6 +71,8 @@ pub(super) struct Run<'a> {
     pub(super) owed: Option<String>,
     /// The release that serves, as it was found; empty for none.
     pub(super) current: String,
+    /// Process and program of whoever else listens where the server is to.
+    pub(super) foreign: Option<String>,
     /// The backup that was taken before anything changed.
     pub(super) backup: Option<String>,
     /// The verified release to which the box cannot go back, because it cannot read the schema of now.
@@ -99,6 +104,7 @@ impl<'a> Run<'a> {
             held,
             owed,
             current: String::new(),
+            foreign: None,
             backup,
             blocked,
             taken,
@@ -333,6 +339,7 @@ impl<'a> Run<'a> {
         let mut gate: Gate = self.site.gate.clone();
         if let Some(commit) = commit {
             gate.expect_commit = (commit != "unknown").then(|| commit.to_owned());
+            gate.any_server = commit == ADOPTED;
         }
         self.gate(&gate, began).await
     }

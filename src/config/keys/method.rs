@@ -90,6 +90,22 @@ pub(super) const METHOD: &[Key] = &[
     Key::new("deploy.status_command", TEXT, "", "With `command`: prints its state in a few words").restart(),
     Key::new("deploy.pid_command", TEXT, "", "With `command`: prints the id of its main process, or nothing").restart(),
     Key::new(
+        "deploy.adopt",
+        Kind::Choice(&["refuse", "adopt"]),
+        r#""refuse""#,
+        "What becomes of somebody else's server on the port of a box that has none of ours: nothing is deployed, or it is taken over as \
+         the release to go back to",
+    )
+    .restart(),
+    Key::new(
+        "deploy.required",
+        TEXTS,
+        "[]",
+        "Settings that the server needs, checked before any box is touched: `JWT_SECRET`, or with a form: `DATABASE_URL:url`; forms are \
+         text, url, int, port, flag, hex",
+    )
+    .restart(),
+    Key::new(
         "deploy.backup_command",
         TEXT,
         "",

@@ -162,38 +162,7 @@ listens() {
   (set -- "$(readlink -f current)/server.env" "$PWD/env/identity.env" && . "$1" && . "$2" && printf '%s %s\n' "${HOST:-0.0.0.0}" "${PORT:-0}")
 }
 
-# Names who listens where our server is to, one a line: process and program. Two addresses of this machine are two places.
-holders() {
-  read -r host port <<PLACE
-$(listens)
-PLACE
-  case $port in '' | 0 | *[!0-9]*) return 0 ;; esac
-  tail=$(printf ':%04X' "$port")
-  case $host in
-    [0-9]*.*.*.*) ours=$(IFS=.; set -- $host; printf '%02X%02X%02X%02X' "$4" "$3" "$2" "$1") ;;
-    *) ours=any ;;
-  esac
-  [ "$ours" != 00000000 ] || ours=any
-  for table in /proc/net/tcp /proc/net/tcp6; do
-    [ -r "$table" ] || continue
-    while read -r _ local _ state _ _ _ _ _ inode _; do
-      [ "$state" = 0A ] || continue
-      case $local in *"$tail") ;; *) continue ;; esac
-      case ${local%:*} in
-        *[!0]*) [ "$ours" = any ] || [ "${local%:*}" = "$ours" ] || continue ;;
-      esac
-      found=
-      # One `ls` for all processes: a fork for each descriptor would take seconds.
-      found=$(ls -l /proc/[0-9]*/fd 2>/dev/null | while IFS= read -r line; do
-        case $line in
-          /proc/*:) at=${line#/proc/}; at=${at%%/*} ;;
-          *"socket:[$inode]") printf '%s %s\n' "$at" "$(cat "/proc/$at/comm" 2>/dev/null)"; break ;;
-        esac
-      done)
-      printf '%s\n' "${found:-0 unknown}"
-    done <"$table"
-  done | sort -u
-}
+holders() { holders_of $(listens); }
 
 # Waits a moment for the place where our server is to listen; names who has it.
 port_free() {
