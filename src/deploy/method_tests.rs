@@ -107,13 +107,13 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 at=$HOME/systemd; mkdir -p "$at"
 for unit; do case $unit in *.service) break ;; esac; done
 name=${unit%.service}
-loop() { while [ -f "$at/$name.wanted" ]; do
+loop() { while [ "$(cat "$at/$name.wanted" 2>/dev/null)" = $$ ]; do
     sh -c "echo \$\$ >'$at/$name.pid'; exec setsid -w $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$unit")"; sleep 0.2; done; }
 halt() { rm -f "$at/$name.wanted"; [ ! -f "$at/$name.pid" ] || pkill -TERM -P "$(cat "$at/$name.pid")"; kill "$(cat "$at/$name.pid")" 2>/dev/null
   for n in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$(cat "$at/$name.pid" 2>/dev/null)" 2>/dev/null || break; sleep 0.1; done; rm -f "$at/$name.pid"; }
 case $1 in
   daemon-reload | enable) ;;
-  restart) halt 2>/dev/null; : >"$at/$name.wanted"; (loop) >/dev/null 2>&1 </dev/null & ;;
+  restart) halt 2>/dev/null; echo $$ >"$at/$name.wanted"; (loop) >/dev/null 2>&1 </dev/null & ;;
   stop) halt 2>/dev/null ;;
   is-active) [ -f "$at/$name.pid" ] && echo active || echo inactive ;;
   show) cat "$at/$name.pid" 2>/dev/null || echo 0 ;;

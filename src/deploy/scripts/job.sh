@@ -28,8 +28,9 @@ RUN
   [ -z "$release" ] || settings=$PWD/releases/$release/server.env
   exec 6>"$job/lock"
   flock 6
-  setsid sh "$job/run" "$job" "$settings" "$PWD/env/identity.env" "$place" "$limit" "${input:-/dev/null}" \
-    "${output:-$job/log}" </dev/null >/dev/null 2>&1 8>&- &
+  # Through a shell that ends at once, so that it is nobody's child who may be ended with this connection.
+  (setsid sh "$job/run" "$job" "$settings" "$PWD/env/identity.env" "$place" "$limit" "${input:-/dev/null}" \
+    "${output:-$job/log}" </dev/null >/dev/null 2>&1 8>&- &)
   exec 6>&-
   printf '%s\n' "$token" >"$job/token" || exit 73
 fi
