@@ -101,6 +101,16 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// List the backups on a node's box
+    Backups {
+        /// The node
+        node: NodeName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the data of a backup back, under the release and the settings of then; what is there now is backed up first
+    Restore(RestoreArgs),
     /// The servers' maintenance: no new duel begins, and what runs comes to its end
     Maintenance {
         #[command(subcommand)]
@@ -249,6 +259,28 @@ pub struct RollbackArgs {
     /// Only tell whether every box can go back, and to what
     #[arg(long)]
     pub dry_run: bool,
+    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
+    #[arg(long, value_name = "WORD")]
+    pub on_timeout: Option<OnTimeoutWord>,
+    /// Wait so long for another deploy on the box
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
+    pub wait_lock: std::time::Duration,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `restore` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RestoreArgs {
+    /// The node
+    pub node: NodeName,
+    /// The backup (the beginning of its name) [default: the youngest with a dump]
+    #[arg(long, value_name = "NAME")]
+    pub backup: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
     /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
     #[arg(long, value_name = "WORD")]
     pub on_timeout: Option<OnTimeoutWord>,

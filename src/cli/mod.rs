@@ -11,6 +11,7 @@ mod offers;
 mod print;
 mod read;
 mod release;
+mod restore;
 mod setup;
 mod show;
 mod simulate;
@@ -66,6 +67,8 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Deploy(options) => release::deploy(&common, options).await,
         Verb::Rollback(options) => release::rollback(&common, options).await,
         Verb::Releases { nodes, json } => release::releases(&common, &nodes, json).await,
+        Verb::Backups { node, json } => restore::backups(&common, &node, json).await,
+        Verb::Restore(options) => restore::restore(&common, options).await,
         Verb::Maintenance { action } => upkeep::maintenance(&common, action).await,
         Verb::Lock { action } => upkeep::lock(&common, action).await,
         Verb::Logs(options) => upkeep::logs(&common, options).await,

@@ -21,7 +21,7 @@ use crate::{
     config::RestTimeout,
     deploy::{
         self, DeployFault, DeployRequest, Deployed, Maintenance, OnTimeout, Restart, Role, RollbackRequest,
-        StepPhase, StepReport, Strategy,
+        StepPhase, StepReport,
     },
     fleet::{
         event::{Reply, Wish},
@@ -48,7 +48,7 @@ pub(super) async fn deploy(common: &Common, args: DeployArgs) -> Result<u8, Fail
         site.gate.expect_commit = (artifact.commit != "unknown").then(|| artifact.commit.clone());
         let request = DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: fleet.edges.access.method.clone(),
             artifact: artifact.clone(),
             env: fleet.edges.access.server_env.clone(),
             restart: if args.restart { Restart::Always } else { Restart::IfChanged },
@@ -172,7 +172,7 @@ fn agreed(why: &str) -> bool {
     print::confirmed(&format!("{why}; deploy all the same?"))
 }
 
-fn maintenance(fleet: &Fleet, word: Option<OnTimeoutWord>) -> Option<Maintenance> {
+pub(super) fn maintenance(fleet: &Fleet, word: Option<OnTimeoutWord>) -> Option<Maintenance> {
     let configured = fleet.edges.access.maintenance.clone()?;
     let on_timeout = match word {
         None => configured.on_timeout,
@@ -193,12 +193,17 @@ async fn would(fleet: &Fleet, filled: &Filled, request: &DeployRequest, json: bo
             json!({ "step": step.word(), "target_s": target, "script": step.script() })
         });
         let steps: Vec<_> = steps.collect();
-        print::json(&json!({ "node": node, "release": name, "steps": steps, "note": plan.note }))?;
+        print::json(
+            &json!({ "node": node, "release": name, "steps": steps, "note": plan.note, "found": plan.found }),
+        )?;
     } else {
         data(&format!(
             "{node}: release {name}{}",
             plan.note.map(|note| format!(": {note}")).unwrap_or_default()
         ))?;
+        for fact in &plan.found {
+            data(&format!("# {fact}"))?;
+        }
         for step in &plan.steps {
             data(&format!("# {step} (target {} min)", step.part().target().as_secs() / 60))?;
             if let Some(script) = step.script() {
@@ -210,7 +215,7 @@ async fn would(fleet: &Fleet, filled: &Filled, request: &DeployRequest, json: bo
 }
 
 /// Works on one box while the keeper's healing is kept away from it, and shows how it goes.
-async fn on_one(
+pub(super) async fn on_one(
     fleet: &Fleet,
     filled: &Filled,
     json: bool,
@@ -260,7 +265,7 @@ fn line(node: &NodeName, report: &StepReport, json: bool) {
     }
 }
 
-fn told(node: &NodeName, deployed: &Deployed, json: bool) -> Result<(), Failure> {
+pub(super) fn told(node: &NodeName, deployed: &Deployed, json: bool) -> Result<(), Failure> {
     if json {
         let steps: Vec<_> = deployed
             .steps

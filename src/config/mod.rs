@@ -20,6 +20,7 @@ mod fleet;
 pub mod keys;
 mod kind;
 mod layer;
+mod method;
 mod model;
 mod node;
 mod process;
@@ -42,7 +43,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Log, Provider, RestTimeout, Schedule, SinkConfig, SinkKind, Ssh,
+        Artifact, Config, Deploy, Explained, Keeping, Log, Made, Manager, Method, Origin, Provider,
+        RestTimeout, Schedule, SinkConfig, SinkKind, Ssh,
     },
     value::parse_duration,
 };

@@ -65,6 +65,8 @@ pub struct BoxAccess {
     pub confirm_within: Duration,
     /// What must hold besides the gate.
     pub smoke: crate::deploy::Smoke,
+    /// How a release is put on a box.
+    pub method: crate::deploy::Method,
     /// How long a fresh box may refuse connections or our key.
     pub connect_budget: Duration,
 }

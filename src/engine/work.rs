@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::Edges;
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site, Strategy},
+    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
     fleet::{
         event::WorkFault,
         journal::ReleaseRef,
@@ -65,7 +65,7 @@ impl Job {
         };
         let request = DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: access.method.clone(),
             artifact,
             env: access.server_env.clone(),
             restart: Restart::Always,
@@ -119,15 +119,19 @@ fn fault(fault: DeployFault) -> WorkFault {
         | DeployFault::Locked(detail)
         | DeployFault::HostKeyChanged(detail)
         | DeployFault::Unknown(detail) => detail.clone(),
-        DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => fault.to_string(),
+        DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } | DeployFault::Halfway { .. } => {
+            fault.to_string()
+        }
     };
     match fault.first() {
         DeployFault::Release(_) => WorkFault::Release(words),
         DeployFault::Unhealthy(_) => WorkFault::Unhealthy(words),
         DeployFault::HostKeyChanged(_) => WorkFault::HostKeyChanged(words),
-        DeployFault::Unknown(_) | DeployFault::Refused(_) | DeployFault::Locked(_) => {
-            WorkFault::Unknown(words)
-        }
+        // Another box has not the data, so that half-migrated data is no reason to leave this one.
+        DeployFault::Unknown(_)
+        | DeployFault::Refused(_)
+        | DeployFault::Locked(_)
+        | DeployFault::Halfway { .. } => WorkFault::Unknown(words),
         DeployFault::Box(_) | DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => {
             WorkFault::Box(words)
         }

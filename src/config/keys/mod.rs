@@ -4,6 +4,7 @@
 //! none of them can forget a key. A test compares the defaults with those of the core's own types.
 
 mod edges;
+mod method;
 mod node;
 mod rails;
 
@@ -138,7 +139,15 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     [node::TOP, node::FLEET, node::HEALTH, node::REPLACE, node::OFFERS, node::RENTAL, node::DEADLINES]
         .into_iter()
         .chain([rails::RAILS, rails::INVENTORY])
-        .chain([edges::PROVIDER, edges::SSH, edges::DEPLOY, edges::ALERTS, edges::SCHEDULE, edges::KEEPER])
+        .chain([
+            edges::PROVIDER,
+            edges::SSH,
+            edges::DEPLOY,
+            method::METHOD,
+            edges::ALERTS,
+            edges::SCHEDULE,
+            edges::KEEPER,
+        ])
         .flatten()
 }
 
