@@ -76,7 +76,7 @@ fn spec(rng: &mut fastrand::Rng) -> NodeSpec {
 /// Wide enough that much healing is tried, tight enough that each rail is met now and then.
 fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> Rails {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-    let tight = rng.u32(0..4) == 0;
+    let (tight, poor) = (rng.u32(0..4) == 0, rng.u32(0..4) == 0);
     // What the fleet costs at the dearest offers; each spare box beyond is in the way of the caps.
     let most_price = 1_750_000 * i64::from(nodes);
     Rails {
@@ -86,8 +86,8 @@ fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> 
         fleet_hourly: if tight { rng.u32(6..20) } else { 8 * nodes + 20 },
         fleet_daily: if tight { rng.u32(40..400) } else { 150 * nodes },
         cooldown: Duration::from_secs(if tight { rng.u64(60..1200) } else { rng.u64(30..240) }),
-        dollars_per_hour: tight.then_some(Money(most_price + 500_000)),
-        dollars_per_day: tight.then_some(Money(most_price * 23)),
+        dollars_per_hour: poor.then_some(Money(most_price + 500_000)),
+        dollars_per_day: poor.then_some(Money(most_price * 23)),
         breaker_spacing: Duration::from_secs(if tight { rng.u64(60..600) } else { rng.u64(20..90) }),
         canaries: if rng.bool() {
             vec!["https://example.com".into(), "https://example.org".into()]
