@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use crate::fleet::name::NodeName;
+use crate::fleet::{name::NodeName, rollout::Share};
 
 /// A self-healing fleet keeper for Vast.ai.
 ///
@@ -91,8 +91,24 @@ pub enum Verb {
     Resume(Calm),
     /// Put the configured release on nodes that serve, one after the other; a failure goes back by itself
     Deploy(DeployArgs),
+    /// What a deploy to several nodes is doing: look, stop it for a while, let it go on, end it
+    Rollout {
+        #[command(subcommand)]
+        action: RolloutAction,
+    },
     /// Go back to the release that was verified before, with its settings
     Rollback(RollbackArgs),
+    /// The history of deploys and rollbacks, with the time of each step
+    Deploys {
+        /// Only of this node
+        node: Option<NodeName>,
+        /// How many are listed
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the releases on the boxes, and which is the way back
     Releases {
         /// The nodes [default: all that are filled]
@@ -208,9 +224,18 @@ pub struct DeployArgs {
     /// The nodes
     #[arg(conflicts_with = "fleet")]
     pub nodes: Vec<NodeName>,
-    /// All nodes that are filled; the first failure ends it
+    /// All nodes that are filled: the first alone, then batch after batch (`rollout.*`)
     #[arg(long)]
     pub fleet: bool,
+    /// How the nodes follow each other [default: `rollout.strategy`]
+    #[arg(long, value_name = "WORD")]
+    pub strategy: Option<MannerWord>,
+    /// How many nodes at once after the first, such as `2` or `25%` [default: `rollout.batch`]
+    #[arg(long, value_name = "SHARE")]
+    pub batch: Option<Share>,
+    /// How many may fail over all, such as `1` or `20%` [default: `rollout.max_failures`]
+    #[arg(long, value_name = "SHARE")]
+    pub max_failures: Option<Share>,
     /// Show what would be done with the exact scripts, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -258,6 +283,40 @@ pub struct RollbackArgs {
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How the nodes of a rollout follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MannerWord {
+    /// Batch after batch
+    Rolling,
+    /// The first is held for a time and compared with the others
+    Canary,
+}
+
+/// What to do about a rollout.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RolloutAction {
+    /// Tell how the newest one stands, node by node
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Begin on no further node; what is under way comes to its end
+    Pause,
+    /// Go on with one that is paused, or whose command was killed
+    Continue {
+        /// Print the outcome as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End it as it stands
+    Abort {
+        /// Take the nodes that have the release back to the one before
+        #[arg(long)]
+        back: bool,
+    },
 }
 
 /// What happens when a server does not come to rest.

@@ -1,5 +1,6 @@
 //! The command line. The only room that prints: data to stdout, talk to stderr.
 
+mod alone;
 mod args;
 mod boxes;
 mod client;
@@ -11,12 +12,14 @@ mod offers;
 mod print;
 mod read;
 mod release;
+mod rollout;
 mod setup;
 mod show;
 mod simulate;
 mod upkeep;
 mod verbs;
 mod why;
+mod work;
 
 use clap::Parser;
 
@@ -64,7 +67,9 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Pause(calm) => verbs::simple(&common, calm, Wish::Pause).await,
         Verb::Resume(calm) => verbs::simple(&common, calm, Wish::Resume).await,
         Verb::Deploy(options) => release::deploy(&common, options).await,
+        Verb::Rollout { action } => rollout::rollout(&common, action).await,
         Verb::Rollback(options) => release::rollback(&common, options).await,
+        Verb::Deploys { node, limit, json } => read::deploys(&common, node, limit, json).await,
         Verb::Releases { nodes, json } => release::releases(&common, &nodes, json).await,
         Verb::Maintenance { action } => upkeep::maintenance(&common, action).await,
         Verb::Lock { action } => upkeep::lock(&common, action).await,

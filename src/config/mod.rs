@@ -25,6 +25,7 @@ mod node;
 mod process;
 mod reader;
 pub mod reference;
+mod rollout;
 mod secret;
 mod sinks;
 mod surroundings;
@@ -42,7 +43,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Log, Provider, RestTimeout, Schedule, SinkConfig, SinkKind, Ssh,
+        Artifact, Config, Deploy, Explained, Log, Provider, RestTimeout, Rollouts, Schedule, SinkConfig,
+        SinkKind, Ssh,
     },
     value::parse_duration,
 };
@@ -207,6 +209,7 @@ fn read(
     let provider = edges::provider(reader, around, base_url, simulated);
     let ssh = edges::ssh(reader, around);
     let deploy = edges::deploy(reader, around);
+    let rollout = rollout::rollout(reader);
     let alerts = sinks::sinks(reader, around, &mut warnings);
     let schedule = process::schedule(reader);
     let http = process::http(reader, &mut warnings);
@@ -218,6 +221,7 @@ fn read(
         provider: provider?,
         ssh,
         deploy,
+        rollout,
         alerts,
         schedule,
         http,

@@ -15,6 +15,7 @@ use super::fault::Place;
 use crate::fleet::{
     notice::{Severity, Topic},
     policy::Policy,
+    rollout::Plan,
 };
 
 /// The whole configuration, checked.
@@ -30,6 +31,8 @@ pub struct Config {
     pub ssh: Ssh,
     /// What is deployed and how.
     pub deploy: Deploy,
+    /// How a release is brought to several nodes.
+    pub rollout: Rollouts,
     /// Who is told.
     pub alerts: Vec<SinkConfig>,
     /// What happens by the clock.
@@ -124,6 +127,15 @@ pub struct Deploy {
     pub admin_code: Option<SecretString>,
     /// Where players reach the server.
     pub public_url: Option<Url>,
+}
+
+/// How a release is brought to several nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollouts {
+    /// The order of things.
+    pub plan: Plan,
+    /// Boxes worked on at once.
+    pub parallel: usize,
 }
 
 /// What happens when a server does not come to rest in time.

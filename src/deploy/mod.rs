@@ -56,7 +56,7 @@ pub use back::{rollback, stock};
 pub use control::{ONSTART, restart_server, start_server, stop_server};
 pub use dead_man::dead_mans_switch;
 pub use fault::DeployFault;
-pub use forward::{deploy, dry_run};
+pub use forward::{bring, deploy, dry_run, release_name};
 pub use lease::{Holder, lock_break, lock_show};
 pub use look::{Log, diagnose, logs};
 pub use plan::{Part, Plan, Step, Wanted, plan};

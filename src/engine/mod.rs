@@ -16,7 +16,9 @@ mod execute;
 mod handle;
 pub mod outbox;
 mod releases;
+mod report;
 mod requests;
+mod shelf;
 mod storage;
 mod targets;
 mod timers;
@@ -34,6 +36,8 @@ pub use evidence::{EvidenceRoom, Scrub, of_incident};
 pub use execute::{BoxAccess, Edges, endpoints};
 pub use handle::{Gone, Handle, Kick};
 pub use releases::Releases;
+pub use report::{Journey, placed};
+pub use shelf::{ServerEnv, Shelf};
 pub use storage::{Storage, StorageFault, chain, fold};
 
 use self::{decide::TOGETHER, execute::Executor, handle::Request, timers::Timers};

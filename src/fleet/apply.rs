@@ -4,6 +4,7 @@
 //! acted on.
 
 mod blame;
+mod deployed;
 mod rental;
 
 use std::time::Duration;
@@ -115,8 +116,9 @@ impl Fleet {
                 self.hold(at, node, reason.clone());
             }
             Record::Released { node, .. } => self.release(at, node),
-            Record::Paused { node, by } => {
-                self.node_mut(node).paused = Some(Pause { by: by.clone(), since: at });
+            Record::DeployReported(report) => self.apply_report(at, report),
+            Record::Paused { node, by, until } => {
+                self.node_mut(node).paused = Some(Pause { by: by.clone(), since: at, until: *until });
             }
             Record::Resumed { node, .. } => self.node_mut(node).paused = None,
             Record::Retired { node } => {

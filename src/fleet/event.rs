@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    deployed::{DeployReport, Placed},
     journal::{Entry, Record, ReleaseRef},
     ledger::LedgerWish,
     memory::SelfCheck,
@@ -71,6 +72,10 @@ pub enum Event {
         /// The answer.
         answer: DestroyAnswer,
     },
+    /// The name of the wanted release as it would stand on a box, told before it is prepared.
+    ReleaseNamed(String),
+    /// A deploy or a rollback came to its end, whoever did it.
+    DeployReported(Box<DeployReport>),
     /// The wanted release was built or read, or could not be.
     ReleasePrepared(Result<ReleaseRef, String>),
     /// A deploy ended.
@@ -162,6 +167,8 @@ pub enum Wish {
     Redeploy,
     /// Keep healing away from it.
     Pause,
+    /// Keep healing away from it for so many seconds at most: somebody works on its box, and may die over it.
+    PauseFor(u32),
     /// Let healing go on; also lets a held node go on.
     Resume,
 }
@@ -175,6 +182,7 @@ impl Wish {
             Self::Destroy => "destroy",
             Self::Redeploy => "redeploy",
             Self::Pause => "pause",
+            Self::PauseFor(_) => "pause-for",
             Self::Resume => "resume",
         }
     }
@@ -220,6 +228,8 @@ pub enum Command {
         node: NodeName,
         /// Who runs there.
         tenant: super::state::Tenant,
+        /// The release that was verified for this node before, where it is not the configured one.
+        release: Option<Placed>,
         /// The deploy must have ended by then.
         deadline: Timestamp,
     },
@@ -231,6 +241,8 @@ pub enum Command {
         tenant: super::state::Tenant,
         /// Which.
         rung: Rung,
+        /// The release of a redeploy, as for a deploy.
+        release: Option<Placed>,
         /// It must have ended by then.
         deadline: Timestamp,
     },

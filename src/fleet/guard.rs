@@ -12,6 +12,7 @@ pub use rail::Rail;
 
 use super::{
     breaker::{self, Census, Position},
+    deployed::Placed,
     memory::Memory,
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
@@ -113,7 +114,7 @@ impl Guard<'_> {
     /// The first rail in the way.
     pub fn create(&self, node: &NodeName, price: Option<Money>) -> Admission {
         self.anything(node)?;
-        self.release()?;
+        self.release_for(node)?;
         self.inventory()?;
         self.nothing_outstanding(node)?;
         self.unproven(node)?;
@@ -146,13 +147,43 @@ impl Guard<'_> {
         self.unless_observing(&["a healthy spare is in hand".into()])
     }
 
+    /// The release that was verified for a node by hand and is not the configured one; where the configured one is
+    /// quarantined, the last that was verified anywhere.
+    #[must_use]
+    pub fn verified_before(&self, node: &NodeName) -> Option<&Placed> {
+        let good = |placed: &&Placed| {
+            let standing = self.fleet.releases.get(&placed.digest);
+            !self.fleet.quarantine.contains_key(&placed.name)
+                && standing.is_none_or(|standing| standing.condemned.is_none())
+        };
+        let configured = self.memory.release_name.as_ref();
+        let own = self.fleet.nodes.get(node).and_then(|node| node.placed.as_ref()).filter(good);
+        match own {
+            Some(own) => Some(own).filter(|own| configured != Some(&own.name)),
+            None if configured.is_some_and(|name| self.fleet.quarantine.contains_key(name)) => {
+                self.fleet.verified.as_ref().filter(good)
+            }
+            None => None,
+        }
+    }
+
+    /// The same for what healing would put on a node.
+    fn release_for(&self, node: &NodeName) -> Result<(), Deferral> {
+        if self.verified_before(node).is_some() { Ok(()) } else { self.release() }
+    }
+
     /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
     ///
     /// # Errors
-    /// The release is not there, or it is condemned.
+    /// The configured release is not there, or it is condemned or quarantined.
     pub fn release(&self) -> Result<(), Deferral> {
         if let Some(why) = &self.memory.release_missing {
             return defer(Rail::Release, format!("the release is not there: {why}"), None);
+        }
+        let name = self.memory.release_name.as_ref();
+        if let Some(shunned) = name.and_then(|name| self.fleet.quarantine.get(name)) {
+            let why = format!("release {} is quarantined: {}", shunned.release.name, shunned.why);
+            return defer(Rail::Release, why, None);
         }
         let Some(wanted) = &self.memory.release else { return Ok(()) };
         let standing = self.fleet.releases.get(&wanted.digest);
@@ -167,6 +198,9 @@ impl Guard<'_> {
 
     /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
     fn unproven(&self, node: &NodeName) -> Result<(), Deferral> {
+        if self.verified_before(node).is_some() {
+            return Ok(());
+        }
         let Some(wanted) =
             self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))
         else {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     culprit::Culprit,
+    deployed::DeployReport,
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
     release::Digest,
@@ -248,6 +249,8 @@ pub enum Record {
         /// What was deployed.
         release: ReleaseRef,
     },
+    /// A deploy or a rollback came to its end: what healing goes by from now on, and the history of deploys.
+    DeployReported(Box<DeployReport>),
     /// An instance that an unknown attempt rented is taken over, on probation.
     Imported {
         /// For which node.
@@ -312,6 +315,9 @@ pub enum Record {
         node: NodeName,
         /// Who.
         by: String,
+        /// Until when at most, where it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// A person resumed healing of a node.
     Resumed {

@@ -61,6 +61,8 @@ pub struct Memory {
     pub release_missing: Option<String>,
     /// The wanted release, once it was prepared.
     pub release: Option<ReleaseRef>,
+    /// The name under which it would stand on a box.
+    pub release_name: Option<String>,
     /// The last self-check.
     pub self_check: Option<SelfCheck>,
     /// When the canaries were last asked because a rail wanted to know.

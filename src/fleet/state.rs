@@ -14,6 +14,7 @@ use super::{
     bill::Bill,
     breaker::Position,
     culprit::Attribution,
+    deployed::{PairName, Placed, Quarantined},
     journal::{Cause, DoomReason, HeldReason, ReleaseRef},
     ledger::Strike,
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
@@ -36,6 +37,12 @@ pub struct Fleet {
     /// How the releases stand that were deployed or failed here.
     #[serde(default)]
     pub releases: BTreeMap<Digest, Standing>,
+    /// Pairs of program and settings that a box went back from: healing deploys none of them.
+    #[serde(default)]
+    pub quarantine: BTreeMap<PairName, Quarantined>,
+    /// The pair that was last verified by hand, on whichever node.
+    #[serde(default)]
+    pub verified: Option<Placed>,
     /// What each rental has cost, for the daily budget: those that may still be billed, and those that ended within 25 h.
     #[serde(default)]
     pub bills: BTreeMap<InstanceId, Bill>,
@@ -60,6 +67,8 @@ impl Default for Fleet {
             ops: BTreeMap::new(),
             blamed: BTreeMap::new(),
             releases: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            verified: None,
             bills: BTreeMap::new(),
             actions: VecDeque::new(),
             next_incident: 1,
@@ -85,6 +94,9 @@ pub struct Node {
     pub was_replaced: bool,
     /// What was last deployed on it with success.
     pub release: Option<ReleaseRef>,
+    /// The pair that was last verified on it by hand: what healing puts there again.
+    #[serde(default)]
+    pub placed: Option<Placed>,
     /// The group whose spare it is, if it is one.
     #[serde(default)]
     pub spare_of: Option<String>,
@@ -99,6 +111,7 @@ impl Default for Node {
             adopted_at: None,
             was_replaced: false,
             release: None,
+            placed: None,
             spare_of: None,
         }
     }
@@ -327,6 +340,9 @@ pub struct Pause {
     pub by: String,
     /// Since when.
     pub since: Timestamp,
+    /// Until when at most.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
 }
 
 /// An open incident.

@@ -176,6 +176,7 @@ pub fn words(record: &Record) -> String {
             let digest: String = release.digest.chars().take(12).collect();
             format!("deployed release {digest}, commit {}", release.commit)
         }
+        Record::DeployReported(report) => tell::report_text(report),
         Record::Imported { instance, op, .. } => {
             on(instance, &format!("is taken over on probation: it bears the label of attempt {op}"))
         }
@@ -187,7 +188,8 @@ pub fn words(record: &Record) -> String {
         Record::Held { reason: reason @ HeldReason::Destroyed { .. }, .. } => tell::held_text(reason),
         Record::Held { reason, .. } => format!("waits for a human: {}", tell::held_text(reason)),
         Record::Released { by, .. } => format!("let go on by {by}"),
-        Record::Paused { by, .. } => format!("paused by {by}"),
+        Record::Paused { by, until: None, .. } => format!("paused by {by}"),
+        Record::Paused { by, until: Some(_), .. } => format!("paused by {by} while its box is worked on"),
         Record::Resumed { by, .. } => format!("resumed by {by}"),
         Record::Retired { .. } => "no longer configured".into(),
         Record::MachineBlamed { machine, detail, .. } => {

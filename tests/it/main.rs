@@ -12,6 +12,7 @@ mod config;
 mod crash_points;
 mod crashes;
 mod demo;
+mod deploying;
 mod examples;
 mod gallery;
 mod harness;

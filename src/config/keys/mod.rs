@@ -6,6 +6,7 @@
 mod edges;
 mod node;
 mod rails;
+mod rollout;
 
 use super::kind::Kind;
 
@@ -138,7 +139,15 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     [node::TOP, node::FLEET, node::HEALTH, node::REPLACE, node::OFFERS, node::RENTAL, node::DEADLINES]
         .into_iter()
         .chain([rails::RAILS, rails::INVENTORY])
-        .chain([edges::PROVIDER, edges::SSH, edges::DEPLOY, edges::ALERTS, edges::SCHEDULE, edges::KEEPER])
+        .chain([
+            edges::PROVIDER,
+            edges::SSH,
+            edges::DEPLOY,
+            rollout::ROLLOUT,
+            edges::ALERTS,
+            edges::SCHEDULE,
+            edges::KEEPER,
+        ])
         .flatten()
 }
 

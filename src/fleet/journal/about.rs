@@ -100,6 +100,9 @@ impl Record {
                 About::instance("address-changed", Some(node), *instance)
             }
             Self::Deployed { node, instance, .. } => About::instance("deployed", Some(node), *instance),
+            Self::DeployReported(report) => {
+                About::instance("deploy-reported", Some(&report.node), report.instance)
+            }
             Self::Imported { node, instance, .. } => About::instance("imported", Some(node), *instance),
             Self::ImportRefused { node, instance, .. } => {
                 About::instance("import-refused", Some(node), *instance)

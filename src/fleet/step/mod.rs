@@ -19,6 +19,7 @@ mod ahead;
 mod asking;
 mod blame;
 mod blindness;
+mod deployed;
 mod desk;
 mod doomed;
 mod evidence;
@@ -95,7 +96,7 @@ impl Turn<'_> {
             Event::Beat => {
                 self.notice_blindness();
                 self.notice_ahead();
-                Ok(())
+                self.end_pauses()
             }
             Event::PolicyChanged => self.policy_changed(),
             Event::Look { node } => {
@@ -121,6 +122,11 @@ impl Turn<'_> {
                 self.memory.self_check = Some(check);
                 Ok(())
             }
+            Event::ReleaseNamed(name) => {
+                self.memory.release_name = Some(name);
+                Ok(())
+            }
+            Event::DeployReported(report) => self.deploy_reported(*report),
             Event::ReleasePrepared(prepared) => {
                 match prepared {
                     Ok(release) => self.release_prepared(release)?,

@@ -36,7 +36,7 @@ use judge::Verdict;
 pub use keeper::Keeper;
 pub use liar::{Acts, Liar, Lie, Says};
 pub use receiver::{Receiver, URL_SECRET};
-pub use server::{example, server_binary, small_server};
+pub use server::{crashing_server, example, next_server, server_binary, sick_server, small_server};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
 pub use watch::{eventually, view_at};
 
