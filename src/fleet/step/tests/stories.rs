@@ -4,6 +4,7 @@ mod ahead;
 mod blame;
 mod caps;
 mod crashes;
+mod deployed;
 mod evidence;
 mod gallery;
 mod import;
