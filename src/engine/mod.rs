@@ -36,7 +36,7 @@ pub use evidence::{EvidenceRoom, Scrub, of_incident};
 pub use execute::{BoxAccess, Edges, endpoints};
 pub use handle::{Gone, Handle, Kick};
 pub use releases::Releases;
-pub use report::{Journey, placed};
+pub use report::{Journey, is_the_releases, placed};
 pub use shelf::{ServerEnv, Shelf};
 pub use storage::{Storage, StorageFault, chain, fold};
 

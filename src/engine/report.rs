@@ -63,10 +63,7 @@ impl Journey {
                 self.wanted = Some(serves.clone());
                 (outcome, false, String::new(), deployed.closed.clone(), Some(serves))
             }
-            Err(fault) => {
-                let at_fault = matches!(fault.first(), DeployFault::Release(_) | DeployFault::Unhealthy(_));
-                (outcome(fault), at_fault, fault.to_string(), None, serves)
-            }
+            Err(fault) => (outcome(fault), is_the_releases(fault), fault.to_string(), None, serves),
         };
         DeployReport {
             node: self.node,
@@ -95,6 +92,26 @@ impl Journey {
 pub fn placed(deployed: &Deployed) -> Placed {
     let release = &deployed.release;
     Placed { name: deployed.name.clone(), digest: release.digest.clone(), commit: release.commit.clone() }
+}
+
+/// Whether the release, and neither the box nor the way to it, is at fault: the deploy says so, or the same box serves the
+/// release before again.
+#[must_use]
+pub fn is_the_releases(fault: &DeployFault) -> bool {
+    match (fault, fault.first()) {
+        (_, DeployFault::Release(_) | DeployFault::Unhealthy(_))
+        | (DeployFault::RolledBack { .. }, DeployFault::Box(_)) => true,
+        (
+            _,
+            DeployFault::Box(_)
+            | DeployFault::Refused(_)
+            | DeployFault::Locked(_)
+            | DeployFault::HostKeyChanged(_)
+            | DeployFault::Unknown(_)
+            | DeployFault::RolledBack { .. }
+            | DeployFault::RollbackFailed { .. },
+        ) => false,
+    }
 }
 
 fn outcome(fault: &DeployFault) -> DeployOutcome {
@@ -164,8 +181,9 @@ mod tests {
         let ended = |fault: DeployFault| journey().end(Timestamp(2_000), &Err(fault), None);
         let report = ended(back(DeployFault::Unhealthy("503".into())));
         assert!(report.outcome == DeployOutcome::RolledBack && report.at_fault);
-        let report = ended(back(DeployFault::Box("disk full".into())));
-        assert!(report.outcome == DeployOutcome::RolledBack && !report.at_fault);
+        let report = ended(back(DeployFault::Box("it ended with code 134".into())));
+        assert!(report.at_fault, "the same box serves the one before");
+        assert!(!ended(DeployFault::Box("disk full".into())).at_fault);
         assert_eq!(ended(DeployFault::Refused("busy".into())).outcome, DeployOutcome::Refused);
         assert_eq!(ended(DeployFault::Unknown("cut".into())).outcome, DeployOutcome::Unknown);
     }

@@ -1,44 +1,17 @@
 //! The verbs that work on boxes by hand, end to end: the real binary, the running keeper, real SSH.
 
 use rustix::process::Signal;
-use serde_json::Value;
 
-use crate::harness::{ADMIN_CODE, Fleet, PATIENCE, Run, crashing_server, eventually, exchange, next_server};
+use crate::harness::{
+    ADMIN_CODE, Fleet, PATIENCE, Run, crashing_server, eventually, next_server, sick_server,
+};
 
 /// The commit of the fixture server that every fleet begins with, and of the one after it.
 const FIRST: &str = "aaaa111";
 const NEXT: &str = "bbbb222";
 
-/// A small fleet that serves, with gates that do not wait for what cannot come.
 async fn serving(name: &'static str, nodes: u32) -> Fleet {
-    let mut fleet = Fleet::light(name, nodes).await;
-    fleet.settings.edit("gate_within = \"30s\"", "gate_within = \"8s\"");
-    fleet.start().await;
-    fleet.all_serve().await;
-    fleet
-}
-
-fn deploys(fleet: &mut Fleet, server: &std::path::Path) {
-    fleet.settings.set("deploy.file", &server.display().to_string());
-}
-
-impl Fleet {
-    /// What a node's server says of itself, from outside.
-    async fn health_of(&self, node: &str) -> Value {
-        let view = self.view().await.unwrap();
-        let address = view.nodes.iter().find(|known| known.node.as_str() == node).unwrap().address.unwrap();
-        let answer = exchange(address, "GET", "/health", b"").await;
-        answer.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default()
-    }
-
-    /// The commit that serves; empty while nothing does.
-    async fn commit_of(&self, node: &str) -> String {
-        self.health_of(node).await["commit"].as_str().unwrap_or_default().to_owned()
-    }
-
-    async fn paused(&self) -> usize {
-        self.view().await.unwrap().nodes.iter().filter(|node| node.paused_by.is_some()).count()
-    }
+    Fleet::released(name, nodes).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +24,7 @@ async fn a_release_is_deployed_once_proven_and_gone_back_from() {
     let started = fleet.health_of("duel-0").await["started_at"].clone();
     fleet.cli(&["deploy", "--fleet", "--dry-run"]).await.exits(10);
 
-    deploys(&mut fleet, next_server());
+    fleet.gives(next_server());
     let plan = fleet.cli(&["deploy", "duel-0", "--dry-run"]).await.exits(0).stdout;
     assert!(plan.contains("# upload") && plan.contains("# gate") && !plan.contains(ADMIN_CODE), "{plan}");
     assert_eq!(fleet.health_of("duel-0").await["started_at"], started, "a dry run and an unchanged release");
@@ -94,7 +67,7 @@ async fn a_release_is_deployed_once_proven_and_gone_back_from() {
 async fn a_bad_release_goes_back_with_its_own_exit_code_and_is_not_tried_again_unforced() {
     let mut fleet = serving("bad release by hand", 1).await;
     let instances = fleet.instances().await;
-    deploys(&mut fleet, crashing_server());
+    fleet.gives(crashing_server());
     let failed = fleet.cli(&["deploy", "duel-0"]).await.exits(30);
     assert!(failed.stderr.contains("went back to"), "{}", failed.stderr);
     assert_eq!(fleet.commit_of("duel-0").await, FIRST, "the old one serves");
@@ -138,7 +111,7 @@ async fn two_deploys_never_meet_and_an_interrupted_one_is_taken_up_again() {
 
     // A release that never becomes well keeps its deploy at the gate; meanwhile the box is taken.
     fleet.settings.edit("gate_within = \"8s\"", "gate_within = \"40s\"");
-    deploys(&mut fleet, crate::harness::sick_server());
+    fleet.gives(sick_server());
     let first = fleet.begin(&["deploy", "duel-0"]);
     eventually("the first deploy holds the box", PATIENCE, async || {
         let shown = fleet.cli(&["lock", "show", "duel-0", "--json"]).await.exits(0).json();
@@ -157,7 +130,7 @@ async fn two_deploys_never_meet_and_an_interrupted_one_is_taken_up_again() {
 
     // The lock can be broken; another release takes the box, and nothing of the first one is left.
     fleet.cli(&["lock", "break", "duel-0", "--yes"]).await;
-    deploys(&mut fleet, next_server());
+    fleet.gives(next_server());
     fleet.cli(&["deploy", "duel-0", "--wait-lock", "30s"]).await.exits(0);
     assert_eq!(fleet.commit_of("duel-0").await, NEXT);
     fleet.all_serve().await;

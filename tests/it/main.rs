@@ -23,6 +23,7 @@ mod licences;
 #[cfg(debug_assertions)]
 mod pauses;
 mod replacing;
+mod rollouts;
 mod secrets;
 #[cfg(debug_assertions)]
 mod store_disasters;

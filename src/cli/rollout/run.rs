@@ -19,6 +19,7 @@ use crate::{
     },
     clock::Clock,
     deploy::{self, DeployFault, DeployRequest, OnTimeout, Restart, RollbackRequest, Strategy},
+    engine::is_the_releases,
     fleet::{
         name::NodeName,
         notice::{Notice, Severity, Topic},
@@ -370,6 +371,5 @@ fn failed(fault: &DeployFault) -> NodeResult {
         | DeployFault::Unhealthy(_)
         | DeployFault::HostKeyChanged(_) => Left::AsItWas,
     };
-    let at_fault = matches!(first, DeployFault::Release(_) | DeployFault::Unhealthy(_));
-    NodeResult::Failed { detail: first.to_string(), at_fault, left }
+    NodeResult::Failed { detail: first.to_string(), at_fault: is_the_releases(fault), left }
 }

@@ -21,6 +21,9 @@ static NEXT: LazyLock<PathBuf> = LazyLock::new(|| build_small("bbbb222", ""));
 static CRASHING: LazyLock<PathBuf> = LazyLock::new(|| build_small("cccc333", "crash"));
 static SICK: LazyLock<PathBuf> = LazyLock::new(|| build_small("dddd444", "sick"));
 
+static TIRING: LazyLock<PathBuf> = LazyLock::new(|| build_small("eeee555", "tire"));
+static PICKY: LazyLock<PathBuf> = LazyLock::new(|| build_small("ffff666", "picky"));
+
 fn build_small(commit: &str, mode: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-server-{commit}"));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
@@ -50,6 +53,16 @@ pub fn crashing_server() -> &'static Path {
 /// A release that runs and says that it is not well.
 pub fn sick_server() -> &'static Path {
     &SICK
+}
+
+/// A release that does well for a while, and then does not.
+pub fn tiring_server() -> &'static Path {
+    &TIRING
+}
+
+/// A release that ends where it finds a file `poison` in its folder.
+pub fn picky_server() -> &'static Path {
+    &PICKY
 }
 
 /// An example's binary, built when it is asked for.

@@ -160,6 +160,18 @@ fn a_pause_for_work_ends_by_itself_and_a_persons_own_outlasts_it() {
 }
 
 #[test]
+fn failures_while_a_box_is_worked_on_are_nobodys_incident_unless_they_outlast_it() {
+    let mut s = Story::serving(1);
+    s.ask(&node(0), Wish::PauseFor(60));
+    s.fail_thrice(&node(0));
+    assert!(s.fleet.nodes[&node(0)].incident.is_none());
+    s.pass(40);
+    s.fail(&node(0));
+    s.tell(Event::Beat);
+    assert!(s.fleet.nodes[&node(0)].incident.is_some(), "nobody came back to it");
+}
+
+#[test]
 fn a_report_about_another_box_or_node_changes_nothing_that_serves() {
     let mut s = Story::serving(1);
     let before = s.fleet.nodes[&node(0)].clone();
