@@ -43,8 +43,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Log, Provider, RestTimeout, Rollouts, Schedule, SinkConfig,
-        SinkKind, Ssh,
+        Artifact, Config, Deploy, Explained, Log, Provider, Publish, RestTimeout, Rollouts, Schedule,
+        SinkConfig, SinkKind, Ssh,
     },
     value::parse_duration,
 };
@@ -210,6 +210,7 @@ fn read(
     let ssh = edges::ssh(reader, around);
     let deploy = edges::deploy(reader, around);
     let rollout = rollout::rollout(reader);
+    let publish = rollout::publish(reader, around);
     let alerts = sinks::sinks(reader, around, &mut warnings);
     let schedule = process::schedule(reader);
     let http = process::http(reader, &mut warnings);
@@ -222,6 +223,7 @@ fn read(
         ssh,
         deploy,
         rollout,
+        publish,
         alerts,
         schedule,
         http,

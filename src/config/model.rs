@@ -33,6 +33,8 @@ pub struct Config {
     pub deploy: Deploy,
     /// How a release is brought to several nodes.
     pub rollout: Rollouts,
+    /// Where the nodes' addresses are published.
+    pub publish: Publish,
     /// Who is told.
     pub alerts: Vec<SinkConfig>,
     /// What happens by the clock.
@@ -136,6 +138,17 @@ pub struct Rollouts {
     pub plan: Plan,
     /// Boxes worked on at once.
     pub parallel: usize,
+}
+
+/// Where the nodes' addresses are published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publish {
+    /// A file.
+    pub file: Option<PathBuf>,
+    /// A command for the shell.
+    pub command: Option<String>,
+    /// A URL.
+    pub url: Option<Url>,
 }
 
 /// What happens when a server does not come to rest in time.

@@ -1,6 +1,6 @@
-//! How a release is brought to several nodes.
+//! How a release is brought to several nodes, and where the nodes' addresses are published.
 
-use super::{Rollouts, reader::Reader};
+use super::{Publish, Rollouts, check, node::expand, reader::Reader, surroundings::Surroundings};
 use crate::fleet::rollout::{Manner, Plan, Share};
 
 pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
@@ -24,4 +24,16 @@ pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
 fn share(reader: &mut Reader<'_>, key: &str) -> Option<Share> {
     let text = reader.text(key)?;
     text.parse().map_err(|why: String| reader.fault(key, format!("is {why}"))).ok()
+}
+
+pub(super) fn publish(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Publish {
+    let file = reader.text("publish.file").map(|file| expand(&file, around.home()));
+    if file.as_ref().is_some_and(|file| !file.is_absolute()) {
+        reader.fault("publish.file", "is no absolute path");
+    }
+    let command = reader.text("publish.command");
+    let url = reader.text("publish.url").and_then(|text| {
+        check::url(&text, &["https", "http"]).map_err(|why| reader.fault("publish.url", why)).ok()
+    });
+    Publish { file, command, url }
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Artifact, Config, RestTimeout, SinkConfig, SinkKind},
     deploy::{self, ArtifactSource, Maintenance, OnTimeout, Smoke},
-    engine::{BoxAccess, Edges, EvidenceRoom, Releases, Shelf},
+    engine::{BoxAccess, Edges, EvidenceRoom, Publisher, Releases, Shelf},
     fleet::{
         name::NodeName,
         notice::Notice,
@@ -114,7 +114,10 @@ pub(super) fn edges(
         folder: config.state_dir.join("evidence"),
         scrub: Arc::new(move |text| redactor.redact(text).into_owned()),
     };
-    Ok(Edges { vast, remote, prober, releases, shelf, http, access, evidence })
+    let publish = &config.publish;
+    let publisher =
+        Publisher { file: publish.file.clone(), command: publish.command.clone(), url: publish.url.clone() };
+    Ok(Edges { vast, remote, prober, releases, shelf, publisher, http, access, evidence })
 }
 
 /// Reaches nobody yet.

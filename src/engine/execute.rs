@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::evidence::{self, EvidenceRoom};
-use super::{Releases, Shelf, work::Job};
+use super::{Publisher, Releases, Shelf, work::Job};
 use crate::{
     clock::Clock,
     deploy::{self, DeployFault},
@@ -82,6 +82,8 @@ pub struct Edges {
     pub releases: Releases,
     /// Releases that were verified, kept.
     pub shelf: Shelf,
+    /// Where the nodes' addresses are published.
+    pub publisher: Publisher,
     /// Asks the canaries.
     pub http: reqwest::Client,
     /// How boxes are reached.
@@ -151,6 +153,13 @@ impl Executor {
             Command::AskWitness { node, tenant } => self.ask_witness(node, tenant, memory, policy),
             Command::TakeEvidence { node, instance, incident, known, limit } => {
                 self.take_evidence(node, instance, incident, known, limit, memory);
+            }
+            Command::Publish { addresses } => {
+                let (edges, fleet) = (Arc::clone(&self.edges), policy.fleet.clone());
+                self.spawn(async move {
+                    let result = edges.publisher.publish(&edges.http, &fleet, &addresses).await;
+                    Some(Event::Published { addresses, result })
+                });
             }
             Command::StopWork { node } => {
                 if let Some(work) = self.work.remove(&node) {

@@ -116,6 +116,7 @@ impl Fleet {
                 self.hold(at, node, reason.clone());
             }
             Record::Released { node, .. } => self.release(at, node),
+            Record::Published { addresses } => self.published = Some(addresses.clone()),
             Record::DeployReported(report) => self.apply_report(at, report),
             Record::Paused { node, by, until } => {
                 self.node_mut(node).paused = Some(Pause { by: by.clone(), since: at, until: *until });

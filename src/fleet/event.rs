@@ -1,6 +1,6 @@
 //! What happens to the core (events), what it orders (commands), and what one step gives back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
     deployed::{DeployReport, Placed},
@@ -76,6 +76,13 @@ pub enum Event {
     ReleaseNamed(String),
     /// A deploy or a rollback came to its end, whoever did it.
     DeployReported(Box<DeployReport>),
+    /// Addresses were published, or could not be.
+    Published {
+        /// Which.
+        addresses: BTreeMap<NodeName, SocketAddr>,
+        /// Why not.
+        result: Result<(), String>,
+    },
     /// The wanted release was built or read, or could not be.
     ReleasePrepared(Result<ReleaseRef, String>),
     /// A deploy ended.
@@ -271,6 +278,11 @@ pub enum Command {
         /// It is destroyed after this, whatever has come.
         limit: Duration,
     },
+    /// Publish where the nodes are reached.
+    Publish {
+        /// Every node that has a box, with its server's address.
+        addresses: BTreeMap<NodeName, SocketAddr>,
+    },
     /// Read the provider's list now.
     List,
     /// Read the account's credit.
@@ -294,6 +306,7 @@ impl Command {
             Self::StopWork { .. } => "stop-work",
             Self::AskWitness { .. } => "ask-witness",
             Self::TakeEvidence { .. } => "take-evidence",
+            Self::Publish { .. } => "publish",
             Self::List => "list",
             Self::ReadCredit => "read-credit",
             Self::CheckSelf => "check-self",
@@ -303,7 +316,7 @@ impl Command {
     /// Whether it changes anything at the provider, on a box or in its server; refused in observe-only mode.
     #[must_use]
     pub fn changes_something(&self) -> bool {
-        self.is_drastic() || matches!(self, Self::AttachKey { .. })
+        self.is_drastic() || matches!(self, Self::AttachKey { .. } | Self::Publish { .. })
     }
 
     /// Whether it costs money or destroys; such a command expires.
@@ -320,6 +333,7 @@ impl Command {
             | Self::StopWork { .. }
             | Self::AskWitness { .. }
             | Self::TakeEvidence { .. }
+            | Self::Publish { .. }
             | Self::List
             | Self::ReadCredit
             | Self::CheckSelf => false,

@@ -6,7 +6,7 @@
 mod about;
 mod reason;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use reason::{Cause, DoomReason, HeldReason};
 use serde::{Deserialize, Serialize};
@@ -251,6 +251,11 @@ pub enum Record {
     },
     /// A deploy or a rollback came to its end: what healing goes by from now on, and the history of deploys.
     DeployReported(Box<DeployReport>),
+    /// Where the nodes are reached is known outside.
+    Published {
+        /// Every node that has a box, with its server's address.
+        addresses: BTreeMap<NodeName, SocketAddr>,
+    },
     /// An instance that an unknown attempt rented is taken over, on probation.
     Imported {
         /// For which node.

@@ -43,6 +43,9 @@ pub struct Fleet {
     /// The pair that was last verified by hand, on whichever node.
     #[serde(default)]
     pub verified: Option<Placed>,
+    /// Where the nodes are reached, as it was last published.
+    #[serde(default)]
+    pub published: Option<BTreeMap<NodeName, SocketAddr>>,
     /// What each rental has cost, for the daily budget: those that may still be billed, and those that ended within 25 h.
     #[serde(default)]
     pub bills: BTreeMap<InstanceId, Bill>,
@@ -69,6 +72,7 @@ impl Default for Fleet {
             releases: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             verified: None,
+            published: None,
             bills: BTreeMap::new(),
             actions: VecDeque::new(),
             next_incident: 1,
@@ -366,6 +370,13 @@ pub struct Incident {
 }
 
 impl Fleet {
+    /// Every node that has a box, with its server's address.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<NodeName, SocketAddr> {
+        let tenants = self.nodes.iter().filter_map(|(name, node)| Some((name, node.state.tenant()?)));
+        tenants.map(|(name, tenant)| (name.clone(), tenant.address)).collect()
+    }
+
     /// Whether a release was ever seen serving here.
     #[must_use]
     pub fn is_proven(&self, digest: &Digest) -> bool {

@@ -176,6 +176,7 @@ pub fn words(record: &Record) -> String {
             let digest: String = release.digest.chars().take(12).collect();
             format!("deployed release {digest}, commit {}", release.commit)
         }
+        Record::Published { addresses } => format!("published the addresses of {} nodes", addresses.len()),
         Record::DeployReported(report) => tell::report_text(report),
         Record::Imported { instance, op, .. } => {
             on(instance, &format!("is taken over on probation: it bears the label of attempt {op}"))

@@ -22,6 +22,7 @@ mod layers;
 mod licences;
 #[cfg(debug_assertions)]
 mod pauses;
+mod publishing;
 mod replacing;
 mod rollouts;
 mod secrets;

@@ -144,6 +144,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
             edges::SSH,
             edges::DEPLOY,
             rollout::ROLLOUT,
+            rollout::PUBLISH,
             edges::ALERTS,
             edges::SCHEDULE,
             edges::KEEPER,

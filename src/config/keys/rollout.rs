@@ -1,4 +1,4 @@
-//! Keys about bringing a release to several nodes.
+//! Keys about bringing a release to several nodes, and about telling others where these are.
 
 use super::{HOUR, Key, TEXT, count, duration};
 use crate::config::kind::Kind;
@@ -37,4 +37,23 @@ pub(super) const ROLLOUT: &[Key] = &[
     .restart(),
     Key::new("rollout.hold", duration(0, 168 * HOUR), r#""5m""#, "How long a canary is held and compared").restart(),
     Key::new("rollout.parallel", count(1, 64), "8", "Boxes worked on at once").restart(),
+];
+
+pub(super) const PUBLISH: &[Key] = &[
+    Key::new(
+        "publish.file",
+        TEXT,
+        "",
+        "A file that always holds where the nodes are reached, as JSON: `{\"fleet\":…,\"nodes\":{\"duel-0\":\"address:port\"}}`",
+    )
+    .restart(),
+    Key::new(
+        "publish.command",
+        TEXT,
+        "",
+        "A shell command that gets the same JSON on its standard input after every change, such as one that sets a name's \
+         address; again until it succeeds",
+    )
+    .restart(),
+    Key::new("publish.url", TEXT, "", "A URL that the same JSON is posted to; anything but 2xx is tried again").restart(),
 ];

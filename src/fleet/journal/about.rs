@@ -100,6 +100,7 @@ impl Record {
                 About::instance("address-changed", Some(node), *instance)
             }
             Self::Deployed { node, instance, .. } => About::instance("deployed", Some(node), *instance),
+            Self::Published { .. } => About::fleet("published"),
             Self::DeployReported(report) => {
                 About::instance("deploy-reported", Some(&report.node), report.instance)
             }

@@ -28,6 +28,7 @@ mod inventory;
 mod keep;
 mod newcomer;
 mod planned;
+mod publish;
 mod remedy;
 mod rent;
 mod search;
@@ -96,6 +97,7 @@ impl Turn<'_> {
             Event::Beat => {
                 self.notice_blindness();
                 self.notice_ahead();
+                self.publish();
                 self.end_pauses()
             }
             Event::PolicyChanged => self.policy_changed(),
@@ -126,6 +128,7 @@ impl Turn<'_> {
                 self.memory.release_name = Some(name);
                 Ok(())
             }
+            Event::Published { addresses, result } => self.published(addresses, result),
             Event::DeployReported(report) => self.deploy_reported(*report),
             Event::ReleasePrepared(prepared) => {
                 match prepared {

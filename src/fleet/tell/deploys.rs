@@ -107,6 +107,26 @@ pub(in crate::fleet) fn steps_overrun(at: Timestamp, report: &DeployReport) -> N
     }
 }
 
+/// Whatever points at the nodes may point at boxes of before.
+pub(in crate::fleet) fn not_published(at: Timestamp, why: &str) -> Notice {
+    Notice {
+        facts: facts([("why", why.into())]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Keeper,
+            "the nodes' addresses cannot be published".into(),
+            "it is tried again until it is done; `publish.*` says where",
+        )
+    }
+}
+
+/// It points at the right ones again.
+pub(in crate::fleet) fn published_again(at: Timestamp, failures: u32) -> Notice {
+    let title = format!("the nodes' addresses are published again, after {failures} failures");
+    notice(at, Severity::Info, Topic::Keeper, title, "nothing to do")
+}
+
 /// A deploy could not end the maintenance that it entered.
 pub(in crate::fleet) fn left_closed(at: Timestamp, report: &DeployReport) -> Notice {
     let node = &report.node;

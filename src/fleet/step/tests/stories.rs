@@ -12,6 +12,7 @@ mod keeper;
 mod last_words;
 mod newcomers;
 mod provider;
+mod publish;
 mod renting;
 mod replacing;
 mod spares;

@@ -119,6 +119,7 @@ pub(super) fn title(event: &Event) -> String {
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
+        Event::Published { result, .. } => format!("published: {result:?}"),
         Event::ReleaseNamed(name) => format!("the configured release is {name}"),
         Event::DeployReported(report) => {
             format!("{} of {} by {}: {}", report.work.word(), report.node, report.by, report.outcome.word())
@@ -155,6 +156,10 @@ fn ordered(command: &Command) -> String {
         Command::AskWitness { node, tenant } => format!("{word} {node} on {}", tenant.instance),
         Command::Remedy { node, tenant, rung, release, .. } => {
             format!("{word} {node} on {}: {}{}", tenant.instance, rung.word(), again(release.as_ref()))
+        }
+        Command::Publish { addresses } => {
+            let all: Vec<String> = addresses.iter().map(|(node, at)| format!("{node}={at}")).collect();
+            format!("{word} {}", all.join(" "))
         }
         Command::List | Command::ReadCredit | Command::CheckSelf => word.to_owned(),
     }

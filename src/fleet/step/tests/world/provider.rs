@@ -99,7 +99,10 @@ impl World {
                     rented.label = Some(label.to_string());
                 }
             }
-            Command::AttachKey { .. } | Command::StopWork { .. } | Command::TakeEvidence { .. } => {}
+            Command::AttachKey { .. }
+            | Command::StopWork { .. }
+            | Command::TakeEvidence { .. }
+            | Command::Publish { .. } => {}
         }
     }
 
