@@ -98,6 +98,33 @@ pub enum Verb {
     },
     /// Go back to the release that was verified before, with its settings
     Rollback(RollbackArgs),
+    /// Bring the release that serves in one profile, and no other, to the next
+    Promote(PromoteArgs),
+    /// Deploy what is pushed to `push.branch`, as long as this runs
+    Follow {
+        /// Ask once, deploy what is new, and end
+        #[arg(long)]
+        once: bool,
+        /// Deploy what is there already when it is first looked at, and not only what comes after
+        #[arg(long)]
+        now: bool,
+        /// Needed for a protected fleet: the name of its profile
+        #[arg(long, value_name = "PROFILE")]
+        i_mean: Option<String>,
+    },
+    /// What a node must be, and in what it differs from that now
+    Spec {
+        /// The node
+        node: NodeName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break something on purpose, see it healed, and keep the time; never on a protected fleet
+    Drill {
+        #[command(subcommand)]
+        action: DrillAction,
+    },
     /// The history of deploys and rollbacks, with the time of each step
     Deploys {
         /// Only of this node
@@ -219,7 +246,7 @@ pub enum ConfigAction {
 }
 
 /// What `deploy` takes.
-#[derive(Debug, Clone, ClapArgs)]
+#[derive(Debug, Clone, Default, ClapArgs)]
 pub struct DeployArgs {
     /// The nodes
     #[arg(conflicts_with = "fleet")]
@@ -280,6 +307,63 @@ pub struct RollbackArgs {
     /// Wait so long for another deploy on the box
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
     pub wait_lock: std::time::Duration,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `promote` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct PromoteArgs {
+    /// The profile whose release it is
+    #[arg(long, value_name = "PROFILE")]
+    pub from: String,
+    /// The profile that gets it
+    #[arg(long, value_name = "PROFILE")]
+    pub to: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Needed with `--yes` for a protected fleet: the name of its profile once more
+    #[arg(long, value_name = "PROFILE")]
+    pub i_mean: Option<String>,
+    /// Only tell what would be brought where
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is rehearsed.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DrillAction {
+    /// End a node's server behind the keeper's back, and wait until it is healed
+    KillServer(DrillArgs),
+    /// Take a node back to the release before, and forward again
+    Rollback(DrillArgs),
+    /// Have a node's box replaced by another one
+    Replace(DrillArgs),
+    /// When each was rehearsed last, and how long it took
+    History {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a drill takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DrillArgs {
+    /// The node
+    #[arg(long)]
+    pub node: NodeName,
+    /// How long recovery may take
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = crate::config::parse_duration)]
+    pub target: std::time::Duration,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
@@ -420,6 +504,9 @@ pub struct LogsArgs {
     /// Only lines with this text
     #[arg(long)]
     pub grep: Option<String>,
+    /// Only what was written in this time, such as `10m`, where the log tells times
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+    pub since: Option<std::time::Duration>,
 }
 
 /// A log on a box.

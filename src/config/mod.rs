@@ -43,8 +43,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Log, Provider, Publish, RestTimeout, Rollouts, Schedule,
-        SinkConfig, SinkKind, Ssh,
+        Artifact, Config, Deploy, Environment, Explained, Log, Provider, Publish, Push, RestTimeout,
+        Rollouts, Schedule, SinkConfig, SinkKind, Ssh,
     },
     value::parse_duration,
 };
@@ -211,10 +211,11 @@ fn read(
     let deploy = edges::deploy(reader, around);
     let rollout = rollout::rollout(reader);
     let publish = rollout::publish(reader, around);
+    let environment = rollout::environment(reader);
     let alerts = sinks::sinks(reader, around, &mut warnings);
     let schedule = process::schedule(reader);
     let http = process::http(reader, &mut warnings);
-    let (state_dir, control_socket) = process::places(reader, around);
+    let (state_dir, control_socket) = process::places(reader, around, profile.as_deref());
     let log = process::log(reader);
     Some(Config {
         profile,
@@ -224,6 +225,7 @@ fn read(
         deploy,
         rollout,
         publish,
+        environment,
         alerts,
         schedule,
         http,

@@ -35,6 +35,8 @@ pub struct Config {
     pub rollout: Rollouts,
     /// Where the nodes' addresses are published.
     pub publish: Publish,
+    /// How this fleet stands among others.
+    pub environment: Environment,
     /// Who is told.
     pub alerts: Vec<SinkConfig>,
     /// What happens by the clock.
@@ -149,6 +151,34 @@ pub struct Publish {
     pub command: Option<String>,
     /// A URL.
     pub url: Option<Url>,
+}
+
+/// How a fleet stands among others: development, staging, production.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Whether others depend on it.
+    pub protected: bool,
+    /// The profiles that a release goes through.
+    pub order: Vec<String>,
+    /// What is deployed when it is pushed.
+    pub push: Option<Push>,
+}
+
+/// What is deployed when it is pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// The git remote.
+    pub remote: String,
+    /// The branch.
+    pub branch: String,
+    /// How often it is asked.
+    pub every: Duration,
+    /// The shell command that builds the server.
+    pub build: String,
+    /// Where that leaves the binary, in the checkout.
+    pub artifact: PathBuf,
+    /// Longest build.
+    pub build_within: Duration,
 }
 
 /// What happens when a server does not come to rest in time.

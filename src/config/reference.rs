@@ -91,6 +91,7 @@ fn example(key: &Key) -> &'static str {
         "rails.dollars_per_day" => "100.0",
         "deploy.file" => r#""/opt/duel-server/duel-server""#,
         "deploy.public_url" => r#""https://play.example.org""#,
+        "push.remote" => r#""git@github.com:you/server.git""#,
         "publish.file" => r#""/var/lib/vast-keeper/nodes.json""#,
         "publish.command" => r#""/usr/local/bin/set-address""#,
         "publish.url" => r#""https://lb.example.org/nodes""#,

@@ -145,6 +145,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
             edges::DEPLOY,
             rollout::ROLLOUT,
             rollout::PUBLISH,
+            rollout::ENVIRONMENTS,
             edges::ALERTS,
             edges::SCHEDULE,
             edges::KEEPER,

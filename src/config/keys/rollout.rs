@@ -1,6 +1,6 @@
-//! Keys about bringing a release to several nodes, and about telling others where these are.
+//! Keys about bringing a release to several nodes, about telling others where these are, and about where releases come from.
 
-use super::{HOUR, Key, TEXT, count, duration};
+use super::{HOUR, Key, SECOND, TEXT, TEXTS, count, duration};
 use crate::config::kind::Kind;
 
 pub(super) const ROLLOUT: &[Key] = &[
@@ -56,4 +56,38 @@ pub(super) const PUBLISH: &[Key] = &[
     )
     .restart(),
     Key::new("publish.url", TEXT, "", "A URL that the same JSON is posted to; anything but 2xx is tried again").restart(),
+];
+
+pub(super) const ENVIRONMENTS: &[Key] = &[
+    Key::new(
+        "promote.order",
+        TEXTS,
+        r#"["development", "staging", "beta", "production"]"#,
+        "The profiles that a release is promoted through: only from an earlier one to a later one",
+    )
+    .restart(),
+    Key::new(
+        "push.remote",
+        TEXT,
+        "",
+        "A git remote, such as `git@github.com:you/server.git`: `vast-keeper follow` deploys what is pushed to `push.branch`",
+    )
+    .restart(),
+    Key::new("push.branch", TEXT, r#""main""#, "The branch that belongs to this fleet").restart(),
+    Key::new("push.every", duration(SECOND, 24 * HOUR), r#""60s""#, "How often the remote is asked").restart(),
+    Key::new(
+        "push.build",
+        TEXT,
+        r#""cargo build --release""#,
+        "The shell command that builds the server in a fresh checkout of exactly the pushed commit",
+    )
+    .restart(),
+    Key::new(
+        "push.artifact",
+        TEXT,
+        r#""target/release/duel-server""#,
+        "Where that leaves the binary, relative to the checkout",
+    )
+    .restart(),
+    Key::new("push.build_within", duration(SECOND, 24 * HOUR), r#""30m""#, "Longest build").restart(),
 ];
