@@ -107,8 +107,7 @@ async fn rehearse(common: &Common, kind: Kind, args: DrillArgs) -> Result<u8, Fa
     let (fleet, at) = Fleet::one(common, &args.node).await?;
     let filled = &fleet.nodes[at];
     let keeper = Client::connect(&config.control_socket).await?;
-    let before = look(&keeper, &args.node).await?;
-    if !is_well(&before) {
+    if !well_within(&keeper, &fleet, &args.node).await? {
         let message = format!("`{}` is not well: a drill begins with a node that serves", args.node);
         return Err(Failure::new(exit::REFUSED, message).hint(format!("`vast-keeper why {}`", args.node)));
     }
@@ -250,6 +249,21 @@ impl Rehearsal<'_> {
 
     async fn instance(&self) -> Result<Option<InstanceId>, Failure> {
         Ok(look(self.keeper, &self.args.node).await?.instance)
+    }
+}
+
+/// Whether the node is well, as soon as it was probed: after a deploy nothing is known of it until then.
+async fn well_within(keeper: &Client, fleet: &Fleet, node: &NodeName) -> Result<bool, Failure> {
+    let interval = fleet.config.policy.nodes.get(node).map_or(Duration::ZERO, |spec| spec.health.interval);
+    let clock = Clock::new();
+    let end = clock.now().after(interval).after(BOX_LIMIT);
+    loop {
+        let seen = look(keeper, node).await?;
+        let unseen = seen.state == "serving" && seen.health.verdict == "unknown";
+        if is_well(&seen) || !unseen || clock.now() >= end {
+            return Ok(is_well(&seen));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

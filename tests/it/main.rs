@@ -13,6 +13,7 @@ mod crash_points;
 mod crashes;
 mod demo;
 mod deploying;
+mod environments;
 mod examples;
 mod gallery;
 mod harness;
