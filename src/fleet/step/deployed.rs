@@ -41,11 +41,9 @@ impl Turn<'_> {
             let notice = tell::deploy_ended(now, &report, shunned);
             self.tell(notice);
         }
-        if !report.healing {
-            if fills {
-                // The server was started anew: what was counted against the one before says nothing of this one.
-                self.memory.watch(name).start_over(now);
-            }
+        if !report.healing && fills {
+            // The server was started anew: what was counted against the one before says nothing of this one.
+            self.memory.watch(name).start_over(now);
         }
         self.step.reply =
             Some(Reply::Accepted(format!("the {} of `{name}` is on record", report.work.word())));
