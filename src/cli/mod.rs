@@ -21,6 +21,7 @@ mod show;
 mod simulate;
 mod since;
 mod spec;
+mod switch;
 mod upkeep;
 mod verbs;
 mod why;

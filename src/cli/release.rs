@@ -14,7 +14,7 @@ use super::{
     client::Client,
     exit::{self, Failure},
     print::{self, data, talk},
-    rollout, show,
+    rollout, show, switch,
     work::{Release, Work},
 };
 use crate::{
@@ -58,6 +58,13 @@ pub(super) async fn put(fleet: &Fleet, release: Release, args: DeployArgs) -> Re
         wait_lock: args.wait_lock,
         json: args.json,
     };
+    let blue_green = match args.strategy {
+        Some(word) => word == MannerWord::BlueGreen,
+        None => fleet.config.rollout.blue_green,
+    };
+    if !args.dry_run && blue_green {
+        return switch::forward(fleet, release, args.json).await;
+    }
     if !args.dry_run && (fleet.nodes.len() > 1 || args.strategy == Some(MannerWord::Canary)) {
         return rollout::begin(fleet, release, plan(fleet, &args), asked).await;
     }
@@ -101,7 +108,7 @@ fn plan(fleet: &Fleet, args: &DeployArgs) -> Plan {
     let configured = fleet.config.rollout.plan.clone();
     let manner = match args.strategy {
         None => configured.manner,
-        Some(MannerWord::Rolling) => Manner::Rolling,
+        Some(MannerWord::Rolling | MannerWord::BlueGreen) => Manner::Rolling,
         Some(MannerWord::Canary) => Manner::Canary,
     };
     let (batch, max_failures) =
@@ -126,6 +133,9 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
         return Err(Failure::new(exit::USAGE, "no node is named").hint("name nodes, or `--fleet` for all"));
     }
     let fleet = Fleet::find(common, &args.nodes).await?;
+    if args.to.is_none() && !args.dry_run && switch::stands_by(&fleet).await? {
+        return switch::back(&fleet, args.yes, args.json).await;
+    }
     // Whether every box can go back is known before the first one does.
     let mut targets = Vec::new();
     for filled in &fleet.nodes {

@@ -140,6 +140,10 @@ pub struct Rollouts {
     pub plan: Plan,
     /// Boxes worked on at once.
     pub parallel: usize,
+    /// Whether a second box is rented for each node instead.
+    pub blue_green: bool,
+    /// How long the box before is kept then.
+    pub keep_old: Duration,
 }
 
 /// Where the nodes' addresses are published.

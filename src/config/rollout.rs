@@ -8,7 +8,8 @@ use super::{
 use crate::fleet::rollout::{Manner, Plan, Share};
 
 pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
-    let manner = match reader.text("rollout.strategy").as_deref() {
+    let strategy = reader.text("rollout.strategy");
+    let manner = match strategy.as_deref() {
         Some("canary") => Manner::Canary,
         _ => Manner::Rolling,
     };
@@ -22,7 +23,9 @@ pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
         health_within: reader.duration("rollout.health_within"),
         hold: reader.duration("rollout.hold"),
     };
-    Rollouts { plan, parallel: reader.count("rollout.parallel") as usize }
+    let blue_green = strategy.as_deref() == Some("blue-green");
+    let parallel = reader.count("rollout.parallel") as usize;
+    Rollouts { plan, parallel, blue_green, keep_old: reader.duration("rollout.keep_old") }
 }
 
 fn share(reader: &mut Reader<'_>, key: &str) -> Option<Share> {

@@ -46,6 +46,7 @@ async fn answer(question: Question, engine: Handle, history: Option<History>) {
         Question::Deploys { limit, node, reply } => {
             drop(reply.send(deploys(history.as_ref(), limit, node.as_ref()).await));
         }
+        Question::Switch { request, reply } => drop(reply.send(engine.switch(*request).await.ok())),
         Question::Tell { notice, reply } => drop(reply.send(engine.tell(*notice).await.ok())),
         Question::ReportDeploy { report, reply } => drop(reply.send(engine.report(*report).await.ok())),
         Question::Incident { id, reply } => drop(reply.send(incident(history.as_ref(), id).await)),

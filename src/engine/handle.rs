@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::fleet::{
-    deployed::DeployReport,
+    deployed::{DeployReport, SwitchRequest},
     event::{Reply, Wish},
     ledger::{Export, LedgerRequest, LedgerView},
     name::NodeName,
@@ -31,6 +31,8 @@ pub(super) enum Request {
     Ask { node: NodeName, wish: Wish, by: String, reply: oneshot::Sender<Reply> },
     /// A deploy that somebody did by hand.
     Report { report: Box<DeployReport>, reply: oneshot::Sender<Reply> },
+    /// A blue-green replacement.
+    Switch { request: Box<SwitchRequest>, reply: oneshot::Sender<Reply> },
     /// Something that people should be told.
     Tell { notice: Box<Notice>, reply: oneshot::Sender<Reply> },
     /// A new policy.
@@ -126,6 +128,16 @@ impl Handle {
     pub async fn report(&self, report: DeployReport) -> Result<Reply, Gone> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Report { report: Box::new(report), reply }).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Asks for a blue-green replacement, answered when it is journaled.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn switch(&self, request: SwitchRequest) -> Result<Reply, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Switch { request: Box::new(request), reply }).await?;
         answer.await.map_err(|_| Gone)
     }
 

@@ -61,6 +61,10 @@ impl Engine {
                 let answer = self.handle(Event::Asked { node, wish, by }).await;
                 drop(reply.send(answer.unwrap_or_else(unwritable)));
             }
+            Request::Switch { request, reply } => {
+                let answer = self.handle(Event::SwitchAsked(*request)).await;
+                drop(reply.send(answer.unwrap_or_else(unwritable)));
+            }
             Request::Tell { notice, reply } => {
                 self.record_notice(*notice).await;
                 let failed = self.storage.is_failed();

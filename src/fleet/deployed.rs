@@ -192,6 +192,19 @@ impl DeployReport {
     }
 }
 
+/// What a blue-green replacement is asked for with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchRequest {
+    /// The node.
+    pub node: NodeName,
+    /// What the other box is given; the keeper's shelf has it.
+    pub release: Placed,
+    /// How many seconds the present one is kept afterwards as the way back.
+    pub keep_s: u32,
+    /// Who.
+    pub by: String,
+}
+
 /// Why a pair is not deployed any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {

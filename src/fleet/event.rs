@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
-    deployed::{DeployReport, Placed},
+    deployed::{DeployReport, Placed, SwitchRequest},
     journal::{Entry, Record, ReleaseRef},
     ledger::LedgerWish,
     memory::SelfCheck,
@@ -136,6 +136,8 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A person wants another box with another release beside the one that serves, and then in its place.
+    SwitchAsked(SwitchRequest),
     /// A person wants something.
     Asked {
         /// About which node.
@@ -174,6 +176,8 @@ pub enum Wish {
     Redeploy,
     /// Keep healing away from it.
     Pause,
+    /// Let the tenant that stands by after a blue-green replacement serve again.
+    SwitchBack,
     /// Keep healing away from it for so many seconds at most: somebody works on its box, and may die over it.
     PauseFor(u32),
     /// Let healing go on; also lets a held node go on.
@@ -189,6 +193,7 @@ impl Wish {
             Self::Destroy => "destroy",
             Self::Redeploy => "redeploy",
             Self::Pause => "pause",
+            Self::SwitchBack => "switch-back",
             Self::PauseFor(_) => "pause-for",
             Self::Resume => "resume",
         }

@@ -5,6 +5,7 @@
 
 mod money;
 mod rail;
+mod release;
 
 use std::time::Duration;
 
@@ -12,12 +13,10 @@ pub use rail::Rail;
 
 use super::{
     breaker::{self, Census, Position},
-    deployed::Placed,
     memory::Memory,
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
     policy::Policy,
-    release::short,
     state::{ActionKind, Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
 };
@@ -145,83 +144,6 @@ impl Guard<'_> {
         self.anything(node)?;
         self.nothing_outstanding(node)?;
         self.unless_observing(&["a healthy spare is in hand".into()])
-    }
-
-    /// The release that was verified for a node by hand and is not the configured one; where the configured one is
-    /// quarantined, the last that was verified anywhere.
-    #[must_use]
-    pub fn verified_before(&self, node: &NodeName) -> Option<&Placed> {
-        let good = |placed: &&Placed| {
-            let standing = self.fleet.releases.get(&placed.digest);
-            !self.fleet.quarantine.contains_key(&placed.name)
-                && standing.is_none_or(|standing| standing.condemned.is_none())
-        };
-        let configured = self.memory.release_name.as_ref();
-        let own = self.fleet.nodes.get(node).and_then(|node| node.placed.as_ref()).filter(good);
-        match own {
-            Some(own) => Some(own).filter(|own| configured != Some(&own.name)),
-            None if configured.is_some_and(|name| self.fleet.quarantine.contains_key(name)) => {
-                self.fleet.verified.as_ref().filter(good)
-            }
-            None => None,
-        }
-    }
-
-    /// The same for what healing would put on a node.
-    fn release_for(&self, node: &NodeName) -> Result<(), Deferral> {
-        if self.verified_before(node).is_some() { Ok(()) } else { self.release() }
-    }
-
-    /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
-    ///
-    /// # Errors
-    /// The configured release is not there, or it is condemned or quarantined.
-    pub fn release(&self) -> Result<(), Deferral> {
-        if let Some(why) = &self.memory.release_missing {
-            return defer(Rail::Release, format!("the release is not there: {why}"), None);
-        }
-        let name = self.memory.release_name.as_ref();
-        if let Some(shunned) = name.and_then(|name| self.fleet.quarantine.get(name)) {
-            let why = format!("release {} is quarantined: {}", shunned.release.name, shunned.why);
-            return defer(Rail::Release, why, None);
-        }
-        let Some(wanted) = &self.memory.release else { return Ok(()) };
-        let standing = self.fleet.releases.get(&wanted.digest);
-        match standing.and_then(|standing| standing.condemned.as_ref()) {
-            Some(condemned) => {
-                let why = format!("release {} is at fault: {}", short(&wanted.digest), condemned.evidence);
-                defer(Rail::Release, why, None)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
-    fn unproven(&self, node: &NodeName) -> Result<(), Deferral> {
-        if self.verified_before(node).is_some() {
-            return Ok(());
-        }
-        let Some(wanted) =
-            self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))
-        else {
-            return Ok(());
-        };
-        let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
-        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
-        let most = self.policy.rails.unproven_boxes.saturating_sub(lost).max(1);
-        let claims = |(name, other): &(&NodeName, &Node)| {
-            *name != node
-                && matches!(&other.state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some())
-        };
-        let under_way = self.fleet.nodes.iter().filter(claims).count();
-        if under_way >= most as usize {
-            let why = format!(
-                "release {} was never seen serving: {under_way} boxes try it first, {lost} failed with it",
-                short(&wanted.digest)
-            );
-            return defer(Rail::Unproven, why, None);
-        }
-        Ok(())
     }
 
     fn anything(&self, node: &NodeName) -> Result<(), Deferral> {
@@ -388,7 +310,7 @@ impl Guard<'_> {
             let why = format!("the destroy of instance {instance} is not acknowledged yet");
             return defer(Rail::Outstanding, why, None);
         }
-        let claims = self.fleet.nodes.get(node).into_iter().flat_map(|node| node.state.claims());
+        let claims = self.fleet.nodes.get(node).into_iter().flat_map(|node| node.claims());
         let claimed: Vec<InstanceId> = claims.filter_map(|(_, claimed)| claimed).collect();
         let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
         let stranger =

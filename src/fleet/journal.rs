@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     culprit::Culprit,
-    deployed::DeployReport,
+    deployed::{DeployReport, Placed},
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
     release::Digest,
@@ -251,6 +251,33 @@ pub enum Record {
     },
     /// A deploy or a rollback came to its end: what healing goes by from now on, and the history of deploys.
     DeployReported(Box<DeployReport>),
+    /// A replacement brings another release, and keeps the tenant before as the way back.
+    NextRelease {
+        /// Whose.
+        node: NodeName,
+        /// What its newcomer is given.
+        release: Placed,
+        /// How long the tenant is kept, in milliseconds.
+        keep_ms: u64,
+    },
+    /// The newcomer of a blue-green replacement has proven itself: the tenant before stands by.
+    StoodBy {
+        /// Whose.
+        node: NodeName,
+        /// The tenant before.
+        instance: InstanceId,
+        /// It is condemned then.
+        until: Timestamp,
+    },
+    /// The tenant that stood by serves again.
+    SwitchedBack {
+        /// Whose.
+        node: NodeName,
+        /// That tenant.
+        instance: InstanceId,
+        /// Who wanted it, or why.
+        by: String,
+    },
     /// Where the nodes are reached is known outside.
     Published {
         /// Every node that has a box, with its server's address.

@@ -29,6 +29,7 @@ pub mod provider;
 pub mod query;
 pub mod release;
 pub mod rollout;
+pub mod standby;
 pub mod state;
 pub mod step;
 pub mod tell;

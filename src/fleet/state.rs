@@ -20,6 +20,7 @@ use super::{
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
     release::{Digest, Standing},
+    standby::{Next, Standby},
     units::{Money, Timestamp},
 };
 
@@ -101,6 +102,12 @@ pub struct Node {
     /// The pair that was last verified on it by hand: what healing puts there again.
     #[serde(default)]
     pub placed: Option<Placed>,
+    /// What the newcomer of a blue-green replacement is given.
+    #[serde(default)]
+    pub next: Option<Next>,
+    /// The tenant before, kept as the way back after a blue-green replacement.
+    #[serde(default)]
+    pub standby: Option<Standby>,
     /// The group whose spare it is, if it is one.
     #[serde(default)]
     pub spare_of: Option<String>,
@@ -116,6 +123,8 @@ impl Default for Node {
             was_replaced: false,
             release: None,
             placed: None,
+            next: None,
+            standby: None,
             spare_of: None,
         }
     }
@@ -370,13 +379,6 @@ pub struct Incident {
 }
 
 impl Fleet {
-    /// Every node that has a box, with its server's address.
-    #[must_use]
-    pub fn addresses(&self) -> BTreeMap<NodeName, SocketAddr> {
-        let tenants = self.nodes.iter().filter_map(|(name, node)| Some((name, node.state.tenant()?)));
-        tenants.map(|(name, tenant)| (name.clone(), tenant.address)).collect()
-    }
-
     /// Whether a release was ever seen serving here.
     #[must_use]
     pub fn is_proven(&self, digest: &Digest) -> bool {

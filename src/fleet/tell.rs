@@ -7,7 +7,9 @@ mod provider;
 use std::time::Duration;
 
 pub use deploys::report_text;
-pub(super) use deploys::{deploy_ended, left_closed, not_published, published_again, steps_overrun};
+pub(super) use deploys::{
+    deploy_ended, left_closed, not_published, published_again, steps_overrun, switched_back,
+};
 pub(super) use money::{mass_replacement, over_caps, planned, runway_long, runway_short};
 pub(super) use provider::{
     blind, blind_no_more, breaker, implausible, key_refused, key_taken, late, outage, outage_over,

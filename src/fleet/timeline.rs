@@ -176,6 +176,14 @@ pub fn words(record: &Record) -> String {
             let digest: String = release.digest.chars().take(12).collect();
             format!("deployed release {digest}, commit {}", release.commit)
         }
+        Record::NextRelease { release, .. } => {
+            format!(
+                "the newcomer gets release {} (commit {}); the tenant is kept as the way back",
+                release.name, release.commit
+            )
+        }
+        Record::StoodBy { instance, .. } => on(instance, "stands by as the way back"),
+        Record::SwitchedBack { instance, by, .. } => on(instance, &format!("serves again: {by}")),
         Record::Published { addresses } => format!("published the addresses of {} nodes", addresses.len()),
         Record::DeployReported(report) => tell::report_text(report),
         Record::Imported { instance, op, .. } => {

@@ -21,7 +21,7 @@ use self::socket::Socket;
 
 use crate::{
     fleet::{
-        deployed::DeployReport,
+        deployed::{DeployReport, SwitchRequest},
         event::Reply,
         ledger::{Export, LedgerRequest, LedgerView},
         name::{IncidentId, NodeName},
@@ -100,6 +100,13 @@ pub enum Question {
         node: Option<NodeName>,
         /// Where the answer goes; `None` when the store cannot be read.
         reply: oneshot::Sender<Option<Vec<DeployReport>>>,
+    },
+    /// A blue-green replacement.
+    Switch {
+        /// What.
+        request: Box<SwitchRequest>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Reply>>,
     },
     /// Something that people should be told.
     Tell {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Question, Site, page};
 use crate::fleet::{
-    deployed::DeployReport,
+    deployed::{DeployReport, SwitchRequest},
     event::Reply,
     ledger::LedgerRequest,
     name::{IncidentId, NodeName},
@@ -46,6 +46,7 @@ pub(super) fn control(site: Site) -> Router {
         .route("/api/v1/control", post(ask))
         .route("/api/v1/deploys", post(report_deploy))
         .route("/api/v1/notices", post(tell))
+        .route("/api/v1/switch", post(switch))
         .route("/api/v1/ledger", imports);
     finish(reading().merge(verbs), site)
 }
@@ -202,6 +203,14 @@ async fn report_deploy(
     // What comes over the socket was done by hand: the keeper reports its own work to itself.
     let report = Box::new(DeployReport { by: name_of(&report.by), healing: false, ..report });
     put(&site, |reply| Question::ReportDeploy { report, reply }).await.map(Json)
+}
+
+async fn switch(
+    State(site): State<Site>,
+    Json(request): Json<SwitchRequest>,
+) -> Result<Json<Reply>, Response> {
+    let request = Box::new(SwitchRequest { by: name_of(&request.by), ..request });
+    put(&site, |reply| Question::Switch { request, reply }).await.map(Json)
 }
 
 async fn tell(State(site): State<Site>, Json(notice): Json<Notice>) -> Result<Json<Reply>, Response> {

@@ -180,3 +180,39 @@ async fn what_was_done_without_a_keeper_is_on_record_when_it_starts_again() {
     let story = fleet.cli(&["deploys", "duel-0"]).await.exits(0).stdout;
     assert!(story.contains("rolled back") && story.contains("verified") && story.contains("gate"), "{story}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blue_green_proves_a_second_box_first_and_goes_back_to_the_first_in_a_moment() {
+    let published = |fleet: &Fleet| fleet.folder().join("nodes.json");
+    let mut fleet = Fleet::light("blue-green", 1).await;
+    let path = published(&fleet).display().to_string();
+    fleet.settings.set("publish.file", &path);
+    fleet.start().await;
+    let serving = fleet.all_serve().await;
+    let first = fleet.instance("duel-0").await;
+    let address_of = |view: &vast_keeper::fleet::view::FleetView| view.nodes[0].address.unwrap().to_string();
+    let home = address_of(&serving);
+    fleet.gives(next_server());
+    let told = fleet.cli(&["deploy", "duel-0", "--strategy", "blue-green"]).await.exits(0).stdout;
+    assert!(told.contains(&format!("way back: instance {first}")), "{told}");
+    let second = fleet.instance("duel-0").await;
+    assert_ne!(second, first);
+    assert_eq!(fleet.commit_of("duel-0").await, NEXT);
+    let away = address_of(&fleet.view().await.unwrap());
+    let says = |address: &str| std::fs::read_to_string(&path).is_ok_and(|text| text.contains(address));
+    eventually("the second box's address is published", PATIENCE, async || says(&away)).await;
+    assert_eq!(fleet.sim.ledger().live().count(), 2, "both are alive");
+
+    let began = std::time::Instant::now();
+    fleet.cli(&["rollback", "duel-0"]).await.exits(20);
+    fleet.cli(&["rollback", "duel-0", "--yes"]).await.exits(0);
+    let took = began.elapsed();
+    assert_eq!((fleet.instance("duel-0").await, fleet.commit_of("duel-0").await.as_str()), (first, FIRST));
+    eventually("the first box's address is published again", PATIENCE, async || says(&home)).await;
+    fleet.all_serve().await;
+    assert!(took.as_secs() < 30, "{took:?}");
+    assert_eq!(fleet.incidents().await.len(), 0);
+    let verdict = fleet.verdict(&[second]).await;
+    assert_eq!(verdict.doubled, [(first, second)], "the one pair that may live at once");
+    assert!(verdict.leaked.is_empty() && verdict.wrongly_destroyed.is_empty(), "{verdict:?}");
+}

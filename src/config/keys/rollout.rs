@@ -6,10 +6,10 @@ use crate::config::kind::Kind;
 pub(super) const ROLLOUT: &[Key] = &[
     Key::new(
         "rollout.strategy",
-        Kind::Choice(&["rolling", "canary"]),
+        Kind::Choice(&["rolling", "canary", "blue-green"]),
         r#""rolling""#,
         "How `deploy --fleet` goes on after its first node: batch after batch, or only once that node was held for \
-         `rollout.hold` and did no worse than the others",
+         `rollout.hold` and did no worse than the others, or node by node on a second box that then takes the node",
     )
     .restart(),
     Key::new("rollout.batch", TEXT, r#""25%""#, "How many nodes at once after the first: `2` or `25%`").restart(),
@@ -36,6 +36,13 @@ pub(super) const ROLLOUT: &[Key] = &[
     )
     .restart(),
     Key::new("rollout.hold", duration(0, 168 * HOUR), r#""5m""#, "How long a canary is held and compared").restart(),
+    Key::new(
+        "rollout.keep_old",
+        duration(0, 168 * HOUR),
+        r#""30m""#,
+        "How long the box before is kept as the way back after a blue-green deploy; it is paid for",
+    )
+    .restart(),
     Key::new("rollout.parallel", count(1, 64), "8", "Boxes worked on at once").restart(),
 ];
 

@@ -11,7 +11,7 @@
 //! was killed is followed by another who reads the same events. Failures are counted over the whole rollout, boxes that could not
 //! be reached included, and nodes still being worked on hold back the next batch.
 //!
-//! Deliberately absent: blue-green, which is no order of deploys but another box for each node (`replace.order`).
+//! Deliberately absent: blue-green, which is no order of deploys but another box for each node (`fleet::step`'s switch).
 
 pub mod analysis;
 mod judge;

@@ -35,6 +35,7 @@ mod search;
 mod serving;
 mod spare;
 mod suspect;
+mod switch;
 mod wish;
 
 use std::{sync::Arc, time::Duration};
@@ -97,6 +98,7 @@ impl Turn<'_> {
             Event::Beat => {
                 self.notice_blindness();
                 self.notice_ahead();
+                self.end_standbys()?;
                 self.publish();
                 self.end_pauses()
             }
@@ -140,6 +142,7 @@ impl Turn<'_> {
             }
             Event::CreditRead(answer) => self.credit_read(answer),
             Event::LedgerAsked { wish, by } => self.ledger_asked(wish, &by),
+            Event::SwitchAsked(request) => self.switch_asked(request),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),
         }
     }
@@ -217,7 +220,7 @@ impl Turn<'_> {
             .collect();
         for name in unwanted {
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
-            let claim = node.state.claims().next().map(|(attempt, instance)| (attempt.price, instance));
+            let claim = node.claims().next().map(|(attempt, instance)| (attempt.price, instance));
             match claim {
                 Some(_) if self.is_surplus(&name) => self.shed_spare(&name)?,
                 // Losing a line of configuration must never cost a box; a person destroys it by name.
@@ -256,7 +259,7 @@ impl Turn<'_> {
             if self.is_surplus(name) {
                 return self.shed_spare(name);
             }
-            let emptied = self.node(name).is_some_and(|node| node.state.claims().next().is_none());
+            let emptied = self.node(name).is_some_and(|node| node.claims().next().is_none());
             return if emptied { self.retire(name) } else { Ok(()) };
         };
         let Some(node) = self.fleet.nodes.get(name) else {

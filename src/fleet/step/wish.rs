@@ -23,6 +23,7 @@ impl Turn<'_> {
         }
         let reply = match wish {
             Wish::Pause => self.pause(name, by, None)?,
+            Wish::SwitchBack => self.switch_back(name, by)?,
             Wish::PauseFor(seconds) => self.pause(name, by, Some(seconds))?,
             Wish::Resume => self.resume(name, by)?,
             Wish::Reprovision => self.reprovision(name, by)?,
@@ -104,7 +105,7 @@ impl Turn<'_> {
         if self.context.policy.observe_only {
             return Ok(Reply::Refused("the keeper only observes".into()));
         }
-        let claims = self.node(name).into_iter().flat_map(|node| node.state.claims());
+        let claims = self.node(name).into_iter().flat_map(|node| node.claims());
         let claims: Vec<_> = claims.map(|(attempt, instance)| (attempt.price, instance)).collect();
         if claims.iter().any(|(_, instance)| instance.is_none()) {
             return Ok(Reply::Refused(format!(

@@ -3,6 +3,7 @@
 use super::{facts, notice, span};
 use crate::fleet::{
     deployed::{DeployKind, DeployOutcome, DeployReport, Placed, StepTook},
+    name::{InstanceId, NodeName},
     notice::{Notice, Severity, Topic},
     units::Timestamp,
 };
@@ -103,6 +104,26 @@ pub(in crate::fleet) fn steps_overrun(at: Timestamp, report: &DeployReport) -> N
             Topic::Deploy,
             format!("a {} of {node} took longer than its targets", report.work.word()),
             &format!("`vast-keeper deploys {node}` compares it with those before"),
+        )
+    }
+}
+
+/// The box before serves again.
+pub(in crate::fleet) fn switched_back(
+    at: Timestamp,
+    node: &NodeName,
+    instance: InstanceId,
+    why: &str,
+) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([("instance", instance.to_string()), ("why", why.into())]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Deploy,
+            format!("{node} is switched back to instance {instance}, which served before"),
+            "the box with the newer release is destroyed",
         )
     }
 }

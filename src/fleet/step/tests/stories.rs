@@ -16,6 +16,7 @@ mod publish;
 mod renting;
 mod replacing;
 mod spares;
+mod switch;
 mod why;
 mod wishes;
 

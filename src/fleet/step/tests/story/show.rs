@@ -120,6 +120,9 @@ pub(super) fn title(event: &Event) -> String {
         },
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
         Event::Published { result, .. } => format!("published: {result:?}"),
+        Event::SwitchAsked(request) => {
+            format!("{} asks: switch {} to {}", request.by, request.node, request.release.name)
+        }
         Event::ReleaseNamed(name) => format!("the configured release is {name}"),
         Event::DeployReported(report) => {
             format!("{} of {} by {}: {}", report.work.word(), report.node, report.by, report.outcome.word())
