@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::releases::{
-    DeployArgs, DrillAction, DrillArgs, MannerWord, OnTimeoutWord, PromoteArgs, RollbackArgs, RolloutAction,
+    DeployArgs, DrillAction, DrillArgs, MannerWord, OnTimeoutWord, PromoteArgs, RestoreArgs, RollbackArgs,
+    RolloutAction,
 };
 use crate::fleet::name::NodeName;
 
@@ -149,6 +150,16 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// List the backups on a node's box
+    Backups {
+        /// The node
+        node: NodeName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the data of a backup back, under the release and the settings of then; what is there now is backed up first
+    Restore(RestoreArgs),
     /// The servers' maintenance: no new duel begins, and what runs comes to its end
     Maintenance {
         #[command(subcommand)]

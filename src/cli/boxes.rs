@@ -126,7 +126,7 @@ impl Fleet {
 pub(super) fn failure(node: &NodeName, fault: &DeployFault) -> Failure {
     let code = match fault {
         DeployFault::RolledBack { .. } => exit::ROLLED_BACK,
-        DeployFault::RollbackFailed { .. } => exit::ROLLBACK_FAILED,
+        DeployFault::RollbackFailed { .. } | DeployFault::Halfway { .. } => exit::ROLLBACK_FAILED,
         DeployFault::Unknown(_) => exit::UNKNOWN,
         DeployFault::Locked(_) => exit::LOCKED,
         DeployFault::Release(_) | DeployFault::Refused(_) => exit::REFUSED,
@@ -148,6 +148,7 @@ pub(super) fn failure(node: &NodeName, fault: &DeployFault) -> Failure {
         DeployFault::Release(_)
         | DeployFault::Box(_)
         | DeployFault::Unhealthy(_)
-        | DeployFault::HostKeyChanged(_) => failure,
+        | DeployFault::HostKeyChanged(_)
+        | DeployFault::Halfway { .. } => failure,
     }
 }

@@ -15,6 +15,7 @@ mod print;
 mod promote;
 mod read;
 mod release;
+mod restore;
 mod rollout;
 mod setup;
 mod show;
@@ -83,6 +84,8 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Drill { action } => drill::drill(&common, action).await,
         Verb::Deploys { node, limit, json } => read::deploys(&common, node, limit, json).await,
         Verb::Releases { nodes, json } => release::releases(&common, &nodes, json).await,
+        Verb::Backups { node, json } => restore::backups(&common, &node, json).await,
+        Verb::Restore(options) => restore::restore(&common, options).await,
         Verb::Maintenance { action } => upkeep::maintenance(&common, action).await,
         Verb::Lock { action } => upkeep::lock(&common, action).await,
         Verb::Logs(options) => upkeep::logs(&common, options).await,

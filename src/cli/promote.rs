@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Config, Need},
-    deploy::{Artifact, ArtifactSource},
+    deploy::Artifact,
     engine::Shelf,
     fleet::{journal::ReleaseRef, state},
 };
@@ -116,7 +116,7 @@ async fn kept(from: &Config, wanted: &ReleaseRef, profile: &str) -> Result<Artif
     let program = Shelf::new(&from.state_dir).program(&wanted.digest).await;
     let program = program.map_err(|fault| lost(format!("cannot be read: {fault}")))?;
     let program = program.ok_or_else(|| lost("is not kept in its state any more".into()))?;
-    let artifact = Artifact::prepare(&ArtifactSource::File(program)).await;
+    let artifact = Artifact::known(&program, wanted.commit.clone()).await;
     let artifact = artifact.map_err(|fault| lost(format!("cannot be used: {fault}")))?;
     if artifact.digest != wanted.digest {
         return Err(lost("was changed since it was kept".into()));

@@ -21,7 +21,6 @@ use crate::{
     config::{Config, RestTimeout},
     deploy::{
         self, DeployFault, DeployRequest, Deployed, Maintenance, OnTimeout, Restart, Role, RollbackRequest,
-        Strategy,
     },
     fleet::{
         deployed::Placed,
@@ -74,7 +73,7 @@ pub(super) async fn put(fleet: &Fleet, release: Release, args: DeployArgs) -> Re
         site.gate.expect_commit = (artifact.commit != "unknown").then(|| artifact.commit.clone());
         let request = DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: fleet.edges.access.method.clone(),
             artifact: artifact.clone(),
             env: release.env.clone(),
             restart: asked.restart,
@@ -245,12 +244,17 @@ async fn would(fleet: &Fleet, filled: &Filled, request: &DeployRequest, json: bo
             json!({ "step": step.word(), "target_s": target, "script": step.script() })
         });
         let steps: Vec<_> = steps.collect();
-        print::json(&json!({ "node": node, "release": name, "steps": steps, "note": plan.note }))?;
+        print::json(
+            &json!({ "node": node, "release": name, "steps": steps, "note": plan.note, "found": plan.found }),
+        )?;
     } else {
         data(&format!(
             "{node}: release {name}{}",
             plan.note.map(|note| format!(": {note}")).unwrap_or_default()
         ))?;
+        for fact in &plan.found {
+            data(&format!("# {fact}"))?;
+        }
         for step in &plan.steps {
             data(&format!("# {step} (target {} min)", step.part().target().as_secs() / 60))?;
             if let Some(script) = step.script() {
@@ -261,7 +265,7 @@ async fn would(fleet: &Fleet, filled: &Filled, request: &DeployRequest, json: bo
     Ok(plan.steps.len() > 1)
 }
 
-fn told(node: &NodeName, deployed: &Deployed, json: bool) -> Result<(), Failure> {
+pub(super) fn told(node: &NodeName, deployed: &Deployed, json: bool) -> Result<(), Failure> {
     if json {
         let steps: Vec<_> = deployed
             .steps

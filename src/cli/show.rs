@@ -226,6 +226,9 @@ pub(super) fn incidents(incidents: &[IncidentView]) -> Printed {
 pub(super) fn story(incident: &IncidentView) -> Printed {
     data(&format!("incident {} of {}: {}", incident.id, incident.node, incident.why))?;
     data(&format!("first failed probe {}", clock_time(incident.first_failure_at)))?;
+    if let Some(fault) = &incident.fault {
+        data(&format!("at fault: {}, {}", fault.culprit, fault.evidence))?;
+    }
     milestones(incident)?;
     for entry in &incident.lines {
         line(entry)?;

@@ -50,6 +50,9 @@ fn tell(why: &Why) -> Printed {
     }
     evidence("speaks for a fault", &why.evidence_for)?;
     evidence("speaks against one", &why.evidence_against)?;
+    if let Some(fault) = &why.fault {
+        data(&format!("most likely at fault: {}, {}", fault.culprit, fault.evidence))?;
+    }
     for rail in &why.rails {
         data(&rail_text(rail, why.at))?;
     }

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    deploy::{self, Artifact, DeployFault, DeployRequest, Deployed, RollbackRequest, StepPhase, StepReport},
+    deploy::{
+        self, Artifact, DeployFault, DeployRequest, Deployed, RestoreRequest, RollbackRequest, StepPhase,
+        StepReport,
+    },
     engine::{Journey, ServerEnv, placed},
     fleet::{
         deployed::{DeployKind, DeployReport, Placed},
@@ -64,7 +67,7 @@ impl Release {
 
     /// A program with settings.
     pub(super) fn of(fleet: &Fleet, artifact: Arc<Artifact>, env: ServerEnv) -> Result<Self, Failure> {
-        let name = deploy::release_name(&fleet.edges.remote, &artifact, &env);
+        let name = deploy::release_name(&fleet.edges.remote, &artifact, &env, &fleet.edges.access.method);
         let name = name.map_err(|fault| Failure::new(exit::REFUSED, fault.to_string()))?;
         let placed = Placed { name, digest: artifact.digest.clone(), commit: artifact.commit.clone() };
         Ok(Self { placed, artifact, env })
@@ -111,6 +114,13 @@ impl Work<'_> {
         let remote = &self.fleet.edges.remote;
         let work = async |progress| deploy::rollback(remote, request, &progress).await;
         self.carry_out(DeployKind::Rollback, wanted, request.site.deadline, work).await
+    }
+
+    /// Brings a backup back, and reports.
+    pub(super) async fn restore(&self, request: &RestoreRequest) -> Result<Deployed, DeployFault> {
+        let remote = &self.fleet.edges.remote;
+        let work = async |progress| deploy::restore(remote, request, &progress).await;
+        self.carry_out(DeployKind::Restore, None, request.site.deadline, work).await
     }
 
     async fn carry_out(

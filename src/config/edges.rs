@@ -6,8 +6,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    Artifact, Deploy, Need, Provider, RestTimeout, Ssh, check, kind::shown, node::expand, reader::Reader,
-    secret, surroundings::Surroundings,
+    Artifact, Deploy, Need, Provider, RestTimeout, Ssh, check, kind::shown, method, node::expand,
+    reader::Reader, secret, surroundings::Surroundings,
 };
 use crate::fleet::condition::Condition;
 
@@ -56,7 +56,8 @@ pub(super) fn provider(
         reader.fault("provider.pacing", format!("{pacing} is below 1: the real provider would answer 429"));
     }
     let timeout = reader.duration("provider.timeout");
-    Some(Provider { base_url: base_url?, api_key, timeout, pacing })
+    let webhook_secret = around.secret(reader, "provider.webhook_secret");
+    Some(Provider { base_url: base_url?, api_key, webhook_secret, timeout, pacing })
 }
 
 pub(super) fn ssh(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Ssh {
@@ -157,6 +158,7 @@ pub(super) fn deploy(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Depl
         env: server,
         admin_code,
         public_url: public_url(reader),
+        method: method::method(reader),
     }
 }
 
@@ -183,8 +185,6 @@ fn smoke(reader: &mut Reader<'_>) -> Vec<String> {
 }
 
 fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
-    // The one strategy there is; reading it refuses any other word.
-    let _ = reader.text("deploy.strategy");
     let workspace = expand(&reader.text("deploy.workspace").unwrap_or_default(), around.home());
     let package = reader.text("deploy.package").unwrap_or_default();
     let portable = reader.flag("deploy.portable");
@@ -195,9 +195,15 @@ fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
     if package.is_empty() || !plain(&package) {
         reader.fault("deploy.package", "is not a package's name");
     }
-    match reader.text("deploy.file") {
-        None => Artifact::Build { workspace, package, portable },
-        Some(file) => {
+    let fetched = download(reader);
+    match (reader.text("deploy.file"), fetched) {
+        (Some(_), Some(_)) => {
+            reader.fault("deploy.artifact_url", "is set together with `deploy.file`: which one?");
+            Artifact::Build { workspace, package, portable }
+        }
+        (None, Some((url, sha256))) => Artifact::Url { url, sha256 },
+        (None, None) => Artifact::Build { workspace, package, portable },
+        (Some(file), None) => {
             let file = expand(&file, around.home());
             if around.need == Need::Run && !file.is_file() {
                 reader.fault("deploy.file", format!("{} is not a file", file.display()));
@@ -205,6 +211,25 @@ fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
             Artifact::File(file)
         }
     }
+}
+
+/// A URL without a checksum would let whoever answers it decide what runs on the boxes.
+fn download(reader: &mut Reader<'_>) -> Option<(Url, String)> {
+    let sha256 = reader.text("deploy.artifact_sha256").map(|text| text.to_ascii_lowercase());
+    let Some(text) = reader.text("deploy.artifact_url") else {
+        if sha256.is_some() {
+            reader.fault("deploy.artifact_sha256", "is set without `deploy.artifact_url`");
+        }
+        return None;
+    };
+    let url = check::url(&text, &["https", "http"]).map_err(|why| reader.fault("deploy.artifact_url", why));
+    let sha256 = sha256.unwrap_or_default();
+    if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let hint = "`sha256sum FILE` prints it";
+        reader.fault_hint("deploy.artifact_sha256", "must be 64 hex digits", hint);
+        return None;
+    }
+    Some((url.ok()?, sha256))
 }
 
 fn public_url(reader: &mut Reader<'_>) -> Option<Url> {

@@ -192,6 +192,8 @@ fn rails(reader: &mut Reader<'_>) -> Rails {
         dollars_per_day: reader.dollars("rails.dollars_per_day"),
         credit_floor: reader.dollars("rails.credit_floor").unwrap_or(fallback.credit_floor),
         runway: reader.duration("rails.runway"),
+        billing_check: reader.duration("rails.billing_check"),
+        billing_tolerance: reader.count("rails.billing_tolerance"),
         warm_up: reader.duration("rails.warm_up"),
         stall: reader.duration("rails.stall"),
         inventory_fresh: reader.duration("rails.inventory_fresh"),

@@ -20,6 +20,7 @@ mod fleet;
 pub mod keys;
 mod kind;
 mod layer;
+mod method;
 mod model;
 mod node;
 mod process;
@@ -43,8 +44,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Environment, Explained, Log, Provider, Publish, Push, RestTimeout,
-        Rollouts, Schedule, SinkConfig, SinkKind, Ssh,
+        Artifact, Config, Deploy, Environment, Explained, Keeping, Log, Made, Manager, Method, Origin,
+        Provider, Publish, Push, RestTimeout, Rollouts, Schedule, SinkConfig, SinkKind, Ssh,
     },
     value::parse_duration,
 };

@@ -63,6 +63,8 @@ pub struct Provider {
     pub base_url: Url,
     /// The API key; there under [`Need::Run`](super::Need::Run).
     pub api_key: Option<SecretString>,
+    /// What the provider's notifications are signed with; without it none are taken.
+    pub webhook_secret: Option<SecretString>,
     /// Longest wait for one answer.
     pub timeout: Duration,
     /// Scale of the published spacing of calls; 1 is as published, 0 none.
@@ -98,6 +100,13 @@ pub enum Artifact {
     },
     /// A finished binary.
     File(PathBuf),
+    /// A finished binary that is fetched.
+    Url {
+        /// From where.
+        url: Url,
+        /// Its SHA-256 in lower-case hex.
+        sha256: String,
+    },
 }
 
 /// What is deployed and how.
@@ -131,6 +140,109 @@ pub struct Deploy {
     pub admin_code: Option<SecretString>,
     /// Where players reach the server.
     pub public_url: Option<Url>,
+    /// How a release is put on a box.
+    pub method: Method,
+}
+
+/// Where a release's code comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The artifact.
+    Artifact,
+    /// A commit.
+    Git {
+        /// The repository.
+        url: String,
+        /// A full hash, branch or tag.
+        rev: String,
+        /// Builds it.
+        build: Option<String>,
+        /// What is made of it.
+        made: Made,
+    },
+    /// An image, with its engine.
+    Image {
+        /// Pinned by its digest.
+        image: String,
+        /// The commit that its server names.
+        commit: Option<String>,
+        /// The engine's command.
+        engine: String,
+        /// Options of its `run`.
+        options: Vec<String>,
+    },
+}
+
+/// What is made of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// A tree on each box, in which this command becomes the server.
+    OnBox(String),
+    /// This file, here.
+    Here(PathBuf),
+}
+
+/// What keeps a server running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// Our supervisor.
+    Supervised,
+    /// systemd.
+    Systemd,
+    /// pm2.
+    Pm2,
+    /// The container engine.
+    Docker,
+    /// Commands.
+    Command,
+}
+
+/// What keeps a server running, and its commands where it is those.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manager {
+    /// Which.
+    pub kind: Keeping,
+    /// Starts, stops, tells the state, tells the process.
+    pub commands: [Option<String>; 4],
+}
+
+/// How a release is put on a box; the commands run there, by `sh`.
+#[derive(Debug, Clone)]
+pub struct Method {
+    /// Where the code comes from.
+    pub origin: Origin,
+    /// What keeps it running.
+    pub manager: Manager,
+    /// The manager's name for it.
+    pub service: String,
+    /// Limit of fetching, and of building.
+    pub build_within: Duration,
+    /// Whether somebody else's server is taken over.
+    pub adopt: bool,
+    /// Settings that must be there, with their forms.
+    pub required: Vec<String>,
+    /// Writes a dump of the data.
+    pub backup_command: Option<String>,
+    /// Accepts a dump.
+    pub backup_check: Option<String>,
+    /// Brings a dump back.
+    pub restore_command: Option<String>,
+    /// Backups that stay on a box.
+    pub backups_kept: u32,
+    /// Limit of each command.
+    pub command_within: Duration,
+    /// Prints what is pending.
+    pub migrate_status: Option<String>,
+    /// Migrates.
+    pub migrate_run: Option<String>,
+    /// Fails unless the schema is right.
+    pub migrate_validate: Option<String>,
+    /// Whether statements that lose data may run.
+    pub migrate_risky: bool,
+    /// Schema version that the release brings.
+    pub schema: Option<u32>,
+    /// Oldest schema version whose releases work with it.
+    pub schema_floor: u32,
 }
 
 /// How a release is brought to several nodes.

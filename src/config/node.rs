@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{check, kind::shown, reader::Reader};
 use crate::fleet::{
+    bid::{BidPolicy, RentalKind},
     condition::Condition,
     offer::OfferPolicy,
     policy::{Deadlines, HealthPolicy, NodeSpec, RentalSpec, Rung},
@@ -11,7 +12,7 @@ use crate::fleet::{
 };
 
 /// The remedies' words.
-const RUNGS: &[&str] = &["restart-server", "redeploy", "reboot", "replace"];
+const RUNGS: &[&str] = &["restart-server", "redeploy", "reboot", "start", "replace"];
 /// The ranking keys' words.
 const RANK_KEYS: &[&str] = &["region", "gpu", "price", "reliability"];
 
@@ -102,6 +103,7 @@ fn offers(reader: &mut Reader<'_>) -> OfferPolicy {
         reader.fault("offers.order", "must name at least one ranking key, and each at most once");
     }
     OfferPolicy {
+        bid: bids(reader),
         query: query(reader).unwrap_or(fallback.query),
         price_cap: reader.dollars("offers.price_cap").unwrap_or(fallback.price_cap),
         price_step_percent: reader.count("offers.price_step_percent"),
@@ -118,6 +120,28 @@ fn offers(reader: &mut Reader<'_>) -> OfferPolicy {
         prefer_regions: reader.texts("offers.prefer_regions").unwrap_or_default(),
         order,
     }
+}
+
+/// How interruptible boxes are bid for; `None` rents on demand.
+fn bids(reader: &mut Reader<'_>) -> Option<BidPolicy> {
+    let kind: RentalKind = reader.choice("rental.kind");
+    let (start, most) = (reader.dollars("rental.bid"), reader.dollars("rental.max_bid"));
+    let cap = reader.dollars("offers.price_cap");
+    if kind == RentalKind::OnDemand {
+        return None;
+    }
+    let Some(most) = most else {
+        reader
+            .fault("rental.max_bid", "must be set for interruptible boxes: nothing else bounds what is bid");
+        return None;
+    };
+    if start.is_some_and(|start| start > most) {
+        reader.fault("rental.bid", "is more than `rental.max_bid` allows");
+    }
+    if cap.is_some_and(|cap| most > cap) {
+        reader.fault("rental.max_bid", "is more than `offers.price_cap` allows");
+    }
+    Some(BidPolicy { start, most })
 }
 
 fn query(reader: &mut Reader<'_>) -> Option<Query> {

@@ -27,7 +27,7 @@ pub fn keeper_toml() -> String {
             let _ = write!(text, "\n[{section}]\n");
         }
         comment(&mut text, &described(key));
-        let name = key.path.rsplit('.').next().unwrap_or_default();
+        let name = key.path.split_once('.').map_or(key.path, |(_, name)| name);
         let _ = match key.default {
             "" => writeln!(text, "# {name} = {}", example(key)),
             default => writeln!(text, "{name} = {default}"),
@@ -87,9 +87,30 @@ fn example(key: &Key) -> &'static str {
         "health.conditions" => r#"["[STATUS] == 200", "[RESPONSE_TIME] < 5000"]"#,
         "rental.onstart" => r#""touch /root/started""#,
         "rails.parallel" => "2",
+        "rental.bid" => "0.25",
+        "rental.max_bid" => "0.4",
         "rails.dollars_per_hour" => "5.0",
         "rails.dollars_per_day" => "100.0",
         "deploy.file" => r#""/opt/duel-server/duel-server""#,
+        "deploy.artifact_url" => r#""https://releases.example.org/duel-server-1.4.2""#,
+        "deploy.artifact_sha256" => r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
+        "deploy.git_url" => r#""https://git.example.org/duel.git""#,
+        "deploy.git_rev" => r#""main""#,
+        "deploy.build_command" => r#""npm ci && npm run build""#,
+        "deploy.build_output" => r#""target/release/duel-server""#,
+        "deploy.run_command" => r#""exec node dist/index.js""#,
+        "deploy.image" => r#""registry.example.org/duel@sha256:<64 hex digits>""#,
+        "deploy.start_command" => r#""s6-svc -u /run/service/duel""#,
+        "deploy.stop_command" => r#""s6-svc -wd -d /run/service/duel""#,
+        "deploy.pid_command" => r#""s6-svstat -o pid /run/service/duel""#,
+        "deploy.backup_command" => r#""pg_dump --format=custom \"$DATABASE_URL\"""#,
+        "deploy.backup_check" => r#""pg_restore --list >/dev/null""#,
+        "deploy.restore_command" => r#""pg_restore --clean --if-exists --dbname=\"$DATABASE_URL\"""#,
+        "deploy.migrate.status" => r#""npx prisma migrate status""#,
+        "deploy.migrate.run" => r#""npx prisma migrate deploy""#,
+        "deploy.migrate.validate" => r#""npx prisma validate""#,
+        "deploy.schema" => "12",
+        "deploy.schema_floor" => "11",
         "deploy.public_url" => r#""https://play.example.org""#,
         "push.remote" => r#""git@github.com:you/server.git""#,
         "publish.file" => r#""/var/lib/vast-keeper/nodes.json""#,

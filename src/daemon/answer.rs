@@ -8,7 +8,7 @@ use crate::{
         deployed::DeployReport,
         name::{IncidentId, NodeName},
         tell::cause_text,
-        timeline::{IncidentView, Line, line, milestones},
+        timeline::{IncidentView, Line, fault, line, milestones},
     },
     http::Question,
     store::{History, IncidentRow, Store},
@@ -36,6 +36,8 @@ async fn answer(question: Question, engine: Handle, history: Option<History>) {
         Question::AskLedger { request, reply } => {
             drop(reply.send(engine.ask_ledger(*request).await.ok()));
         }
+        // The engine has ended: nobody is left to look.
+        Question::Hint(hint) => drop(engine.hint(hint).await),
         Question::Ask { request, reply } => {
             let answer = engine.ask(request.node, request.wish, request.by).await;
             drop(reply.send(answer.ok()));
@@ -74,7 +76,7 @@ pub(crate) async fn incident(history: Option<&History>, id: IncidentId) -> Optio
     Some(found.map(|(row, entries)| {
         let milestones = milestones(row.first_failure_at, &entries);
         let lines = entries.iter().map(|(seq, entry)| line(*seq, entry)).collect();
-        IncidentView { milestones, lines, ..bare(row) }
+        IncidentView { milestones, lines, fault: fault(&entries), ..bare(row) }
     }))
 }
 
@@ -110,6 +112,7 @@ fn bare(row: IncidentRow) -> IncidentView {
         opened_at: row.opened_at,
         closed_at: row.closure.as_ref().map(|closure| closure.at),
         outcome: row.closure.map(|closure| closure.outcome),
+        fault: None,
         milestones: Vec::new(),
         lines: Vec::new(),
     }

@@ -8,8 +8,11 @@ use super::StartError;
 use crate::{
     alerts::{self, Channel, SigningKeys, Sink, check_url},
     clock::Clock,
-    config::{Artifact, Config, RestTimeout, SinkConfig, SinkKind},
-    deploy::{self, ArtifactSource, Maintenance, OnTimeout, Smoke},
+    config::{self, Artifact, Config, Keeping, Made, Origin, RestTimeout, SinkConfig, SinkKind},
+    deploy::{
+        self, ArtifactSource, Backup, Download, ImagePull, Maintenance, Manager, Method, Migrate, OnTimeout,
+        Recipe, Schema, Smoke, Source, Strategy, TreeBuild,
+    },
     engine::{BoxAccess, Edges, EvidenceRoom, Publisher, Releases, Shelf},
     fleet::{
         name::NodeName,
@@ -148,11 +151,67 @@ pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
         confirm_within: config.deploy.confirm_within,
         maintenance: maintenance(config),
         smoke: smoke(config)?,
+        method: method(config)?,
         connect_budget: config.ssh.connect_budget,
     };
-    let releases = Releases::new(artifact(&config.deploy.artifact));
+    let releases = Releases::new(artifact(config));
     let shelf = Shelf::new(&config.state_dir);
     Ok(Boxes { vast: Arc::new(vast), remote: Arc::new(remote), releases, shelf, access })
+}
+
+/// How a release is put on a box.
+fn method(config: &Config) -> Result<Method, StartError> {
+    let method = &config.deploy.method;
+    let limit = method.command_within;
+    let backup = Backup {
+        command: method.backup_command.clone(),
+        check: method.backup_check.clone(),
+        restore: method.restore_command.clone(),
+        keep: method.backups_kept,
+        limit,
+    };
+    let migrate = Migrate {
+        status: method.migrate_status.clone(),
+        run: method.migrate_run.clone(),
+        validate: method.migrate_validate.clone(),
+        risky: method.migrate_risky,
+        limit,
+    };
+    let schema = method.schema.map(|version| Schema { version, floor: method.schema_floor });
+    let within = method.build_within;
+    let strategy = match &method.origin {
+        Origin::Git { url, build, made: Made::OnBox(_), .. } => {
+            Strategy::Git(TreeBuild { url: url.clone(), build: build.clone(), limit: within })
+        }
+        Origin::Image { image, engine, .. } => {
+            Strategy::Docker(ImagePull { engine: engine.clone(), image: image.clone(), limit: within })
+        }
+        Origin::Artifact | Origin::Git { made: Made::Here(_), .. } => Strategy::Artifact,
+    };
+    let fault =
+        |text: &str, why: String| StartError::Setting { what: format!("`deploy.required`: `{text}` {why}") };
+    let required = method.required.iter().map(|text| text.parse().map_err(|why| fault(text, why)));
+    let required = required.collect::<Result<_, _>>()?;
+    Ok(Method { strategy, manager: manager(method), backup, migrate, adopt: method.adopt, required, schema })
+}
+
+fn manager(method: &config::Method) -> Manager {
+    let service = method.service.clone();
+    match (method.manager.kind, &method.origin) {
+        (Keeping::Systemd, _) => Manager::Systemd { service },
+        (Keeping::Pm2, _) => Manager::Pm2 { service },
+        (Keeping::Docker, Origin::Image { image, engine, options, .. }) => Manager::Docker {
+            engine: engine.clone(),
+            service,
+            image: image.clone(),
+            options: options.clone(),
+        },
+        (Keeping::Command, _) => {
+            let [start, stop, status, pid] = method.manager.commands.clone().map(Option::unwrap_or_default);
+            Manager::Command { start, stop, status: (!status.is_empty()).then_some(status), pid }
+        }
+        (Keeping::Supervised | Keeping::Docker, _) => Manager::Supervised,
+    }
 }
 
 fn smoke(config: &Config) -> Result<Smoke, StartError> {
@@ -178,8 +237,32 @@ fn maintenance(config: &Config) -> Option<Maintenance> {
     Some(Maintenance { code, wait: deploy.maintenance_wait, on_timeout })
 }
 
-fn artifact(artifact: &Artifact) -> ArtifactSource {
-    match artifact {
+fn artifact(config: &Config) -> ArtifactSource {
+    let method = &config.deploy.method;
+    let folder = config.state_dir.join("recipes");
+    match &method.origin {
+        Origin::Artifact => {}
+        Origin::Git { url, rev, build, made } => {
+            let source = Source { url: url.clone(), rev: rev.clone(), build: build.clone() };
+            let recipe = match made {
+                Made::OnBox(run) => Recipe::Tree { source, run: run.clone() },
+                Made::Here(output) => {
+                    Recipe::Built { source, output: output.clone(), limit: method.build_within }
+                }
+            };
+            return ArtifactSource::Recipe(recipe, folder);
+        }
+        Origin::Image { image, commit, .. } => {
+            let recipe = Recipe::Image { image: image.clone(), commit: commit.clone() };
+            return ArtifactSource::Recipe(recipe, folder);
+        }
+    }
+    match &config.deploy.artifact {
+        Artifact::Url { url, sha256 } => ArtifactSource::Url(Download {
+            url: url.clone(),
+            sha256: sha256.clone(),
+            folder: config.state_dir.join("artifacts"),
+        }),
         Artifact::File(path) => ArtifactSource::File(path.clone()),
         Artifact::Build { workspace, package, portable } => ArtifactSource::Build {
             workspace: workspace.clone(),

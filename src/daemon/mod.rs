@@ -23,7 +23,7 @@ use crate::{
     crash::{self, Point},
     engine::{Engine, Handle, Parts, Storage, StorageFault, chain},
     fleet::state::Fleet,
-    http::{self, Site},
+    http::{self, Hook, Site},
     metrics::Metrics,
     probe::{ProbeError, Prober},
     remote::RemoteError,
@@ -162,8 +162,11 @@ impl Daemon {
         let serving = CancellationToken::new();
         // Whatever fails below, nothing that was begun above it goes on.
         let begun = [stop.clone().drop_guard(), serving.clone().drop_guard()];
-        let page =
-            if options.bare { None } else { serve_all(config, &handle, &follow, metrics, &serving).await? };
+        let page = if options.bare {
+            None
+        } else {
+            serve_all(config, clock, &handle, &follow, metrics, &serving).await?
+        };
         if !options.bare {
             schedule::start(&config.schedule, &handle, &stop).await.map_err(StartError::Schedule)?;
         }
@@ -231,12 +234,15 @@ async fn read_only(folder: &std::path::Path) -> Option<Fleet> {
 
 async fn serve_all(
     config: &Config,
+    clock: Clock,
     handle: &Handle,
     store: &watch::Receiver<Option<Store>>,
     metrics: Arc<Metrics>,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, StartError> {
     let (site, questions) = Site::new(metrics, config.deploy.public_url.as_ref().map(url::Url::as_str));
+    let secret = config.provider.webhook_secret.clone();
+    let site = secret.into_iter().fold(site, |site, secret| site.hooked(Hook::new(secret, clock)));
     tokio::spawn(answer::answer_all(questions, handle.clone(), store.clone()));
     let socket = &config.control_socket;
     let taken = |at: String| move |source| StartError::Serve { at, source };

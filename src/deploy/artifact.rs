@@ -1,4 +1,4 @@
-//! The artifact: one executable file, built here or given, known by its SHA-256 and the commit baked into it.
+//! The artifact: one executable file, built here, given or fetched, known by its SHA-256 and the commit baked into it.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::fault::DeployFault;
+use super::{
+    fault::DeployFault,
+    fetch::{Download, fetch},
+    recipe::Recipe,
+};
 
 /// Digits of the digest that name a release folder: 48 bits, enough to tell the few releases of one box apart.
 const NAME_DIGITS: usize = 12;
@@ -44,6 +48,10 @@ pub enum ArtifactSource {
     },
     /// A file that exists.
     File(PathBuf),
+    /// A file that is fetched.
+    Url(Download),
+    /// Made by a recipe; what is made is kept in that folder.
+    Recipe(Recipe, PathBuf),
 }
 
 /// What is deployed.
@@ -67,8 +75,15 @@ impl Artifact {
     /// # Errors
     /// [`DeployFault::Release`] with the end of cargo's output, or with why the file cannot be used.
     pub async fn prepare(source: &ArtifactSource) -> Result<Self, DeployFault> {
+        let mut known = None;
         let path = match source {
+            ArtifactSource::Recipe(recipe, folder) => {
+                let (path, commit) = recipe.make(folder).await?;
+                known = Some(commit.unwrap_or_else(|| UNKNOWN_COMMIT.to_owned()));
+                path
+            }
             ArtifactSource::File(path) => path.clone(),
+            ArtifactSource::Url(download) => fetch(download).await?,
             ArtifactSource::Build { workspace, package, profile, portable } => {
                 build(workspace, package, profile, *portable).await?
             }
@@ -77,7 +92,20 @@ impl Artifact {
             |error| DeployFault::Release(format!("cannot read the artifact `{}`: {error}", path.display()));
         let path = path.canonicalize().map_err(unreadable)?;
         let (digest, size, arch) = fingerprint(&path).await.map_err(unreadable)?;
-        let commit = commit_of(&path).await?;
+        let commit = match known {
+            Some(commit) => commit,
+            None => commit_of(&path).await?,
+        };
+        Ok(Self { path, digest, size, commit, arch })
+    }
+
+    /// A file that was prepared before, and told its commit then: it is not run again.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn known(path: &Path, commit: String) -> std::io::Result<Self> {
+        let path = path.canonicalize()?;
+        let (digest, size, arch) = fingerprint(&path).await?;
         Ok(Self { path, digest, size, commit, arch })
     }
 
@@ -94,7 +122,7 @@ impl Artifact {
 }
 
 /// Digest, size and processor of a file.
-async fn fingerprint(path: &Path) -> std::io::Result<(String, u64, Option<String>)> {
+pub(super) async fn fingerprint(path: &Path) -> std::io::Result<(String, u64, Option<String>)> {
     let mut file = File::open(path).await?;
     if !file.metadata().await?.is_file() {
         return Err(std::io::Error::other("it is not a file"));
@@ -126,6 +154,11 @@ fn machine(head: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(name.to_owned())
+}
+
+/// SHA-256 in lower-case hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One line of cargo's `--message-format=json`, as far as it matters here.
@@ -189,7 +222,7 @@ fn executable(output: &Output, package: &str) -> Option<PathBuf> {
 }
 
 /// The last lines of a program's output.
-fn tail(bytes: &[u8]) -> String {
+pub(super) fn tail(bytes: &[u8]) -> String {
     const LINES: usize = 30;
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().collect();

@@ -31,6 +31,14 @@ pub struct Assessment {
     pub server_alive: bool,
     /// The reason for which an earlier deploy, which did not end, put the server into maintenance.
     pub maintenance: Option<String>,
+    /// Process and program of whoever else listens where the server is to.
+    pub foreign: Option<String>,
+    /// What else the box tells of itself: memory, load, open files, its server.
+    pub facts: Vec<String>,
+    /// The state of the server by the word of its manager, where that is not ours.
+    pub service: Option<String>,
+    /// The oldest schema version whose releases can work with the data; 0 for any.
+    pub schema_floor: u64,
     /// The mark of a release that the box went back from.
     pub bad: Option<Bad>,
 }
@@ -85,6 +93,10 @@ impl Assessment {
             began: field("began").and_then(|text| text.parse().ok()),
             server_alive: field("server_server") == Some("alive"),
             maintenance: field("maintenance").and_then(|text| Some(text.split_once(' ')?.1.to_owned())),
+            foreign: owned("foreign").map(|text| text.chars().filter(|c| !c.is_control()).take(60).collect()),
+            facts: report.lines().filter_map(|line| line.strip_prefix("fact=")).map(str::to_owned).collect(),
+            service: owned("server_service"),
+            schema_floor: field("floor").and_then(|text| text.parse().ok()).unwrap_or(0),
             bad: field("bad").map(Bad::read),
         })
     }

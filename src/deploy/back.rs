@@ -52,44 +52,33 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
         let words = Box::pin(run.enter(with, name)).await?;
         run.finish(words);
     }
-    run.begin(Step::Switch);
-    let switched = match run.still_at_rest().await {
-        Ok(()) => run.switch(name).await,
-        Err(fault) => Err(fault),
-    };
-    let began = match switched {
-        Ok(()) => {
-            run.finish(String::new());
-            run.begin(Step::Start);
-            run.start(name).await
-        }
-        Err(fault) => Err(fault),
-    };
-    let ended = match began {
-        Ok(began) => {
-            run.finish(String::new());
-            run.begin(Step::Gate);
-            Box::pin(run.pass_gate(Some(&target.commit), began)).await
-        }
-        Err(fault) => Err(fault),
-    };
-    let ended = match ended {
-        Ok(detail) => {
-            run.finish(detail);
-            run.begin(Step::Confirm);
-            run.confirm(name).await
-        }
-        Err(fault) => Err(fault),
-    };
+    let ended = run.bring_up(name, &target.commit).await;
     if let Err(fault) = ended {
         return Err(Box::pin(run.go_back(name, fault)).await);
     }
-    run.finish(String::new());
     let release = ReleaseRef { digest: target.digest, commit: target.commit };
     Ok(Deployed { release, name: target.name, unchanged: false, closed: None, steps: run.taken.clone() })
 }
 
 impl Run<'_> {
+    /// Switches to a sealed release, starts and proves it, and lets it stay.
+    pub(super) async fn bring_up(&mut self, name: &str, commit: &str) -> Result<(), DeployFault> {
+        self.begin(Step::Switch);
+        self.still_at_rest().await?;
+        self.switch(name, None).await?;
+        self.finish(String::new());
+        self.begin(Step::Start);
+        let began = self.start(name).await?;
+        self.finish(String::new());
+        self.begin(Step::Gate);
+        let detail = Box::pin(self.pass_gate(Some(commit), began)).await?;
+        self.finish(detail);
+        self.begin(Step::Confirm);
+        let told = self.confirm(name).await?;
+        self.finish(told.trim().to_owned());
+        Ok(())
+    }
+
     /// After a fault: if the release is on trial, has the box leave it now and proves what serves then. Returns the fault
     /// with what became of it.
     pub(super) async fn go_back(&mut self, name: &str, fault: DeployFault) -> DeployFault {
@@ -98,7 +87,7 @@ impl Run<'_> {
             _ if !self.switched => return fault,
             // The box cannot be reached, or is not the one it was; its own guard goes back.
             DeployFault::Unknown(_) | DeployFault::HostKeyChanged(_) => return fault,
-            DeployFault::Refused(_) | DeployFault::Locked(_) => return fault,
+            DeployFault::Refused(_) | DeployFault::Locked(_) | DeployFault::Halfway { .. } => return fault,
             DeployFault::Release(_) => "release",
             _ => "box",
         };
@@ -117,8 +106,8 @@ impl Run<'_> {
         };
         let field = |key: &str| output.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let to = match field("back") {
-            // Nothing was verified here before: there is no way back, and nothing to lose either.
-            None | Some("-") => return fault,
+            // Nothing was verified here before, or the schema forbids it: there is no way back.
+            None | Some("-") => return self.explained(fault),
             Some(to) => to.to_owned(),
         };
         let began = field("began").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -131,6 +120,21 @@ impl Run<'_> {
                 DeployFault::RollbackFailed { why: Box::new(fault), detail }
             }
         }
+    }
+
+    /// The fault, with why the box could not go back and what can be done instead, where there is more to say.
+    fn explained(&self, fault: DeployFault) -> DeployFault {
+        let Some(blocked) = &self.blocked else { return fault };
+        let forward = match &self.backup {
+            Some(backup) => format!(
+                "deploy a mended release, or `vast-keeper restore {} --backup {backup}`",
+                self.site.node
+            ),
+            None => "deploy a mended release".to_owned(),
+        };
+        let what =
+            format!("{fault}; the box cannot go back to `{blocked}`, which cannot read the schema of now");
+        DeployFault::Halfway { what, forward }
     }
 
     /// The releases on the box.

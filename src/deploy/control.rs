@@ -8,7 +8,12 @@ use super::{fault::DeployFault, run::script};
 use crate::remote::{BoxAddress, Remote, RunFault};
 
 /// The supervisor's text, installed by every deploy.
-pub(super) const SUPERVISOR: &str = include_str!("scripts/supervise.sh");
+pub(super) const SUPERVISOR: &str = concat!(
+    include_str!("scripts/supervise.sh"),
+    include_str!("scripts/holders.sh"),
+    include_str!("scripts/managers.sh"),
+    include_str!("scripts/supervise_main.sh")
+);
 
 /// For the rental's `onstart`, which the provider runs whenever the container starts: a rebooted box brings its server back
 /// by itself. Before the first deploy it does nothing.

@@ -1,10 +1,12 @@
 //! The dead man's switch: a box to which no keeper ever came destroys itself, with the one key that it was given.
 //!
-//! It covers the keeper that dies for good between a create and its first deploy, when nobody else knows that the box is billed.
-//! The box stays as soon as a server was installed on it, so one that serves or ever served is never destroyed by itself, whatever
-//! becomes of the keeper. It counts its own seconds; a clock that is set cannot make it fire early.
+//! It covers the keeper that dies for good between a create and the end of its first deploy, when nobody else knows that the box
+//! is billed. The box stays as soon as a release on it was verified: the keeper's gate has seen its server healthy, and a node
+//! is never filled by one that was not. So whoever serves or ever served is never destroyed by itself, whatever becomes of the
+//! keeper, and a box on which a server was only installed is. It counts its own seconds; a clock that is set cannot make it fire
+//! early.
 //!
-//! Deliberately absent: any part for the keeper to play. What it would have to confirm, it could fail to confirm.
+//! Deliberately absent: a word of the keeper's own for it. A box whose adoption it failed to confirm would end while it serves.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use url::Url;
 /// How often the box looks, at most; a short limit, as in trials, is looked at in twelfths.
 const LOOK_MOST_S: u64 = 30;
 
-/// The part of `onstart` that destroys the box `after` this long without a server. `CONTAINER_API_KEY` can do nothing else but
+/// The part of `onstart` that destroys the box `after` this long without a verified release. `CONTAINER_API_KEY` can do nothing else but
 /// start, stop and destroy its own instance (Vast.ai API); it is passed on standard input, never in a command line.
 #[must_use]
 pub fn dead_mans_switch(after: Duration, base_url: &Url) -> String {
@@ -24,7 +26,7 @@ pub fn dead_mans_switch(after: Duration, base_url: &Url) -> String {
         r#"(
 [ -n "$CONTAINER_API_KEY" ] && [ -n "$CONTAINER_ID" ] || exit 0
 left={after}
-while [ ! -x "$HOME/keeper/supervise" ]; do
+until set -- "$HOME"/keeper/releases/*/.verified && [ -f "$1" ]; do
   if [ "$left" -le 0 ]; then
     url='{base}/api/v0/instances/'"$CONTAINER_ID/"
     printf 'header = "Authorization: Bearer %s"\nheader = "Content-Type: application/json"\n' "$CONTAINER_API_KEY" |
@@ -50,16 +52,25 @@ mod tests {
 
     use super::*;
 
+    /// What the switch finds on its box.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Found {
+        Nothing,
+        Installed,
+        Verified,
+    }
+
     /// Runs the switch in a home of its own and tells what it asked of the provider, if anything, before `patience` is over.
-    fn asked(after: u64, installed: bool, patience: Duration) -> Option<String> {
+    fn asked(after: u64, found: Found, patience: Duration) -> Option<String> {
         let home = tempfile::tempdir().unwrap();
-        if installed {
-            let folder = home.path().join("keeper");
-            std::fs::create_dir(&folder).unwrap();
-            let supervise = folder.join("supervise");
-            std::fs::write(&supervise, "#!/bin/sh\n").unwrap();
-            std::fs::set_permissions(&supervise, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-                .unwrap();
+        let release = home.path().join("keeper/releases/r1");
+        if found != Found::Nothing {
+            std::fs::create_dir_all(&release).unwrap();
+            std::fs::write(home.path().join("keeper/supervise"), "#!/bin/sh\n").unwrap();
+            std::fs::write(release.join(".complete"), "").unwrap();
+        }
+        if found == Found::Verified {
+            std::fs::write(release.join(".verified"), "1").unwrap();
         }
         let provider = TcpListener::bind("127.0.0.1:0").unwrap();
         let base: Url = format!("http://{}", provider.local_addr().unwrap()).parse().unwrap();
@@ -88,14 +99,17 @@ mod tests {
 
     #[test]
     fn a_box_that_nobody_came_to_destroys_itself_and_nothing_else() {
-        let asked = asked(1, false, Duration::from_secs(60)).expect("it asked for nothing");
-        assert!(asked.starts_with("DELETE /api/v0/instances/77/ HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.contains("Authorization: Bearer own-key\r\n"), "{asked}");
+        for found in [Found::Nothing, Found::Installed] {
+            let asked = asked(1, found, Duration::from_secs(60));
+            let asked = asked.unwrap_or_else(|| panic!("it asked for nothing where it found {found:?}"));
+            assert!(asked.starts_with("DELETE /api/v0/instances/77/ HTTP/1.1\r\n"), "{asked}");
+            assert!(asked.contains("Authorization: Bearer own-key\r\n"), "{asked}");
+        }
     }
 
     #[test]
-    fn a_box_with_a_server_never_does() {
-        assert_eq!(asked(1, true, Duration::from_secs(5)), None);
+    fn a_box_with_a_verified_release_never_does() {
+        assert_eq!(asked(1, Found::Verified, Duration::from_secs(5)), None);
     }
 
     #[test]

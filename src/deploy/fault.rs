@@ -26,6 +26,14 @@ pub enum DeployFault {
     /// The new release may or may not be serving: look at `/health`.
     #[error("the outcome of the deploy is unknown: {0}")]
     Unknown(String),
+    /// The data, and not only the server, is in a state that nobody wanted: a human must choose the way on.
+    #[error("{what}; the way on: {forward}")]
+    Halfway {
+        /// What happened.
+        what: String,
+        /// What can be done.
+        forward: String,
+    },
     /// It failed after the switch; what was verified before serves again, and was seen to.
     #[error("{why}; the box went back to `{to}`, which serves")]
     RolledBack {
@@ -70,7 +78,8 @@ impl DeployFault {
             | Self::Locked(_)
             | Self::Unhealthy(_)
             | Self::HostKeyChanged(_)
-            | Self::Unknown(_) => self,
+            | Self::Unknown(_)
+            | Self::Halfway { .. } => self,
         }
     }
 }

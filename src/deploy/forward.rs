@@ -1,18 +1,19 @@
 //! The deploy itself: from an artifact here to a verified release there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use secrecy::SecretString;
-use sha2::{Digest, Sha256};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use super::{
-    artifact::Artifact,
+    artifact::{Artifact, sha256},
     assessment::Assessment,
     env_file::{identity_file, settings_file},
     fault::DeployFault,
+    method::Method,
     plan::{Part, Plan, Step, Wanted, plan},
-    request::{DeployRequest, Deployed, Maintenance, StepReport},
+    request::{DeployRequest, Deployed, Maintenance, StepReport, Strategy},
+    required,
     run::{Run, in_time, script},
 };
 use crate::{
@@ -79,15 +80,18 @@ struct Release {
     settings: secrecy::zeroize::Zeroizing<String>,
     settings_digest: String,
     identity: String,
+    manager: String,
 }
 
 impl Release {
     fn of(remote: &Remote, request: &DeployRequest) -> Result<Self, DeployFault> {
         let settings = settings_file(&request.env)?;
-        let name = release_name(remote, &request.artifact, &request.env)?;
+        required::check(&request.method.required, &request.env)?;
+        let manager = request.method.manager.text(&request.env);
+        let name = release_name(remote, &request.artifact, &request.env, &request.method)?;
         let identity = identity_file(&request.site.op, request.site.server_port);
         let settings_digest = sha256(settings.as_bytes());
-        Ok(Self { name, settings, settings_digest, identity })
+        Ok(Self { name, settings, settings_digest, identity, manager })
     }
 
     /// The values that every script of a deploy may use.
@@ -99,6 +103,12 @@ impl Release {
             .value("commit", request.artifact.commit.as_str())
             .value("settings", self.settings_digest.as_str())
             .value("identity", sha256(self.identity.as_bytes()))
+            .value("tree", if matches!(request.method.strategy, Strategy::Git(_)) { "yes" } else { "no" })
+            .value("manager", self.manager.as_str())
+            .value(
+                "schema",
+                request.method.schema.map(|schema| schema.version.to_string()).unwrap_or_default(),
+            )
     }
 }
 
@@ -110,10 +120,13 @@ pub fn release_name(
     remote: &Remote,
     artifact: &Artifact,
     env: &BTreeMap<String, SecretString>,
+    method: &Method,
 ) -> Result<String, DeployFault> {
-    let settings = settings_file(env)?;
+    // What keeps the server running goes back with the release, as its settings do.
+    let mut pair = settings_file(env)?;
+    pair.push_str(&method.manager.text(env));
     let private = remote
-        .private_digest(settings.as_bytes())
+        .private_digest(pair.as_bytes())
         .map_err(|error| DeployFault::Release(format!("cannot read the SSH key: {error}")))?;
     let digits = private.get(..SETTINGS_DIGITS).unwrap_or(&private);
     Ok(format!("{}-{digits}", artifact.name()))
@@ -123,6 +136,19 @@ pub fn release_name(
 #[cfg(test)]
 pub(super) fn name_of(remote: &Remote, request: &DeployRequest) -> Result<String, DeployFault> {
     Release::of(remote, request).map(|release| release.name)
+}
+
+impl Run<'_> {
+    /// Takes over whoever holds the server's port, as the release to go back to.
+    async fn adopt(&mut self) -> Result<String, DeployFault> {
+        let foreign = self.foreign.clone().unwrap_or_default();
+        let pid = foreign.split(' ').next().unwrap_or_default();
+        let name = format!("adopted-{:012x}", fastrand::u64(..1 << 48));
+        let script = script!("adopt.sh").value("pid", pid).value("name", name.as_str());
+        self.script(Step::Adopt, script, b"").await?;
+        self.current.clone_from(&name);
+        Ok(format!("process {foreign} is release {name}"))
+    }
 }
 
 /// Everything of a deploy that changes nothing yet: the release is brought to the box and sealed there, ready to be switched
@@ -147,6 +173,10 @@ pub async fn bring(
             let detail = match step {
                 Step::Upload => run.upload(&request.artifact, &upload).await?,
                 Step::Verify => run.verify(&request.artifact, &upload).await?,
+                Step::Build => {
+                    let commit = &request.artifact.commit;
+                    Box::pin(run.build(&request.method.strategy, &release.name, commit)).await?
+                }
                 Step::Seal => {
                     let script = release.named(script!("seal.sh"), request);
                     run.done(*step, script, release.settings.as_bytes()).await?
@@ -164,13 +194,23 @@ pub async fn bring(
 
 async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -> Result<Plan, DeployFault> {
     run.begin(Step::Assess);
-    let script = release.named(script!("assess.sh"), request);
+    let host = request.env.get("HOST").map(|host| host.expose_secret().to_owned()).unwrap_or_default();
+    let assess = Script::new(concat!(
+        include_str!("scripts/prologue.sh"),
+        include_str!("scripts/holders.sh"),
+        include_str!("scripts/assess.sh")
+    ));
+    let script = release
+        .named(assess, request)
+        .value("host", host)
+        .value("port", request.site.server_port.to_string());
     let output = run.patiently(Step::Assess, script).await?;
     let found = Assessment::read(&output.stdout).map_err(DeployFault::Box)?;
     run.began = found.began;
+    run.current = found.current.clone().unwrap_or_default();
     run.owed.clone_from(&found.maintenance);
     let wanted = Wanted {
-        strategy: request.strategy,
+        strategy: &request.method.strategy,
         name: &release.name,
         size: request.artifact.size,
         arch: request.artifact.arch.as_deref(),
@@ -178,9 +218,20 @@ async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -
         force: request.force,
         rest: request.maintenance.is_some(),
         smoke: !request.smoke.is_empty(),
+        migrate: request.method.migrate.run.is_some(),
+        adopt: request.method.adopt,
+        schema: request.method.schema.map(|schema| schema.version),
     };
-    let plan = plan(&wanted, &found)?;
+    let mut plan = plan(&wanted, &found)?;
     run.switched = found.trial.is_some();
+    run.foreign = found.foreign.clone();
+    // A deploy that has nothing to do takes no time to look around.
+    if plan.steps != [Step::Gate] {
+        plan.found = Box::pin(run.facts(&found, request, &release.name)).await;
+        for fact in &plan.found {
+            run.going(Step::Assess, run.under_way.map_or(Duration::ZERO, |(_, began)| began.elapsed()), fact);
+        }
+    }
     let note = plan.note.map(|note| format!("; {note}")).unwrap_or_default();
     run.finish(format!("{} MiB free{note}", found.free_bytes >> 20));
     Ok(plan)
@@ -198,24 +249,34 @@ async fn forward(
     // Kept for both halves: the second may be repeated over another connection.
     let upload = Upload::new(incoming, artifact.size, artifact.digest.clone());
     let maintenance = request.maintenance.as_ref();
+    let place = match request.method.strategy {
+        Strategy::Git(_) => format!("releases/{}/tree", release.name),
+        Strategy::Artifact | Strategy::Docker(_) => "data".to_owned(),
+    };
     let mut closed = None;
     for step in &plan.steps {
         run.begin(*step);
         let ended = match step {
-            Step::Connect | Step::Assess => Ok(String::new()),
+            Step::Connect | Step::Assess | Step::Restore => Ok(String::new()),
             Step::Upload => run.upload(artifact, &upload).await,
             Step::Verify => run.verify(artifact, &upload).await,
             Step::Seal => {
                 let script = release.named(script!("seal.sh"), request);
                 run.done(*step, script, release.settings.as_bytes()).await
             }
+            Step::Adopt => Box::pin(run.adopt()).await,
+            Step::Build => {
+                Box::pin(run.build(&request.method.strategy, &release.name, &artifact.commit)).await
+            }
+            Step::Backup => Box::pin(run.back_up(&request.method.backup)).await,
+            Step::Migrate => Box::pin(run.migrate(&request.method.migrate, &release.name, &place)).await,
             Step::Enter => match maintenance {
                 Some(with) => Box::pin(run.enter(with, &release.name)).await,
                 None => Ok(String::new()),
             },
             Step::Configure => run.done(*step, script!("configure.sh"), release.identity.as_bytes()).await,
             Step::Switch => match run.still_at_rest().await {
-                Ok(()) => run.switch(&release.name).await.map(|()| String::new()),
+                Ok(()) => run.switch(&release.name, request.method.schema).await.map(|()| String::new()),
                 Err(fault) => Err(fault),
             },
             Step::Start => run.start(&release.name).await.map(|began| {
@@ -243,8 +304,4 @@ async fn forward(
         closed,
         steps: run.taken.clone(),
     })
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

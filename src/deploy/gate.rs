@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use super::{env_file::mask, fault::DeployFault, request::Gate, run::Run};
+use super::{env_file::mask, fault::DeployFault, recipe::is_full_hash, request::Gate, run::Run};
 
 /// Limit for one answer; the same as the original keeper's health check.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const EXITS_ENOUGH: u32 = 2;
 const LOG_LINES: usize = 12;
 
 /// What a server writes when its box, and not its release, is at fault; lower case, as Linux words its errors.
-const BOX_WORDS: &[&str] = &[
+pub(super) const BOX_WORDS: &[&str] = &[
     "address already in use",
     "no space left on device",
     "cannot allocate memory",
@@ -160,6 +160,9 @@ fn judge(answer: &(u16, Vec<u8>), gate: &Gate, began: u64) -> Result<u64, NotYet
     if *code != 200 {
         return other(format!("it answers {code}"));
     }
+    if gate.any_server {
+        return Ok(0);
+    }
     let Ok(health) = serde_json::from_slice::<Health>(body) else {
         return other("its answer is not the JSON that is documented".into());
     };
@@ -175,7 +178,7 @@ fn judge(answer: &(u16, Vec<u8>), gate: &Gate, began: u64) -> Result<u64, NotYet
         None => return other("the answer has no `started_at`".into()),
     };
     match (&gate.expect_commit, health.commit) {
-        (Some(wanted), got) if got.as_ref() != Some(wanted) => {
+        (Some(wanted), got) if !got.as_deref().is_some_and(|got| same_commit(got, wanted)) => {
             let got: String = got.unwrap_or_else(|| "no commit".into()).chars().take(64).collect();
             Err(NotYet::Commit(format!("the server names `{}` instead of `{wanted}`", got.escape_debug())))
         }
@@ -183,12 +186,18 @@ fn judge(answer: &(u16, Vec<u8>), gate: &Gate, began: u64) -> Result<u64, NotYet
     }
 }
 
+/// Whether a server names the wanted commit; a full hash may be told by its first digits, as `git` abbreviates it.
+fn same_commit(got: &str, wanted: &str) -> bool {
+    got == wanted || (is_full_hash(wanted) && got.len() >= 7 && wanted.starts_with(got))
+}
+
 /// What the supervisor tells of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Status {
     server: String,
     exits: u32,
-    rc: u32,
+    /// The last exit code; `None` where only another manager knows it.
+    rc: Option<u32>,
     log: String,
 }
 
@@ -200,7 +209,8 @@ impl Status {
             values.next().unwrap_or_default().to_owned()
         };
         let number = |name: &str| field(name).parse().unwrap_or(0);
-        Self { server: field("server"), exits: number("exits"), rc: number("rc"), log: log.to_owned() }
+        let rc = field("rc").parse().ok();
+        Self { server: field("server"), exits: number("exits"), rc, log: log.to_owned() }
     }
 
     /// The fault, if the server ends again and again.
@@ -211,7 +221,8 @@ impl Status {
         let words = self.words(settings);
         let lower = self.log.to_lowercase();
         // From 128 on a signal ended it (out of memory, illegal instruction): the box. Below, it ended itself.
-        let blames_box = self.rc >= 128 || BOX_WORDS.iter().any(|text| lower.contains(text));
+        let blames_box =
+            self.rc.is_some_and(|rc| rc >= 128) || BOX_WORDS.iter().any(|text| lower.contains(text));
         Some(if blames_box { DeployFault::Box(words) } else { DeployFault::Release(words) })
     }
 
@@ -220,12 +231,11 @@ impl Status {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
         let tail: String = tail.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+        let code = self.rc.map(|rc| format!(" with code {rc}")).unwrap_or_default();
         match self.exits {
             0 => format!("its process is {}; its log ends: {tail}", self.server),
-            1 => format!("the server ended with code {}; its log ends: {tail}", self.rc),
-            exits => {
-                format!("the server ended {exits} times, last with code {}; its log ends: {tail}", self.rc)
-            }
+            1 => format!("the server ended{code}; its log ends: {tail}"),
+            exits => format!("the server ended {exits} times, last{code}; its log ends: {tail}"),
         }
     }
 }
@@ -248,6 +258,11 @@ mod tests {
         assert!(matches!(health("other", "abc1234", 1_000_001), Err(NotYet::Other(_))));
         assert!(matches!(health(op.as_str(), "abc1234", 999_999), Err(NotYet::Other(_))));
         assert!(matches!(health(op.as_str(), "0000000", 1_000_001), Err(NotYet::Commit(_))));
+        let full = Gate::new(op.clone(), Some("ab12cd34".repeat(5)));
+        for (got, good) in [("ab12cd3", true), ("ab12cd", false), ("ab12cd4", false), ("", false)] {
+            let body = serde_json::json!({ "instance": op.as_str(), "commit": got, "started_at": 1_000_001 });
+            assert_eq!(judge(&(200, body.to_string().into_bytes()), &full, 1000).is_ok(), good, "{got}");
+        }
         // The old process with the old commit is waited for, not blamed.
         assert!(matches!(health(op.as_str(), "0000000", 999_999), Err(NotYet::Other(_))));
         for (code, body) in [(503, "{}"), (302, ""), (200, ""), (200, "<html>"), (200, "{}"), (200, "[1]")] {

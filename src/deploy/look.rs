@@ -58,7 +58,7 @@ pub async fn diagnose(
     ask(remote, address, script!("diagnose.sh"), secrets, limit).await
 }
 
-async fn ask(
+pub(super) async fn ask(
     remote: &Remote,
     address: &BoxAddress,
     script: Script,

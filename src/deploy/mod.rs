@@ -3,6 +3,7 @@
 //! ```text
 //! ~/keeper/releases/<program12>-<settings12>/{server,server.env,.complete,.verified}   a release appears whole, by one rename
 //!          current -> releases/…   previous -> releases/…     switched by one rename
+//!          backups/<time>-<release>/{about,server.env,dump,sums}   what was before a deploy changed anything
 //!          env/identity.env (0600)  data/ (the server's working directory)  log/  run/  incoming/  bad/
 //!          supervise               keeps the server running after we are gone, and ends trials that nobody confirms
 //! ```
@@ -19,25 +20,42 @@
 //! box itself goes back to the last verified release. A keeper that dies, or a release that cuts the network, leaves a
 //! working server. What was gone back from is marked, and not deployed there again without `force`.
 //!
-//! Deliberately absent: strategies other than [`Strategy::Artifact`], rollouts over several boxes.
+//! Deliberately absent: rollouts over several boxes; they are a loop of whoever calls.
 
 mod artifact;
 mod assessment;
 mod back;
+mod backup;
+#[cfg(test)]
+mod backup_tests;
+mod build;
 mod carry;
 mod control;
 mod dead_man;
+mod drift;
 mod env_file;
+mod facts;
 mod fault;
+mod fetch;
 mod forward;
 mod gate;
+mod job;
 mod lease;
 mod look;
+mod manager;
+mod method;
+#[cfg(test)]
+mod method_tests;
+mod migrate;
 mod plan;
+mod recipe;
 mod request;
+mod required;
 mod rest;
 #[cfg(test)]
 mod rest_tests;
+mod restore;
+mod risky;
 mod run;
 #[cfg(test)]
 mod sim_tests;
@@ -53,17 +71,27 @@ mod trial_tests;
 pub use artifact::{Artifact, ArtifactSource};
 pub use assessment::{Assessment, Bad};
 pub use back::{rollback, stock};
+pub use backup::{Backup, Kept, backups};
+pub use build::{ImagePull, TreeBuild};
 pub use control::{ONSTART, restart_server, start_server, stop_server};
 pub use dead_man::dead_mans_switch;
 pub use fault::DeployFault;
+pub use fetch::Download;
 pub use forward::{bring, deploy, dry_run, release_name};
 pub use lease::{Holder, lock_break, lock_show};
 pub use look::{Log, diagnose, logs};
+pub use manager::Manager;
+pub use method::{Method, Schema};
+pub use migrate::Migrate;
 pub use plan::{Part, Plan, Step, Wanted, plan};
+pub use recipe::{Recipe, Source, is_full_hash};
 pub use request::{
     DeployRequest, Deployed, Gate, Maintenance, OnTimeout, Restart, RollbackRequest, Site, StepPhase,
     StepReport, StepTime, Strategy,
 };
+pub use required::Required;
 pub use rest::forget_maintenance;
+pub use restore::{RestoreRequest, restore};
+pub use risky::{Risk, risky_statements};
 pub use smoke::{Check, Smoke};
 pub use stock::{Role, Standing, Stock};

@@ -26,12 +26,22 @@ pub enum Step {
     Upload,
     /// Read it back from the box's disk, and only then give it its name.
     Verify,
+    /// Check out and build there, or pull there, what the program needs.
+    Build,
     /// Make program and settings a release folder by one rename.
     Seal,
+    /// Take over, as release 0, what somebody else has started on the server's port.
+    Adopt,
+    /// Keep what is needed to come back: settings, release, and a dump of the data.
+    Backup,
     /// Bring the server that runs to rest: maintenance, and the end of what it is doing.
     Enter,
     /// Write who this box is, which its server is given on top of the release's settings.
     Configure,
+    /// Bring the data to the schema that the release needs.
+    Migrate,
+    /// Bring the data of a backup back.
+    Restore,
     /// Point `current` at it, on trial: unconfirmed, the box goes back by itself.
     Switch,
     /// Restart the server under the supervisor.
@@ -53,6 +63,8 @@ pub enum Step {
 pub enum Part {
     /// Look at what is there.
     Assess,
+    /// Keep what is needed to come back.
+    Prepare,
     /// Bring the release to the box.
     Deploy,
     /// Bring what runs to rest.
@@ -76,7 +88,7 @@ impl Part {
     #[must_use]
     pub fn target(self) -> Duration {
         let minutes = match self {
-            Self::Assess | Self::Verify | Self::Smoke => 5,
+            Self::Assess | Self::Prepare | Self::Verify | Self::Smoke => 5,
             Self::Deploy => 10,
             Self::Configure | Self::After => 3,
             Self::Stop | Self::Start | Self::Traffic => 2,
@@ -94,9 +106,14 @@ impl Step {
             Self::Assess => "assess",
             Self::Upload => "upload",
             Self::Verify => "verify",
+            Self::Build => "build",
             Self::Seal => "seal",
+            Self::Adopt => "adopt",
+            Self::Backup => "backup",
             Self::Enter => "enter-maintenance",
             Self::Configure => "configure",
+            Self::Migrate => "migrate",
+            Self::Restore => "restore",
             Self::Switch => "switch",
             Self::Start => "start",
             Self::Gate => "gate",
@@ -112,9 +129,10 @@ impl Step {
     pub fn part(self) -> Part {
         match self {
             Self::Connect | Self::Assess => Part::Assess,
-            Self::Upload | Self::Verify | Self::Seal => Part::Deploy,
+            Self::Adopt | Self::Backup => Part::Prepare,
+            Self::Upload | Self::Verify | Self::Build | Self::Seal | Self::Restore => Part::Deploy,
             Self::Enter => Part::Stop,
-            Self::Configure => Part::Configure,
+            Self::Configure | Self::Migrate => Part::Configure,
             Self::Switch | Self::Start => Part::Start,
             Self::Gate => Part::Verify,
             Self::Smoke => Part::Smoke,
@@ -132,6 +150,9 @@ impl Step {
             Self::Upload => Some(include_str!("../remote/upload.sh")),
             Self::Verify => Some(include_str!("../remote/settle.sh")),
             Self::Assess => Some(include_str!("scripts/assess.sh")),
+            Self::Adopt => Some(include_str!("scripts/adopt.sh")),
+            Self::Backup => Some(include_str!("scripts/backup.sh")),
+            Self::Build | Self::Migrate | Self::Restore => Some(include_str!("scripts/job.sh")),
             Self::Seal => Some(include_str!("scripts/seal.sh")),
             Self::Configure => Some(include_str!("scripts/configure.sh")),
             Self::Switch => Some(include_str!("scripts/switch.sh")),
@@ -153,7 +174,7 @@ impl fmt::Display for Step {
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     /// How it comes there.
-    pub strategy: Strategy,
+    pub strategy: &'a Strategy,
     /// The release's name.
     pub name: &'a str,
     /// Bytes of the program.
@@ -168,15 +189,23 @@ pub struct Wanted<'a> {
     pub rest: bool,
     /// Whether anything is to be proven besides the gate.
     pub smoke: bool,
+    /// Whether there is a command that brings the data to the schema of the release.
+    pub migrate: bool,
+    /// Whether what somebody else has started on the server's port is taken over.
+    pub adopt: bool,
+    /// The version of that schema, where it has one.
+    pub schema: Option<u32>,
 }
 
 /// What is to be done after the assessment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// In this order.
     pub steps: Vec<Step>,
     /// Why there are not more of them, if there is something to say.
     pub note: Option<&'static str>,
+    /// What is known of the box and of what would change, a fact a line; names and numbers, no values.
+    pub found: Vec<String>,
 }
 
 /// The steps that follow the assessment.
@@ -185,7 +214,6 @@ pub struct Plan {
 /// The box cannot take this release: too little room, another processor, programs that its image lacks, or it once went
 /// back from it.
 pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault> {
-    let Strategy::Artifact = wanted.strategy;
     refuse_what_cannot_be(wanted, found)?;
     let current = found.sealed && found.current.as_deref() == Some(wanted.name) && found.server_alive;
     if current && found.same_identity {
@@ -196,10 +224,18 @@ pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault
             steps.push(Step::Confirm);
             steps.extend(found.maintenance.is_some().then_some(Step::Exit));
             steps.push(Step::Prune);
-            return Ok(Plan { steps, note: Some("an earlier deploy started it; taking up at the gate") });
+            return Ok(Plan {
+                steps,
+                note: Some("an earlier deploy started it; taking up at the gate"),
+                found: Vec::new(),
+            });
         }
         if wanted.restart == Restart::IfChanged && found.verified {
-            return Ok(Plan { steps: vec![Step::Gate], note: Some("this release serves already") });
+            return Ok(Plan {
+                steps: vec![Step::Gate],
+                note: Some("this release serves already"),
+                found: Vec::new(),
+            });
         }
     }
     let mut steps = Vec::new();
@@ -207,17 +243,25 @@ pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault
         if !found.uploaded {
             steps.extend([Step::Upload, Step::Verify]);
         }
+        steps.extend((*wanted.strategy != Strategy::Artifact).then_some(Step::Build));
         steps.push(Step::Seal);
     }
-    let rest = wanted.rest && found.server_alive;
+    let adopt = found.foreign.is_some();
+    steps.extend(adopt.then_some(Step::Adopt));
+    let rest = wanted.rest && (found.server_alive || adopt);
+    // What serves is started anew: it changes nothing that would have to be brought back, and its data fits it.
+    let other = found.current.as_deref() != Some(wanted.name);
+    steps.extend((other && (adopt || found.current.is_some())).then_some(Step::Backup));
     // What is slow and may fail is done; from here on people notice.
     steps.extend(rest.then_some(Step::Enter));
-    steps.extend([Step::Configure, Step::Switch, Step::Start, Step::Gate]);
+    steps.push(Step::Configure);
+    steps.extend((other && wanted.migrate).then_some(Step::Migrate));
+    steps.extend([Step::Switch, Step::Start, Step::Gate]);
     steps.extend(wanted.smoke.then_some(Step::Smoke));
     steps.push(Step::Confirm);
     steps.extend((rest || found.maintenance.is_some()).then_some(Step::Exit));
     steps.push(Step::Prune);
-    Ok(Plan { steps, note: None })
+    Ok(Plan { steps, ..Plan::default() })
 }
 
 fn refuse_what_cannot_be(wanted: &Wanted<'_>, found: &Assessment) -> Result<(), DeployFault> {
@@ -227,6 +271,24 @@ fn refuse_what_cannot_be(wanted: &Wanted<'_>, found: &Assessment) -> Result<(), 
     }
     if let Some(arch) = wanted.arch.filter(|arch| *arch != found.arch) {
         let detail = format!("its processor is `{}`, the artifact is for `{arch}`", found.arch);
+        return Err(DeployFault::Box(detail));
+    }
+    if let Some(version) = wanted.schema.filter(|version| u64::from(*version) < found.schema_floor) {
+        let detail = format!(
+            "it knows schema {version}, and the data on the box can be read from schema {} on; hint: deploy a release \
+             that knows it, or `vast-keeper restore NODE` brings back the data from before",
+            found.schema_floor
+        );
+        return Err(DeployFault::Release(detail));
+    }
+    if let Some(foreign) = found.foreign.as_ref().filter(|_| !wanted.adopt || found.current.is_some()) {
+        let way = if found.current.is_some() {
+            "stop it"
+        } else {
+            "stop it, or `--set deploy.adopt=adopt` takes it over"
+        };
+        let detail =
+            format!("the server's port is held by process {foreign}, which is not ours; hint: {way}");
         return Err(DeployFault::Box(detail));
     }
     if let Some(bad) = found.bad.as_ref().filter(|_| !wanted.force)
@@ -259,7 +321,7 @@ mod tests {
 
     fn wanted() -> Wanted<'static> {
         Wanted {
-            strategy: Strategy::Artifact,
+            strategy: &Strategy::Artifact,
             name: NAME,
             size: 1 << 20,
             arch: Some("x86_64"),
@@ -267,6 +329,9 @@ mod tests {
             force: false,
             rest: false,
             smoke: false,
+            migrate: false,
+            adopt: false,
+            schema: None,
         }
     }
 
@@ -312,6 +377,52 @@ mod tests {
         // Somebody who died owes it the exit.
         let owed = found(&format!("{FRESH}maintenance=1700000000 deploy x\n"));
         assert!(plan(&wanted(), &owed).unwrap().steps.contains(&Step::Exit));
+    }
+
+    #[test]
+    fn what_was_before_is_kept_and_the_data_follows_only_where_the_release_is_another() {
+        let migrating = Wanted { migrate: true, rest: true, ..wanted() };
+        let steps = |lines: &str| plan(&migrating, &found(lines)).unwrap().steps;
+        let other = steps(
+            "release=sealed\ncurrent=cccccccccccc-dddddddddddd\nincoming=absent\nserver_server=alive\n",
+        );
+        let order = [
+            Step::Backup,
+            Step::Enter,
+            Step::Configure,
+            Step::Migrate,
+            Step::Switch,
+            Step::Start,
+            Step::Gate,
+        ];
+        assert_eq!(other.get(..7), Some(&order[..]));
+        assert!(!steps(FRESH).contains(&Step::Backup), "there is nothing to keep");
+        assert!(steps(FRESH).contains(&Step::Migrate), "and still a schema to make");
+        assert!(!steps(SERVING).contains(&Step::Backup) && !steps(SERVING).contains(&Step::Migrate));
+    }
+
+    #[test]
+    fn somebody_elses_server_is_taken_over_on_the_first_contact_only_and_only_where_that_is_wanted() {
+        let lines = format!("{FRESH}foreign=77 nginx\n");
+        let fault = plan(&wanted(), &found(&lines)).unwrap_err();
+        assert!(
+            matches!(&fault, DeployFault::Box(words) if words.contains("77 nginx") && words.contains("hint:"))
+        );
+        let taking = Wanted { adopt: true, rest: true, ..wanted() };
+        let steps = plan(&taking, &found(&lines)).unwrap().steps;
+        let order = [Step::Adopt, Step::Backup, Step::Enter, Step::Configure, Step::Switch];
+        assert_eq!(steps.get(3..8), Some(&order[..]), "{steps:?}");
+        assert!(plan(&taking, &found(&format!("{lines}current=cccccccccccc-dddddddddddd\n"))).is_err());
+    }
+
+    #[test]
+    fn a_release_that_cannot_read_the_data_is_refused() {
+        let knows = |version| {
+            let wanted = Wanted { schema: Some(version), ..wanted() };
+            plan(&wanted, &found(&format!("{FRESH}floor=4\n")))
+        };
+        assert!(knows(4).is_ok());
+        assert!(matches!(knows(3), Err(DeployFault::Release(words)) if words.contains("schema 4")));
     }
 
     #[test]

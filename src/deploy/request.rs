@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{artifact::Artifact, plan::Step, smoke::Smoke};
+use super::{
+    artifact::Artifact,
+    build::{ImagePull, TreeBuild},
+    method::Method,
+    plan::Step,
+    smoke::Smoke,
+};
 use crate::{
     fleet::{
         journal::ReleaseRef,
@@ -15,11 +21,15 @@ use crate::{
 };
 
 /// How a release comes to the box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// One executable file, built or given here, uploaded, run under our supervisor.
+    /// One executable file, built, given or fetched here, and uploaded.
     #[default]
     Artifact,
+    /// A commit, checked out and built on the box; what is uploaded is its launcher.
+    Git(TreeBuild),
+    /// An image, pulled by the box; what is uploaded is its name.
+    Docker(ImagePull),
 }
 
 /// Whether a release that serves already is started anew.
@@ -103,7 +113,7 @@ pub struct DeployRequest {
     /// Where.
     pub site: Site,
     /// How.
-    pub strategy: Strategy,
+    pub method: Method,
     /// What.
     pub artifact: Arc<Artifact>,
     /// The server's settings. `INSTANCE_ID` and `PORT` are added, and win.
@@ -149,6 +159,8 @@ pub struct Gate {
     pub expect_commit: Option<String>,
     /// The identity it must name.
     pub identity: OpId,
+    /// Whether any server's 200 counts: one that was taken over and knows nothing of identities.
+    pub any_server: bool,
 }
 
 impl Gate {
@@ -163,6 +175,7 @@ impl Gate {
             interval: Duration::from_millis(500),
             expect_commit,
             identity,
+            any_server: false,
         }
     }
 }

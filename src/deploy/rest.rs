@@ -109,6 +109,8 @@ impl Run<'_> {
             DeployFault::Unknown(_) | DeployFault::RollbackFailed { .. } | DeployFault::HostKeyChanged(_) => {
                 self.switched
             }
+            // Half-migrated data must meet no player, even if the old server still runs.
+            DeployFault::Halfway { .. } => true,
             DeployFault::Release(_)
             | DeployFault::Box(_)
             | DeployFault::Unhealthy(_)

@@ -154,7 +154,7 @@ async fn a_deploy_whose_lock_was_broken_changes_nothing_any_more() {
     stage.deploy().await.unwrap();
     let before = stage.release();
     stage.take(1).await;
-    let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+    let (sender, mut reports) = mpsc::channel::<StepReport>(256);
     let address = stage.request.site.address();
     // The gate of a commit that never comes holds the deploy up for long enough.
     stage.request.site.gate.expect_commit = Some("cccc333".into());

@@ -14,6 +14,7 @@ use super::{
     fault::DeployFault,
     gate::Status,
     lease::{LEASE, Lease, RC_HELD},
+    method::Schema,
     plan::Step,
     request::{Gate, Site, StepPhase, StepReport, StepTime},
     rest::Held,
@@ -35,6 +36,9 @@ const UPLOAD_LEASE: Duration = Duration::from_secs(900);
 const LOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Limit for the new connection over which a release is confirmed: the box was reached a moment ago.
 const CONFIRM_BUDGET: Duration = Duration::from_secs(45);
+
+/// The commit of a release that was taken over (`adopt.sh`): nobody knows it.
+const ADOPTED: &str = "adopted";
 
 /// A script of ours behind the common prologue.
 macro_rules! script {
@@ -65,6 +69,14 @@ pub(super) struct Run<'a> {
     pub(super) held: Option<Held>,
     /// The reason for which an earlier deploy put it there and never let it go.
     pub(super) owed: Option<String>,
+    /// The release that serves, as it was found; empty for none.
+    pub(super) current: String,
+    /// Process and program of whoever else listens where the server is to.
+    pub(super) foreign: Option<String>,
+    /// The backup that was taken before anything changed.
+    pub(super) backup: Option<String>,
+    /// The verified release to which the box cannot go back, because it cannot read the schema of now.
+    pub(super) blocked: Option<String>,
     pub(super) taken: Vec<StepTime>,
     /// The step under way, and since when.
     pub(super) under_way: Option<(Step, Instant)>,
@@ -77,7 +89,7 @@ impl<'a> Run<'a> {
         secrets: &'a BTreeMap<String, SecretString>,
         progress: &'a mpsc::Sender<StepReport>,
     ) -> Self {
-        let (taken, under_way) = (Vec::new(), None);
+        let (taken, under_way, backup, blocked) = (Vec::new(), None, None, None);
         let (session, switched, began, held, owed) = (None, false, None, None, None);
         let lease = None;
         Self {
@@ -91,6 +103,10 @@ impl<'a> Run<'a> {
             began,
             held,
             owed,
+            current: String::new(),
+            foreign: None,
+            backup,
+            blocked,
             taken,
             under_way,
         }
@@ -134,11 +150,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Points `current` at a sealed release, on trial.
-    pub(super) async fn switch(&mut self, name: &str) -> Result<(), DeployFault> {
+    /// Points `current` at a sealed release, on trial. With a schema, that is what the data has from now on.
+    pub(super) async fn switch(&mut self, name: &str, schema: Option<Schema>) -> Result<(), DeployFault> {
         self.switched = true;
-        let script = script!("switch.sh").value("name", name).value("trial", self.trial());
-        self.done(Step::Switch, script, b"").await.map(drop)
+        let words = schema.map(|schema| format!("{} {}", schema.version, schema.floor)).unwrap_or_default();
+        let script =
+            script!("switch.sh").value("name", name).value("trial", self.trial()).value("schema", words);
+        let told = self.done(Step::Switch, script, b"").await?;
+        self.blocked = told.lines().find_map(|line| line.strip_prefix("blocked=")).map(str::to_owned);
+        Ok(())
     }
 
     /// Restarts the server. Returns when it was started, in seconds of the box's clock.
@@ -319,6 +339,7 @@ impl<'a> Run<'a> {
         let mut gate: Gate = self.site.gate.clone();
         if let Some(commit) = commit {
             gate.expect_commit = (commit != "unknown").then(|| commit.to_owned());
+            gate.any_server = commit == ADOPTED;
         }
         self.gate(&gate, began).await
     }

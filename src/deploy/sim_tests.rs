@@ -73,7 +73,7 @@ impl Rented {
         };
         let request = DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: Method::default(),
             artifact,
             env: BTreeMap::new(),
             restart: Restart::Always,

@@ -78,7 +78,7 @@ impl Stage {
         };
         let request = DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: Method::default(),
             artifact: artifact(0).await,
             env: BTreeMap::new(),
             restart: Restart::Always,
@@ -100,7 +100,7 @@ impl Stage {
 
     /// Deploys and tells the steps that were taken.
     pub(super) async fn deploy(&self) -> Result<Vec<Step>, DeployFault> {
-        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+        let (sender, mut reports) = mpsc::channel::<StepReport>(256);
         let deployed = deploy(&self.remote, &self.request, &sender).await?;
         assert_eq!(deployed.release.digest, self.request.artifact.digest);
         reports.close();
@@ -115,7 +115,7 @@ impl Stage {
 
     /// Deploys until that step has ended, and dies.
     pub(super) async fn die_after(&self, last: Step) {
-        let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+        let (sender, mut reports) = mpsc::channel::<StepReport>(256);
         let stop = async {
             while let Some(report) = reports.recv().await {
                 if report.step == last && report.phase == StepPhase::Finished {

@@ -31,6 +31,8 @@ pub struct Standing {
     pub verified_at: Option<u64>,
     /// Its part.
     pub role: Role,
+    /// The schema version that it brings; 0 for none.
+    pub schema: u64,
     /// Why the box once went back from it.
     pub bad: Option<String>,
 }
@@ -40,6 +42,8 @@ pub struct Standing {
 pub struct Stock {
     /// Newest proof first; those never proven last.
     pub releases: Vec<Standing>,
+    /// The oldest schema version whose releases can work with the data; 0 for any.
+    pub floor: u64,
 }
 
 impl Stock {
@@ -49,7 +53,8 @@ impl Stock {
         let mut releases: Vec<Standing> =
             report.lines().filter_map(|line| standing(line.strip_prefix("release=")?)).collect();
         releases.sort_by(|a, b| b.verified_at.cmp(&a.verified_at).then_with(|| a.name.cmp(&b.name)));
-        Self { releases }
+        let floor = report.lines().find_map(|line| line.strip_prefix("floor="));
+        Self { releases, floor: floor.and_then(|text| text.trim().parse().ok()).unwrap_or(0) }
     }
 
     /// The release that serves.
@@ -66,9 +71,14 @@ impl Stock {
     pub fn way_back(&self, to: Option<&str>) -> Result<&Standing, String> {
         let serves = |release: &Standing| matches!(release.role, Role::Current | Role::Trial);
         let Some(to) = to else {
-            let good = |release: &&Standing| {
+            let proven = |release: &&Standing| {
                 !serves(release) && release.verified_at.is_some() && release.bad.is_none()
             };
+            let good = |release: &&Standing| proven(release) && release.schema >= self.floor;
+            if let (None, Some(barred)) = (self.releases.iter().find(good), self.releases.iter().find(proven))
+            {
+                return Err(self.barred(barred));
+            }
             let previous = self.releases.iter().filter(good).find(|release| release.role == Role::Previous);
             return previous
                 .or_else(|| self.releases.iter().find(good))
@@ -83,15 +93,25 @@ impl Stock {
             (Some(release), None) if release.verified_at.is_none() => {
                 Err(format!("`{}` was never verified on this box: deploy it instead", release.name))
             }
+            (Some(release), None) if release.schema < self.floor => Err(self.barred(release)),
             (Some(release), None) => Ok(release),
         }
+    }
+
+    fn barred(&self, release: &Standing) -> String {
+        format!(
+            "`{}` knows schema {}, and the data can be read from schema {} on; hint: deploy a release that knows it, or \
+             `vast-keeper restore NODE` brings back the data from before",
+            release.name, release.schema, self.floor
+        )
     }
 }
 
 fn standing(line: &str) -> Option<Standing> {
-    let mut fields = line.splitn(6, '\t');
+    let mut fields = line.splitn(7, '\t');
     let (name, digest, commit) = (fields.next()?, fields.next()?, fields.next()?);
-    let (verified, role, bad) = (fields.next()?, fields.next()?, fields.next()?);
+    let (verified, role) = (fields.next()?, fields.next()?);
+    let (schema, bad) = (fields.next()?, fields.next()?);
     Some(Standing {
         name: name.to_owned(),
         digest: digest.to_owned(),
@@ -104,6 +124,7 @@ fn standing(line: &str) -> Option<Standing> {
             "kept" => Role::Kept,
             _ => return None,
         },
+        schema: schema.parse().ok()?,
         bad: (!bad.is_empty()).then(|| Bad::read(bad).why),
     })
 }
@@ -114,7 +135,7 @@ mod tests {
 
     fn stock(lines: &[(&str, &str, &str, &str)]) -> Stock {
         let line = |(name, verified, role, bad): &(&str, &str, &str, &str)| {
-            format!("release={name}\td1\tc-{name}\t{verified}\t{role}\t{bad}\n")
+            format!("release={name}\td1\tc-{name}\t{verified}\t{role}\t3\t{bad}\n")
         };
         Stock::read(&lines.iter().map(line).collect::<String>())
     }
@@ -153,9 +174,27 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_that_an_older_release_cannot_read_forbids_the_way_back() {
+        let mut box_of = stock(&[("cur", "90", "current", ""), ("prev", "50", "previous", "")]);
+        box_of.floor = 3;
+        assert_eq!(box_of.way_back(None).unwrap().name, "prev");
+        box_of.floor = 4;
+        for to in [None, Some("prev")] {
+            let why = box_of.way_back(to).unwrap_err();
+            assert!(why.contains("knows schema 3") && why.contains("hint:"), "{why}");
+        }
+    }
+
+    #[test]
     fn lines_that_make_no_sense_are_no_releases() {
-        for line in ["", "release=", "release=a\tb", "release=a\td\tc\t1\tking\t", "other=a\td\tc\t1\tkept\t"]
-        {
+        for line in [
+            "",
+            "release=",
+            "release=a\tb",
+            "release=a\td\tc\t1\tking\t0\t",
+            "other=a\td\tc\t1\tkept\t0\t",
+            "release=a\td\tc\t1\tkept\tx\t",
+        ] {
             assert!(Stock::read(line).releases.is_empty(), "{line:?}");
         }
     }

@@ -83,7 +83,7 @@ async fn a_deploy_killed_after_any_step_and_run_again_converges() {
 #[tokio::test]
 async fn a_connection_cut_in_any_step_costs_a_repetition_only() {
     let Some(stage) = Stage::new().await else { return };
-    let (sender, mut reports) = mpsc::channel::<StepReport>(64);
+    let (sender, mut reports) = mpsc::channel::<StepReport>(256);
     let cutter = async {
         let mut cuts = 0;
         while let Some(report) = reports.recv().await {

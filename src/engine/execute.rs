@@ -22,9 +22,9 @@ use crate::{
         name::{IncidentId, InstanceId, Label, NodeName},
         offer::Offer,
         policy::{Policy, Rung},
-        provider::{CreateAnswer, DestroyAnswer, ProviderFault, Rental, SshEndpoint},
+        provider::{CreateAnswer, DestroyAnswer, ProviderFault, Rental, SshEndpoint, StartAnswer},
         state::Tenant,
-        units::Timestamp,
+        units::{Money, Timestamp},
         watch::Word,
     },
     metrics::Metrics,
@@ -66,6 +66,8 @@ pub struct BoxAccess {
     pub confirm_within: Duration,
     /// What must hold besides the gate.
     pub smoke: deploy::Smoke,
+    /// How a release is put on a box.
+    pub method: deploy::Method,
     /// How long a fresh box may refuse connections or our key.
     pub connect_budget: Duration,
 }
@@ -144,10 +146,15 @@ impl Executor {
                 let edges = Arc::clone(&self.edges);
                 self.spawn(async move { Some(Event::CreditRead(edges.vast.credit().await)) });
             }
+            Command::ReadCharges { from } => {
+                let edges = Arc::clone(&self.edges);
+                self.spawn(async move { Some(Event::ChargesRead(edges.vast.charges(from).await)) });
+            }
             Command::CheckSelf => self.check_self(policy),
             Command::Search { node } => self.search(node, policy),
             Command::Create { node, offer, label } => self.create(node, *offer, label, not_after, policy),
             Command::Destroy { instance } => self.destroy(instance, not_after),
+            Command::Start { node, instance, bid } => self.start(node, instance, bid, not_after),
             Command::Relabel { instance, label } => self.relabel(instance, label, not_after),
             Command::AttachKey { instance } => self.attach_key(instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, tenant, memory, policy),
@@ -205,7 +212,12 @@ impl Executor {
         self.spawn(async move {
             let prepared = async {
                 let artifact = edges.releases.wanted().await?;
-                let name = deploy::release_name(&edges.remote, &artifact, &edges.access.server_env)?;
+                let name = deploy::release_name(
+                    &edges.remote,
+                    &artifact,
+                    &edges.access.server_env,
+                    &edges.access.method,
+                )?;
                 let _ = events.send(Event::ReleaseNamed(name)).await;
                 Ok::<_, DeployFault>(ReleaseRef {
                     digest: artifact.digest.clone(),
@@ -248,8 +260,13 @@ impl Executor {
             let answer = if !in_time(clock.now(), not_after) {
                 CreateAnswer::NotSent("the command expired before it was sent".into())
             } else {
-                let request =
-                    CreateRequest { offer: offer.id, label: &label, rental: &spec.rental, not_after };
+                let request = CreateRequest {
+                    offer: offer.id,
+                    label: &label,
+                    rental: &spec.rental,
+                    bid: offer.bid,
+                    not_after,
+                };
                 edges.vast.create(request).await
             };
             tracing::info!(%node, %op, offer = %offer.id, ?answer, "create answered");
@@ -270,6 +287,21 @@ impl Executor {
             tracing::info!(%instance, ?answer, "destroy answered");
             edges.remote.forget(instance);
             Some(Event::DestroyAnswered { instance, answer })
+        });
+    }
+
+    /// Whether it worked, the next lists show.
+    fn start(&mut self, node: NodeName, instance: InstanceId, bid: Option<Money>, not_after: Timestamp) {
+        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
+        self.spawn_drastic(async move {
+            let answer = if in_time(clock.now(), not_after) {
+                edges.vast.start(instance, bid, not_after).await
+            } else {
+                let detail = "the command expired before it was sent".into();
+                StartAnswer::Failed(ProviderFault::Unreachable { detail })
+            };
+            tracing::info!(%node, %instance, ?bid, ?answer, "start answered");
+            Some(Event::StartAnswered { node, instance, answer })
         });
     }
 

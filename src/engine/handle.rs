@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::fleet::{
     deployed::{DeployReport, SwitchRequest},
-    event::{Reply, Wish},
+    event::{Hint, Reply, Wish},
     ledger::{Export, LedgerRequest, LedgerView},
     name::NodeName,
     notice::{Notice, Severity, Topic},
@@ -39,6 +39,8 @@ pub(super) enum Request {
     Reload { policy: Arc<Policy>, reply: oneshot::Sender<()> },
     /// A kick of the scheduler.
     Kick(Kick),
+    /// The provider notified of something.
+    Hint(Hint),
 }
 
 /// Scheduled work. A kick only wakes level-triggered work; a lost one is made good by the next.
@@ -167,6 +169,14 @@ impl Handle {
     /// The engine has ended.
     pub async fn kick(&self, kick: Kick) -> Result<(), Gone> {
         self.send(Request::Kick(kick)).await
+    }
+
+    /// Looks, since the provider notified of something.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn hint(&self, hint: Hint) -> Result<(), Gone> {
+        self.send(Request::Hint(hint)).await
     }
 
     /// The engine's beat, for the service manager's watchdog: it stands still when the loop does.

@@ -108,6 +108,7 @@ pub fn is_the_releases(fault: &DeployFault) -> bool {
             | DeployFault::Locked(_)
             | DeployFault::HostKeyChanged(_)
             | DeployFault::Unknown(_)
+            | DeployFault::Halfway { .. }
             | DeployFault::RolledBack { .. }
             | DeployFault::RollbackFailed { .. },
         ) => false,
@@ -117,7 +118,7 @@ pub fn is_the_releases(fault: &DeployFault) -> bool {
 fn outcome(fault: &DeployFault) -> DeployOutcome {
     match fault {
         DeployFault::RolledBack { .. } => DeployOutcome::RolledBack,
-        DeployFault::RollbackFailed { .. } => DeployOutcome::RollbackFailed,
+        DeployFault::RollbackFailed { .. } | DeployFault::Halfway { .. } => DeployOutcome::RollbackFailed,
         DeployFault::Refused(_) | DeployFault::Locked(_) => DeployOutcome::Refused,
         DeployFault::Unknown(_) => DeployOutcome::Unknown,
         DeployFault::Release(_)

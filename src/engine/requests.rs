@@ -92,6 +92,11 @@ impl Engine {
                 let _ = reply.send(());
             }
             Request::Kick(kick) => self.kick(kick).await,
+            Request::Hint(hint) => {
+                let instance = hint.instance.map(|id| id.0);
+                tracing::info!(kind = %hint.kind, instance, "the provider notified of something: looking");
+                self.handle(Event::Hinted(hint)).await;
+            }
         }
     }
 

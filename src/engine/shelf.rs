@@ -17,10 +17,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    deploy::{Artifact, ArtifactSource},
-    fleet::deployed::Placed,
-};
+use crate::{deploy::Artifact, fleet::deployed::Placed};
 
 /// Releases kept; the least recently verified go first.
 const KEPT: usize = 12;
@@ -78,8 +75,8 @@ impl Shelf {
         let Some((label, settings)) = found.await? else { return Ok(None) };
         let label: Label = serde_json::from_slice(&label)?;
         let settings: BTreeMap<String, String> = serde_json::from_slice(&settings)?;
-        let artifact = Artifact::prepare(&ArtifactSource::File(folder.join(PROGRAM))).await;
-        let artifact = artifact.map_err(|fault| io::Error::other(fault.to_string()))?;
+        // Not run again: what is a launcher here may only run on a box.
+        let artifact = Artifact::known(&folder.join(PROGRAM), label.release.commit.clone()).await?;
         if artifact.digest != label.release.digest {
             return Err(io::Error::other(format!("the kept release `{name}` was changed")));
         }
@@ -182,6 +179,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::ArtifactSource;
 
     async fn program(folder: &Path, commit: &str) -> Artifact {
         let path = folder.join(format!("server-{commit}"));

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Edges, Journey, ServerEnv, placed};
 use crate::{
     clock::Clock,
-    deploy::{self, Artifact, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site, Strategy},
+    deploy::{self, Artifact, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
     fleet::{
         deployed::{DeployKind, Placed},
         event::{Event, WorkFault},
@@ -148,7 +148,7 @@ impl Job {
         };
         DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: access.method.clone(),
             artifact,
             env,
             restart: Restart::Always,
@@ -180,8 +180,10 @@ impl Job {
                 let rebooted = edges.vast.reboot(self.tenant.instance, not_after).await;
                 rebooted.map(|()| None).map_err(|fault| WorkFault::Box(fault.to_string()))
             }
-            // Replacing is a recovery, not work on the box.
-            Rung::Replace => Err(WorkFault::Unknown("replacing is not a soft remedy".into())),
+            // Replacing is a recovery, and the provider lets a stopped box run by a command of its own.
+            Rung::Replace | Rung::RaiseBid | Rung::Start => {
+                Err(WorkFault::Unknown(format!("`{}` is no work on a box", rung.word())))
+            }
         }
     }
 }
@@ -196,15 +198,19 @@ fn fault(fault: DeployFault) -> WorkFault {
         | DeployFault::Locked(detail)
         | DeployFault::HostKeyChanged(detail)
         | DeployFault::Unknown(detail) => detail.clone(),
-        DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => fault.to_string(),
+        DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } | DeployFault::Halfway { .. } => {
+            fault.to_string()
+        }
     };
     match fault.first() {
         DeployFault::Release(_) => WorkFault::Release(words),
         DeployFault::Unhealthy(_) => WorkFault::Unhealthy(words),
         DeployFault::HostKeyChanged(_) => WorkFault::HostKeyChanged(words),
-        DeployFault::Unknown(_) | DeployFault::Refused(_) | DeployFault::Locked(_) => {
-            WorkFault::Unknown(words)
-        }
+        // Another box has not the data, so that half-migrated data is no reason to leave this one.
+        DeployFault::Unknown(_)
+        | DeployFault::Refused(_)
+        | DeployFault::Locked(_)
+        | DeployFault::Halfway { .. } => WorkFault::Unknown(words),
         DeployFault::Box(_) | DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => {
             WorkFault::Box(words)
         }

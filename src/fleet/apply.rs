@@ -15,7 +15,8 @@ use super::{
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
     state::{
-        Action, ActionKind, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage, Tenant,
+        Action, ActionKind, Attempt, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage,
+        Tenant,
     },
     units::Timestamp,
 };
@@ -105,6 +106,16 @@ impl Fleet {
             Record::Gone { instance } => {
                 self.doomed.remove(instance);
             }
+            Record::BidRaised { node, instance, bid, price, .. } => {
+                let attempt = self.attempt_mut("bid-raised", node, *instance)?;
+                attempt.bid = Some(*bid);
+                attempt.price = *price;
+                self.reprice_bill(at, *instance, *price);
+            }
+            Record::PriceChanged { node, instance, price } => {
+                self.attempt_mut("price-changed", node, *instance)?.price = *price;
+                self.reprice_bill(at, *instance, *price);
+            }
             Record::Intent { .. }
             | Record::CreateUnresolved { .. }
             | Record::Created { .. }
@@ -160,6 +171,36 @@ impl Fleet {
 
     fn node_mut(&mut self, name: &NodeName) -> &mut Node {
         self.nodes.entry(name.clone()).or_default()
+    }
+
+    /// The rental of a node that is this instance, condemned ones excepted.
+    fn attempt_mut(
+        &mut self,
+        kind: &'static str,
+        name: &NodeName,
+        instance: InstanceId,
+    ) -> Result<&mut Attempt, Misfit> {
+        let doomed = self.doomed.contains_key(&instance);
+        let Some(node) = self.nodes.get_mut(name) else {
+            return Err(misfit(kind, name, &NodeState::Vacant));
+        };
+        let refused = misfit(kind, name, &node.state);
+        if doomed {
+            return Err(refused);
+        }
+        let boots = matches!(&node.state, NodeState::Recovering(recovery)
+            if matches!(&recovery.stage, Stage::Booting { instance: newcomer, .. } if *newcomer == instance));
+        let attempt = if boots {
+            match &mut node.state {
+                NodeState::Recovering(Recovery { stage: Stage::Booting { attempt, .. }, .. }) => {
+                    Some(attempt)
+                }
+                _ => None,
+            }
+        } else {
+            tenant_mut(&mut node.state, instance).map(|tenant| &mut tenant.rental)
+        };
+        attempt.ok_or(refused)
     }
 
     /// What a crash leaves behind: an intent may or may not have been sent, so only looking can tell.

@@ -102,7 +102,8 @@ pub fn attribute(
 ) -> Attribution {
     let scene = Scene { failed, fleet, memory, policy, now };
     let verdict = scene
-        .denied()
+        .outbid()
+        .or_else(|| scene.denied())
         .or_else(|| scene.confirmed_by_provider())
         .or_else(|| scene.release())
         .or_else(|| scene.same_host())
@@ -124,6 +125,13 @@ struct Scene<'a> {
 type Verdict = Option<(Culprit, String)>;
 
 impl Scene<'_> {
+    /// Others bid more for an interruptible box: it is nobody's fault who runs or hosts it.
+    fn outbid(&self) -> Verdict {
+        let bidding = self.memory.row(self.failed.instance)?.outbid()?;
+        let text = format!("outbid: {}", bidding.words());
+        Some((Culprit::Provider, text))
+    }
+
     /// The box says that its server is up: what fails lies between it and us.
     fn denied(&self) -> Verdict {
         let word = self.word(Witness::Ssh)?;

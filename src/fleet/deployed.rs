@@ -44,6 +44,8 @@ pub enum DeployKind {
     Deploy,
     /// A box was taken back to an earlier release.
     Rollback,
+    /// A backup was brought back, with the release that it belongs to.
+    Restore,
 }
 
 impl DeployKind {
@@ -53,6 +55,7 @@ impl DeployKind {
         match self {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
+            Self::Restore => "restore",
         }
     }
 }

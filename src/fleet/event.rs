@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
+    charge::Charges,
     deployed::{DeployReport, Placed, SwitchRequest},
     journal::{Entry, Record, ReleaseRef},
     ledger::LedgerWish,
@@ -13,8 +14,8 @@ use super::{
     planted::{Bug, planted},
     policy::{Policy, Rung},
     probe::Observation,
-    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
-    units::Timestamp,
+    provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
+    units::{Money, Timestamp},
     watch::Word,
 };
 
@@ -83,6 +84,15 @@ pub enum Event {
         /// Why not.
         result: Result<(), String>,
     },
+    /// A start was answered, with the raised bid before it where there was one, or expired unsent.
+    StartAnswered {
+        /// Whose.
+        node: NodeName,
+        /// Which instance.
+        instance: InstanceId,
+        /// The answer.
+        answer: StartAnswer,
+    },
     /// The wanted release was built or read, or could not be.
     ReleasePrepared(Result<ReleaseRef, String>),
     /// A deploy ended.
@@ -129,6 +139,10 @@ pub enum Event {
     SelfChecked(SelfCheck),
     /// The account's credit was asked for.
     CreditRead(Result<Credit, ProviderFault>),
+    /// What the provider charged was asked for.
+    ChargesRead(Result<Charges, ProviderFault>),
+    /// The provider notified of something: a reason to look, and nothing else.
+    Hinted(Hint),
     /// A person wants something of the ledger of machines.
     LedgerAsked {
         /// What.
@@ -147,6 +161,15 @@ pub enum Event {
         /// Who.
         by: String,
     },
+}
+
+/// What the provider notified of, by its signed webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Its word for it, such as `outbid` or `low_credit`.
+    pub kind: String,
+    /// The instance it speaks of, where its words name one.
+    pub instance: Option<InstanceId>,
 }
 
 /// Why work on a box failed.
@@ -222,6 +245,15 @@ pub enum Command {
         /// Which.
         instance: InstanceId,
     },
+    /// Let an instance run that the provider stopped; repeating it is harmless.
+    Start {
+        /// On which node.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// What is bid for it before, in dollars per hour without storage; `None` leaves the bid as it is.
+        bid: Option<Money>,
+    },
     /// Give an instance the label of the node that it fills now.
     Relabel {
         /// Which.
@@ -292,6 +324,11 @@ pub enum Command {
     List,
     /// Read the account's credit.
     ReadCredit,
+    /// Read what the provider charged since then.
+    ReadCharges {
+        /// The start of a day in UTC.
+        from: Timestamp,
+    },
     /// Ask the canaries.
     CheckSelf,
 }
@@ -304,6 +341,8 @@ impl Command {
             Self::Search { .. } => "search",
             Self::Create { .. } => "create",
             Self::Destroy { .. } => "destroy",
+            Self::Start { bid: Some(_), .. } => "raise-bid",
+            Self::Start { bid: None, .. } => "start",
             Self::Relabel { .. } => "relabel",
             Self::AttachKey { .. } => "attach-key",
             Self::Deploy { .. } => "deploy",
@@ -314,6 +353,7 @@ impl Command {
             Self::Publish { .. } => "publish",
             Self::List => "list",
             Self::ReadCredit => "read-credit",
+            Self::ReadCharges { .. } => "read-charges",
             Self::CheckSelf => "check-self",
         }
     }
@@ -330,6 +370,7 @@ impl Command {
         match self {
             Self::Create { .. }
             | Self::Destroy { .. }
+            | Self::Start { .. }
             | Self::Relabel { .. }
             | Self::Deploy { .. }
             | Self::Remedy { .. } => true,
@@ -341,6 +382,7 @@ impl Command {
             | Self::Publish { .. }
             | Self::List
             | Self::ReadCredit
+            | Self::ReadCharges { .. }
             | Self::CheckSelf => false,
         }
     }

@@ -4,6 +4,7 @@
 //! reason or a [`Deferral`] with the rail in the way.
 
 mod money;
+mod network;
 mod rail;
 mod release;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 pub use rail::Rail;
 
 use super::{
-    breaker::{self, Census, Position},
+    breaker::{self, Position},
     memory::Memory,
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
@@ -97,7 +98,11 @@ impl Guard<'_> {
             reasons.push("asked for by hand".into());
             return self.unless_observing(&reasons);
         }
-        reasons.push(self.own_network(census, wanted)?);
+        let alone_since = self.memory.watches.get(node).and_then(|watch| watch.alone_since);
+        reasons.push(match alone_since.filter(|_| wanted == Wanted::Unwitnessed) {
+            Some(since) if !planted(Bug::BlindEvidence) => self.way_to_boxes(node, since)?,
+            _ => self.own_network(census, wanted)?,
+        });
         let (under_way, most) = (self.recoveries_under_way(), self.parallel());
         if under_way >= most {
             return defer(Rail::Parallel, format!("{under_way} recoveries under way, {most} allowed"), None);
@@ -134,6 +139,18 @@ impl Guard<'_> {
             return defer(Rail::ObserveOnly, why, None);
         }
         Ok(Permit(reasons))
+    }
+
+    /// May more be bid for an interruptible box of the node, which costs `more` an hour then? Money and a fresh list decide:
+    /// nothing is destroyed by it, and the market may well have taken many boxes at once.
+    ///
+    /// # Errors
+    /// The first rail in the way.
+    pub fn raise_bid(&self, node: &NodeName, more: Money) -> Admission {
+        self.anything(node)?;
+        self.inventory()?;
+        let reasons = [self.money(Some(more))?];
+        self.unless_observing(&reasons)
     }
 
     /// May a box in hand take over a node? Nothing is rented, so no rail of money or rates stands in its way.
@@ -180,38 +197,6 @@ impl Guard<'_> {
             return defer(Rail::Inventory, "only one complete list of instances since the start", None);
         }
         Ok(())
-    }
-
-    /// Proof that we are not the ones cut off.
-    fn own_network(&self, census: Census, wanted: Wanted) -> Result<String, Deferral> {
-        self.inventory()?;
-        if census.healthy > 0 {
-            return Ok("the provider and a healthy node answer".into());
-        }
-        let fresh = |at: Timestamp| self.now.since(at) <= self.policy.rails.inventory_fresh;
-        match self.memory.self_check {
-            Some(check) if fresh(check.at) && check.answered * 2 > check.asked => {
-                Ok(format!("the provider and {} of {} canaries answer", check.answered, check.asked))
-            }
-            Some(check) if fresh(check.at) && check.asked > 0 => {
-                let why =
-                    format!("only {} of {} canaries answer: we may be cut off", check.answered, check.asked);
-                defer(Rail::SelfCheck, why, None)
-            }
-            _ if !self.policy.rails.canaries.is_empty() => {
-                defer(Rail::SelfCheck, "the canaries were not asked yet", None)
-            }
-            // The provider's answer proves our way to the provider, and none to the box.
-            _ if wanted == Wanted::Unwitnessed => {
-                let why = "only our own probes fail it: no witness answers, no peer is healthy and no canary is \
-                           configured, so we may be the ones cut off; name one or two in `rails.canaries`";
-                defer(Rail::SelfCheck, why, None)
-            }
-            _ => Ok(
-                "the provider answers and a witness confirms; no peer is healthy and no canary is configured"
-                    .into(),
-            ),
-        }
     }
 
     fn breaker(&self) -> Result<(), Deferral> {
@@ -261,10 +246,10 @@ impl Guard<'_> {
 
     pub(super) fn replacements_since(&self, window: Duration) -> u32 {
         let since = self.now.before(window);
-        // The newest stand last.
-        let counted = self.fleet.actions.iter().rev().take_while(|action| action.at >= since);
-        let counted =
-            counted.filter(|action| matches!(action.what, ActionKind::Create { replacement: true, .. }));
+        // All of them: a clock that was set back leaves them out of order.
+        let counted = self.fleet.actions.iter().filter(|action| {
+            action.at >= since && matches!(action.what, ActionKind::Create { replacement: true, .. })
+        });
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 
@@ -330,15 +315,12 @@ impl Guard<'_> {
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
         let since = self.now.before(rails.node_window.saturating_add(rails.command_expiry));
-        let creates = self
-            .fleet
-            .actions
-            .iter()
-            .rev()
-            .take_while(|action| action.at >= since)
-            .filter(|action| action.node == *node && matches!(action.what, ActionKind::Create { .. }));
-        let (count, oldest) =
-            creates.fold((0_usize, None), |(count, _), action| (count + 1, Some(action.at)));
+        let creates = self.fleet.actions.iter().filter(|action| {
+            action.at >= since && action.node == *node && matches!(action.what, ActionKind::Create { .. })
+        });
+        let (count, oldest) = creates.fold((0_usize, None), |(count, oldest), action| {
+            (count + 1, Some(oldest.map_or(action.at, |oldest: Timestamp| oldest.min(action.at))))
+        });
         let most = rails.node_creates as usize;
         if count >= most && !planted(Bug::NoNodeCap) {
             let why = format!("rented {count} times in {} h", rails.node_window.as_secs() / 3600);

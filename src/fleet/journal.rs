@@ -183,8 +183,33 @@ pub enum Record {
         price: Money,
         /// GPU, region, reliability in words.
         offer_text: String,
+        /// What is bid for it, in dollars per hour without storage; `None` on demand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bid: Option<Money>,
         /// Why the rails let it pass.
         permit: String,
+    },
+    /// About to bid more for an interruptible instance; proven by the lists afterwards.
+    BidRaised {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// The bid, in dollars per hour without storage.
+        bid: Money,
+        /// What it costs an hour from now on.
+        price: Money,
+        /// Why the rails let it pass.
+        permit: String,
+    },
+    /// The provider asks another price for an instance than it was rented at; it is counted with this one from now on.
+    PriceChanged {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        instance: InstanceId,
+        /// What it costs an hour now.
+        price: Money,
     },
     /// The create's outcome is unknown: look by label.
     CreateUnresolved {

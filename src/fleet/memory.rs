@@ -15,7 +15,7 @@ use super::{
     offer::Offer,
     policy::HealthPolicy,
     provider::{Credit, Inventory, ProviderFault, Rental},
-    units::Timestamp,
+    units::{Money, Timestamp},
     watch::{Watch, observed_for},
 };
 
@@ -47,6 +47,8 @@ pub struct Memory {
     pub blindness: Blindness,
     /// What was told of money and of a mass replacement, and when that was last looked at.
     pub money: MoneyTold,
+    /// What was asked and told of the provider's charges.
+    pub charges: ChargesTold,
     /// How long the last replacements took, from the decision to healthy.
     pub recovery_times: VecDeque<Duration>,
     /// Whether our own probes start on time.
@@ -102,6 +104,17 @@ pub struct MoneyTold {
     pub plan: bool,
 }
 
+/// What was asked and told of the provider's charges.
+#[derive(Debug, Clone, Default)]
+pub struct ChargesTold {
+    /// They are asked for not before this.
+    pub next_at: Timestamp,
+    /// Failed readings in a row.
+    pub faults: u32,
+    /// Dollars beyond the ledger that were told, by instance.
+    pub excess: BTreeMap<InstanceId, Money>,
+}
+
 /// Whether the keeper itself fails to probe.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Blindness {
@@ -151,6 +164,8 @@ pub struct Desk {
     pub episode: Episode,
     /// Creates in a row that were refused for the key's sake although lists are answered.
     pub key_refusals: u32,
+    /// When the provider was last asked to let a stopped box of the node run.
+    pub start_asked_at: Timestamp,
     /// When our key was last attached because the box did not let us in.
     pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.
@@ -168,6 +183,8 @@ pub struct Episode {
     pub overrun_told: bool,
     /// Whether a witness's veto was told.
     pub veto_told: bool,
+    /// Whether it is on record that others bid more than may be bid.
+    pub too_dear_noted: bool,
     /// Whether it was told what would be done, were the keeper not only observing.
     pub would_told: bool,
 }

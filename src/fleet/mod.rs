@@ -3,9 +3,11 @@
 
 pub mod address;
 pub mod apply;
+pub mod bid;
 pub mod bill;
 pub mod breaker;
 pub mod cadence;
+pub mod charge;
 pub mod claim;
 pub mod condition;
 pub mod culprit;

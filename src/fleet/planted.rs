@@ -44,6 +44,10 @@ bugs! {
     MisreadWitness,
     /// Without a witness the threshold is not doubled.
     NoDoubling,
+    /// A list that lacks a box is believed although nothing else answers.
+    AbsenceIsEnough,
+    /// Canaries count as proof of the way to the boxes, although other nodes could tell.
+    CanariesProveAll,
     /// The breaker never holds.
     NeverHold,
     /// The breaker never slows down.

@@ -97,12 +97,16 @@ pub struct HealthPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
+    /// Bid more for an interruptible box that was outbid, and start it; not on any ladder, it follows from the bid's cap.
+    RaiseBid,
     /// Restart the server process over SSH.
     RestartServer,
     /// Deploy the current release again.
     Redeploy,
     /// Reboot the instance through the provider.
     Reboot,
+    /// Start the instance, which the provider stopped.
+    Start,
     /// Destroy the instance and rent another.
     Replace,
 }
@@ -112,9 +116,11 @@ impl Rung {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::RaiseBid => "raise-bid",
             Self::RestartServer => "restart-server",
             Self::Redeploy => "redeploy",
             Self::Reboot => "reboot",
+            Self::Start => "start",
             Self::Replace => "replace",
         }
     }
@@ -145,7 +151,7 @@ pub struct RentalSpec {
     pub env: BTreeMap<String, String>,
     /// Script run by the provider's launcher at each container start; at most 4,048 characters (Vast.ai API).
     pub onstart: Option<String>,
-    /// How long a box on which no server was ever installed lives before it destroys itself with its own key; `None` leaves
+    /// How long a box on which no server was ever seen healthy lives before it destroys itself with its own key; `None` leaves
     /// that to the keeper alone.
     pub dead_mans_switch: Option<Duration>,
     /// Whether instances with addresses that are not globally routable are probed and deployed to. Only for simulators:
@@ -199,6 +205,10 @@ pub struct Rails {
     pub credit_floor: Money,
     /// Told when the credit lasts no longer than this; zero for never.
     pub runway: Duration,
+    /// How often what the provider charged is held against the ledger; zero for never.
+    pub billing_check: Duration,
+    /// How much more than the ledger says it may charge, in percent.
+    pub billing_tolerance: u32,
     /// No new recovery for this long after the keeper's start or a stall: its own view may be stale.
     pub warm_up: Duration,
     /// A gap of the engine's loop beyond this is a stall.
@@ -307,6 +317,8 @@ impl Default for Rails {
             dollars_per_day: None,
             credit_floor: Money(1_000_000),
             runway: Duration::from_secs(24 * 3600),
+            billing_check: Duration::from_secs(3600),
+            billing_tolerance: 10,
             warm_up: Duration::from_secs(90),
             stall: Duration::from_secs(10),
             inventory_fresh: Duration::from_secs(60),

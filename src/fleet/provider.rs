@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bid::Bidding,
     name::{HostId, InstanceId, MachineId},
     offer::Offer,
     units::{Money, Timestamp},
@@ -52,6 +53,10 @@ pub struct Rental {
     pub ssh_proxy: Option<(String, u16)>,
     /// When the contract ends.
     pub ends_at: Option<Timestamp>,
+    /// Whether the provider stopped it: its disk is kept, its GPU let go. A box whose program merely ended is not.
+    pub stopped: bool,
+    /// How it stands in the bidding; `None` for a rental on demand.
+    pub bidding: Option<Bidding>,
 }
 
 impl Rental {
@@ -171,6 +176,18 @@ pub enum DestroyAnswer {
     /// Accepted, or already unknown to the provider: to be proven by lists.
     Acknowledged,
     /// No usable answer; asked again while the instance is listed.
+    Failed(ProviderFault),
+}
+
+/// What became of a start, or of a raised bid with the start after it. Both may be repeated without harm.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartAnswer {
+    /// It is on its way up.
+    Starting,
+    /// Its GPU is let to another: the start waits, and may happen, and bill, at any time.
+    Queued(String),
+    /// No usable answer, or a refusal.
     Failed(ProviderFault),
 }
 

@@ -195,6 +195,9 @@ pub struct Attempt {
     pub price: Money,
     /// GPU, region, reliability in words.
     pub text: String,
+    /// What was last bid for it, in dollars per hour without storage; `None` on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bid: Option<Money>,
 }
 
 /// A recovery under way.

@@ -10,14 +10,17 @@ pub use deploys::report_text;
 pub(super) use deploys::{
     deploy_ended, left_closed, not_published, published_again, steps_overrun, switched_back,
 };
-pub(super) use money::{mass_replacement, over_caps, planned, runway_long, runway_short};
+pub(super) use money::{
+    charges_unread, mass_replacement, over_caps, overcharged, planned, price_changed, runway_long,
+    runway_short,
+};
 pub(super) use provider::{
     blind, blind_no_more, breaker, implausible, key_refused, key_taken, late, outage, outage_over,
     relabelled, stalled, stray, stray_doomed, undying, unwanted,
 };
 
 use super::{
-    culprit::Attribution,
+    culprit::{Attribution, Culprit},
     guard::Rail,
     journal::{Cause, HeldReason, Outcome},
     name::{IncidentId, InstanceId, NodeName},
@@ -123,6 +126,14 @@ pub(super) fn opened(
         facts: told,
         ..notice(at, severity, Topic::IncidentOpened, title, &next)
     }
+}
+
+/// The same with who is most likely at fault, where boxes could be compared.
+pub(super) fn with_fault(mut notice: Notice, fault: Option<&Attribution>) -> Notice {
+    if let Some(Attribution { culprit, evidence }) = fault.filter(|fault| fault.culprit != Culprit::Unknown) {
+        notice.facts.push(("likely at fault".into(), format!("{culprit}: {evidence}")));
+    }
+    notice
 }
 
 /// The one closing message of an incident.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    culprit::Attribution,
     journal::{Cause, DoomReason, Entry, HeldReason, Outcome, Record},
     name::{IncidentId, InstanceId, NodeName},
     release, tell,
@@ -26,6 +27,9 @@ pub struct IncidentView {
     pub closed_at: Option<Timestamp>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Who is at fault, and what that rests on, as far as boxes were compared; only of an incident that is shown by itself.
+    #[serde(default)]
+    pub fault: Option<Attribution>,
     /// The milestones of its healing.
     #[serde(default)]
     pub milestones: Vec<Milestone>,
@@ -109,6 +113,17 @@ pub fn milestones(first_failure_at: Timestamp, entries: &[(u64, Entry)]) -> Vec<
     spaced.collect()
 }
 
+/// Who was at fault at last, by the entries of an incident.
+#[must_use]
+pub fn fault(entries: &[(u64, Entry)]) -> Option<Attribution> {
+    entries.iter().rev().find_map(|(_, entry)| match &entry.record {
+        Record::Attributed { culprit, evidence, .. } => {
+            Some(Attribution { culprit: *culprit, evidence: evidence.clone() })
+        }
+        _ => None,
+    })
+}
+
 /// Why an instance was condemned, in words.
 #[must_use]
 pub fn doom_text(reason: &DoomReason) -> String {
@@ -162,6 +177,10 @@ pub fn words(record: &Record) -> String {
         Record::Intent { offer, machine, price, offer_text, permit, .. } => {
             format!("renting offer {offer} on machine {machine} at {price}/h: {offer_text} ({permit})")
         }
+        Record::BidRaised { instance, bid, price, permit, .. } => {
+            on(instance, &format!("is bid {bid}/h for and costs {price}/h then ({permit})"))
+        }
+        Record::PriceChanged { instance, price, .. } => on(instance, &format!("costs {price}/h now")),
         Record::CreateUnresolved { detail, .. } => {
             format!("the create's outcome is unknown ({detail}): looking for its label, not sending again")
         }

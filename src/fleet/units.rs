@@ -70,6 +70,12 @@ impl Money {
         Self(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 
+    /// The difference, saturating.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The sum, saturating.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     policy::HealthPolicy,
     probe::{Failure, Observation, Verdict},
-    units::Timestamp,
+    units::{Money, Timestamp},
 };
 
 /// Probe intervals without an observation after which nothing is known of a node any more: one may be lost or late, three
@@ -79,10 +79,14 @@ pub struct Watch {
     pub history: u64,
     /// Lists in a row by which the tenant should be replaced although it serves.
     pub leaving_lists: u32,
+    /// A price that the lists show instead of the one on record, and how many in a row.
+    pub price_lists: Option<(Money, u32)>,
     /// The provider's last word.
     pub provider: Option<Testimony>,
     /// The box's own last word over SSH.
     pub ssh: Option<Testimony>,
+    /// Since when the probes of the present run of failures alone are enough, no witness having answered.
+    pub alone_since: Option<Timestamp>,
     /// When the box was last asked over SSH.
     pub ssh_asked_at: Option<Timestamp>,
     /// Complete lists in a row that lacked the node's instance.
@@ -127,6 +131,7 @@ impl Watch {
         self.first_failure = None;
         // Each run of failures asks for itself.
         self.ssh_asked_at = None;
+        self.alone_since = None;
         self.last_answer_at = Some(at);
     }
 

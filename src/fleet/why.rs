@@ -8,12 +8,13 @@ mod next;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    culprit::{Attribution, Failed, attribute},
     guard::{Deferral, Guard, Permit, Wanted},
     memory::Memory,
     name::NodeName,
     policy::Policy,
     probe::Verdict,
-    provider::Status,
+    provider::{Rental, Status},
     state::{Fleet, Node, NodeState},
     tell::span,
     units::Timestamp,
@@ -34,6 +35,9 @@ pub struct Why {
     pub evidence_for: Vec<Evidence>,
     /// What speaks against it.
     pub evidence_against: Vec<Evidence>,
+    /// Who is most likely at fault, by comparison with other boxes; `None` while nothing speaks for a fault.
+    #[serde(default)]
+    pub fault: Option<Attribution>,
     /// What the rails say now to a remedy and to a rental for this node.
     pub rails: Vec<RailView>,
     /// What happens next, in words.
@@ -81,7 +85,9 @@ pub fn why(name: &NodeName, fleet: &Fleet, memory: &Memory, policy: &Policy, now
     let scene = Scene { name, node, watch, fleet, memory, policy, now };
     let (evidence_for, evidence_against) = scene.evidence();
     let (next, next_at) = scene.next();
+    let fault = scene.fault();
     Some(Why {
+        fault,
         at: now,
         node: view::node_view(name, fleet, memory, policy, now),
         observe_only: policy.observe_only,
@@ -172,6 +178,11 @@ impl Scene<'_> {
             Some((Status::Running, _)) => {
                 against_it.push(said("provider", format!("lists instance {instance} as running"), at));
             }
+            Some(_) if self.memory.row(instance).is_some_and(|row| row.outbid().is_some()) => {
+                let bidding = self.memory.row(instance).and_then(Rental::outbid);
+                let words = bidding.map(|bidding| bidding.words()).unwrap_or_default();
+                for_it.push(said("provider", format!("stopped instance {instance}, outbid: {words}"), at));
+            }
             Some((status, message)) => {
                 let message = message.map_or_else(String::new, |message| format!(": {message}"));
                 let text = format!("lists instance {instance} as {}{message}", status.words());
@@ -213,6 +224,19 @@ impl Scene<'_> {
             let noun = if others == 1 { "other node fails" } else { "other nodes fail" };
             against_it.push(said("peers", format!("{others} {noun} as well: the cause may be common"), None));
         }
+    }
+
+    /// What the comparison says now, or said when the box was given up.
+    fn fault(&self) -> Option<Attribution> {
+        let tenant = self.node.state.probed().filter(|_| self.watch.failures > 0);
+        let compared = tenant.map(|tenant| {
+            let release = self.node.release.as_ref().map(|release| &release.digest);
+            let failed =
+                Failed { node: self.name, attempt: &tenant.rental, instance: tenant.instance, release };
+            attribute(failed, self.fleet, self.memory, self.policy, self.now)
+        });
+        let on_record = self.node.incident.as_ref().and_then(|incident| incident.attribution.clone());
+        compared.or(on_record)
     }
 
     fn rails(&self) -> Vec<RailView> {

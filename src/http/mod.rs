@@ -1,10 +1,12 @@
 //! What the keeper serves: page, API, metrics and its own health over TCP, read-only; the same and the verbs that change
-//! things over a unix socket that only its owner can open.
+//! things over a unix socket that only its owner can open. Where it is configured, the TCP address also takes the provider's
+//! signed notifications, which only prompt a look.
 //!
 //! The room knows the view, not the engine: each request becomes a [`Question`] on a bounded channel, and the daemon
 //! answers it.
 
 mod connections;
+mod hook;
 mod page;
 mod routes;
 mod socket;
@@ -17,12 +19,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::hook::Hook;
 use self::socket::Socket;
 
 use crate::{
     fleet::{
         deployed::{DeployReport, SwitchRequest},
-        event::Reply,
+        event::{Hint, Reply},
         ledger::{Export, LedgerRequest, LedgerView},
         name::{IncidentId, NodeName},
         notice::Notice,
@@ -122,6 +125,8 @@ pub enum Question {
         /// Where the answer goes.
         reply: oneshot::Sender<Option<Reply>>,
     },
+    /// The provider notified of something; nobody waits for an answer.
+    Hint(Hint),
     /// A person's wish.
     Ask {
         /// What.
@@ -137,6 +142,7 @@ pub struct Site {
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
     players: Option<Arc<str>>,
+    hook: Option<Hook>,
 }
 
 impl Site {
@@ -144,7 +150,13 @@ impl Site {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, players: Option<&str>) -> (Self, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(QUESTIONS_WAITING);
-        (Self { questions, metrics, players: players.map(Arc::from) }, asked)
+        (Self { questions, metrics, players: players.map(Arc::from), hook: None }, asked)
+    }
+
+    /// The same, which takes the provider's notifications on its TCP address.
+    #[must_use]
+    pub fn hooked(self, hook: Hook) -> Self {
+        Self { hook: Some(hook), ..self }
     }
 }
 

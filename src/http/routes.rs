@@ -12,7 +12,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{Question, Site, page};
+use super::{Question, Site, hook, page};
 use crate::fleet::{
     deployed::{DeployReport, SwitchRequest},
     event::Reply,
@@ -34,9 +34,11 @@ const LEDGER_BYTES: usize = 32 << 20;
 /// Bytes of an error's text that are passed on.
 const DETAIL_LENGTH: usize = 4096;
 
-/// Read-only: what the TCP address serves.
+/// Read-only, but for the provider's notifications where they are taken: what the TCP address serves.
 pub(super) fn public(site: Site) -> Router {
-    finish(reading(), site)
+    let hooks = post(hook::deliver).layer(DefaultBodyLimit::max(hook::MOST_BYTES));
+    let routes = if site.hook.is_some() { reading().route(hook::PATH, hooks) } else { reading() };
+    finish(routes, site)
 }
 
 /// The same and the verbs: what the unix socket serves.
@@ -76,7 +78,7 @@ fn reading() -> Router<Site> {
         .route("/api/v1/deploys", get(deploys))
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("error");
     let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::fleet::{
     name::InstanceId,
-    provider::{CreateAnswer, DestroyAnswer, ProviderFault},
+    provider::{CreateAnswer, DestroyAnswer, ProviderFault, StartAnswer},
     units::millis,
 };
 
@@ -135,6 +135,17 @@ fn done_or_refused(result: Result<Reply, Silence>) -> Result<(), (ProviderFault,
         (200, None) if claims_success(&reply) => Ok(()),
         (status @ (200 | 400..500), Some(refusal)) => Err((fault(&reply, &refusal), Some((status, refusal)))),
         _ => Err((unusable(&reply), None)),
+    }
+}
+
+/// What became of a start. The provider answers a start that must wait for its GPU with 200 and `success: false`.
+pub(super) fn started(result: Result<Reply, Silence>) -> StartAnswer {
+    match done_or_refused(result) {
+        Ok(()) => StartAnswer::Starting,
+        Err((_, Some((_, refusal)))) if refusal.meaning() == Meaning::Queued => {
+            StartAnswer::Queued(refusal.detail())
+        }
+        Err((fault, _)) => StartAnswer::Failed(fault),
     }
 }
 

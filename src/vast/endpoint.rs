@@ -13,21 +13,25 @@ pub(super) enum Endpoint {
     Destroy,
     Reboot,
     Change,
+    ChangeBid,
     AttachKey,
     Account,
+    Charges,
 }
 
 impl Endpoint {
     /// All of them, in the order of [`Endpoint::index`].
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::List,
         Self::Search,
         Self::Create,
         Self::Destroy,
         Self::Reboot,
         Self::Change,
+        Self::ChangeBid,
         Self::AttachKey,
         Self::Account,
+        Self::Charges,
     ];
 
     pub(super) fn index(self) -> usize {
@@ -36,9 +40,9 @@ impl Endpoint {
 
     pub(super) fn method(self) -> Method {
         match self {
-            Self::List | Self::Account => Method::GET,
+            Self::List | Self::Account | Self::Charges => Method::GET,
             Self::Search | Self::AttachKey => Method::POST,
-            Self::Create | Self::Reboot | Self::Change => Method::PUT,
+            Self::Create | Self::Reboot | Self::Change | Self::ChangeBid => Method::PUT,
             Self::Destroy => Method::DELETE,
         }
     }
@@ -52,8 +56,10 @@ impl Endpoint {
             Self::Destroy => "destroy",
             Self::Reboot => "reboot",
             Self::Change => "change",
+            Self::ChangeBid => "change-bid",
             Self::AttachKey => "attach-key",
             Self::Account => "account",
+            Self::Charges => "charges",
         }
     }
 
@@ -66,19 +72,24 @@ impl Endpoint {
             Self::Destroy => "destroy an instance",
             Self::Reboot => "reboot an instance",
             Self::Change => "change an instance",
+            Self::ChangeBid => "change a bid",
             Self::AttachKey => "attach a key",
             Self::Account => "read the account",
+            Self::Charges => "read the charges",
         }
     }
 
     /// Time between two calls, by the thresholds in the provider's OpenAPI files: seconds between calls for all but the
-    /// search, which allows ten a minute. The account has no published figure; 1 s is the commonest of the others.
+    /// search, which allows ten a minute. Account and charges have no published figure; 1 s is the commonest of the others.
     pub(super) fn spacing(self) -> Duration {
         Duration::from_millis(match self {
             Self::Create => 4500,
             Self::Destroy => 3000,
+            Self::ChangeBid => 5500,
             Self::Search => 6000,
-            Self::List | Self::Reboot | Self::Change | Self::AttachKey | Self::Account => 1000,
+            Self::List | Self::Reboot | Self::Change | Self::AttachKey | Self::Account | Self::Charges => {
+                1000
+            }
         })
     }
 
@@ -86,10 +97,14 @@ impl Endpoint {
     /// else is one small object.
     pub(super) fn answer_limit(self) -> usize {
         match self {
-            Self::List | Self::Search => 8 << 20,
-            Self::Create | Self::Destroy | Self::Reboot | Self::Change | Self::AttachKey | Self::Account => {
-                64 << 10
-            }
+            Self::List | Self::Search | Self::Charges => 8 << 20,
+            Self::Create
+            | Self::Destroy
+            | Self::Reboot
+            | Self::Change
+            | Self::ChangeBid
+            | Self::AttachKey
+            | Self::Account => 64 << 10,
         }
     }
 }

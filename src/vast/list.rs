@@ -14,6 +14,7 @@ use super::{
     wire::{Id, Number, WireFault, nullable, shown_id},
 };
 use crate::fleet::{
+    bid::Bidding,
     name::{HostId, InstanceId, MachineId},
     provider::{Rental, Status},
     units::{Money, Timestamp},
@@ -95,6 +96,12 @@ struct Row {
     image_runtype: Value,
     #[serde(default)]
     end_date: Value,
+    #[serde(default)]
+    is_bid: Value,
+    #[serde(default)]
+    dph_base: Value,
+    #[serde(default)]
+    min_bid: Value,
 }
 
 fn rental(row: &Value) -> Result<Rental, WireFault> {
@@ -120,8 +127,27 @@ fn rental(row: &Value) -> Result<Rental, WireFault> {
             .filter(|seconds| *seconds > 0.0)
             // A float beyond the range saturates, which is a contract without end.
             .map(|seconds| Timestamp((seconds * 1000.0) as u64)),
+        stopped: is_stopped(&row),
+        bidding: bidding(&row),
         label: row.label,
     })
+}
+
+/// Whether the provider stopped it, and its GPU is let go: outbid, out of credit, at the contract's end, or by hand.
+fn is_stopped(row: &Row) -> bool {
+    let down = matches!(row.actual_status.as_deref().map(str::trim), Some("exited" | "stopped"));
+    down && row.cur_state.as_str() == Some("stopped")
+}
+
+/// Our bid is the price of the GPUs alone; a machine's owner says what wins (measured by users, August 2026).
+fn bidding(row: &Row) -> Option<Bidding> {
+    let money = |value: &Value| {
+        let number = Number::deserialize(value).ok()?.0;
+        number.filter(|number| *number >= 0.0).and_then(Money::from_dollars)
+    };
+    let interruptible = row.is_bid.as_bool().or_else(|| row.is_bid.as_f64().map(|flag| flag != 0.0))?;
+    let bid = money(&row.dph_base).filter(|_| interruptible)?;
+    Some(Bidding { bid, floor: money(&row.min_bid) })
 }
 
 /// Words of the host's runtime after which a container never starts (as seen by other keepers of Vast.ai boxes), the

@@ -7,7 +7,8 @@
 //!      ├─ error.rs     the one table that understands the provider's error codes and texts
 //!      ├─ answers.rs   an exchange's result as an answer of `fleet::provider`
 //!      ├─ rent.rs      the body of a create        ├─ offers.rs  the search, there and back
-//!      └─ wire.rs      tolerant scalars            └─ list.rs    pages of instances into one complete list
+//!      ├─ wire.rs      tolerant scalars            └─ list.rs    pages of instances into one complete list
+//!      └─ charges.rs   pages of what was charged
 //! ```
 //!
 //! Deliberately absent: retries. A create has no idempotency key, so it is sent once and, when in doubt, looked for by
@@ -15,6 +16,7 @@
 //! (`instance_api_key`, `jupyter_token`), which is dropped where the answer is decoded.
 
 mod answers;
+mod charges;
 mod endpoint;
 mod error;
 mod list;
@@ -35,14 +37,15 @@ use url::Url;
 pub use error::VastError;
 pub use rent::CreateRequest;
 
-use self::{endpoint::Endpoint, list::Pages, transport::Call, transport::Transport};
+use self::{charges::ChargePages, endpoint::Endpoint, list::Pages, transport::Call, transport::Transport};
 use crate::{
     clock::Clock,
     fleet::{
+        charge::Charges,
         name::{InstanceId, Label},
         offer::OfferPolicy,
-        provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault},
-        units::Timestamp,
+        provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
+        units::{Money, Timestamp},
     },
 };
 
@@ -129,7 +132,7 @@ impl Vast {
     ///
     /// Anything but a well-formed list of offers, an empty one included.
     pub async fn search(&self, policy: &OfferPolicy, disk_gb: u32) -> Result<OffersFound, ProviderFault> {
-        self.find(offers::request(policy, disk_gb, offers::Breadth::Floors)).await
+        self.find(policy, offers::request(policy, disk_gb, offers::Breadth::Floors)).await
     }
 
     /// Like [`search`](Self::search) with the policy's query alone, to show people what its floors keep out.
@@ -138,13 +141,18 @@ impl Vast {
     ///
     /// As [`search`](Self::search).
     pub async fn survey(&self, policy: &OfferPolicy, disk_gb: u32) -> Result<OffersFound, ProviderFault> {
-        self.find(offers::request(policy, disk_gb, offers::Breadth::QueryOnly)).await
+        self.find(policy, offers::request(policy, disk_gb, offers::Breadth::QueryOnly)).await
     }
 
-    async fn find(&self, body: serde_json::Value) -> Result<OffersFound, ProviderFault> {
+    async fn find(
+        &self,
+        policy: &OfferPolicy,
+        body: serde_json::Value,
+    ) -> Result<OffersFound, ProviderFault> {
+        let kind = offers::Kind::of(policy);
         let call = Call::read(Endpoint::Search, "/api/v0/bundles/").body(body);
         let page = answers::object(self.transport.exchange(call).await)?;
-        offers::decode(&page).map_err(wire::malformed)
+        offers::decode(&page, kind).map_err(wire::malformed)
     }
 
     /// Rents an offer. Sent at most once, and not after `request.not_after`.
@@ -169,6 +177,33 @@ impl Vast {
     pub async fn reboot(&self, instance: InstanceId, not_after: Timestamp) -> Result<(), ProviderFault> {
         let path = format!("/api/v0/instances/reboot/{instance}/");
         let call = Call::write(Endpoint::Reboot, path, not_after).body(json!({}));
+        answers::done(self.transport.exchange(call).await)
+    }
+
+    /// Lets a stopped instance run, with `bid` dollars an hour bid for it before if it is interruptible. Not sent after
+    /// `not_after`; repeating it is harmless.
+    pub async fn start(&self, instance: InstanceId, bid: Option<Money>, not_after: Timestamp) -> StartAnswer {
+        if let Some(bid) = bid
+            && let Err(fault) = self.change_bid(instance, bid, not_after).await
+        {
+            return StartAnswer::Failed(fault);
+        }
+        // A raise alone does not bring a box back, which was measured; nor does a start harm one that is up.
+        let path = format!("/api/v0/instances/{instance}/");
+        let call = Call::write(Endpoint::Change, path, not_after).body(json!({ "state": "running" }));
+        answers::started(self.transport.exchange(call).await)
+    }
+
+    async fn change_bid(
+        &self,
+        instance: InstanceId,
+        bid: Money,
+        not_after: Timestamp,
+    ) -> Result<(), ProviderFault> {
+        let path = format!("/api/v0/instances/bid_price/{instance}/");
+        // `client_id` is what the provider's own command line sends.
+        let body = json!({ "client_id": "me", "price": bid.dollars() });
+        let call = Call::write(Endpoint::ChangeBid, path, not_after).body(body);
         answers::done(self.transport.exchange(call).await)
     }
 
@@ -197,6 +232,37 @@ impl Vast {
         let path = format!("/api/v0/instances/{instance}/ssh/");
         let call = Call::read(Endpoint::AttachKey, path).body(json!({ "ssh_key": public_key.trim() }));
         answers::attached(self.transport.exchange(call).await)
+    }
+
+    /// What the account was charged from the start of a day until now.
+    ///
+    /// # Errors
+    ///
+    /// Any page that fails or does not decode, or fewer rows than the provider counts.
+    pub async fn charges(&self, from: Timestamp) -> Result<Charges, ProviderFault> {
+        let days = json!({
+            "day": { "gte": from.0 / 1000, "lte": self.clock.civil().0 / 1000 },
+            "type": { "in": ["instance"] },
+        });
+        let mut pages = ChargePages::default();
+        let mut after: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let call = Call::read(Endpoint::Charges, "/api/v0/charges/")
+                .query("select_filters", days.to_string())
+                .query("latest_first", "false")
+                .query("limit", "100")
+                .query("format", "table");
+            let call = match after {
+                Some(cursor) => call.query("after_token", cursor),
+                None => call,
+            };
+            let page = answers::object(self.transport.exchange(call).await)?;
+            after = pages.add(&page).map_err(wire::malformed)?;
+            if after.is_none() {
+                return pages.finish(from).map_err(wire::malformed);
+            }
+        }
+        Err(ProviderFault::Malformed { detail: format!("the charges go on after {MAX_PAGES} pages") })
     }
 
     /// What the account can spend.

@@ -26,6 +26,27 @@ pub(super) enum Breadth {
     QueryOnly,
 }
 
+/// Which kind of rental is searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    OnDemand,
+    Interruptible,
+}
+
+impl Kind {
+    pub(super) fn of(policy: &OfferPolicy) -> Self {
+        if policy.bid.is_some() { Self::Interruptible } else { Self::OnDemand }
+    }
+
+    /// The word of the search's `type`.
+    fn word(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Interruptible => "bid",
+        }
+    }
+}
+
 type Filters = BTreeMap<&'static str, Map<String, Value>>;
 
 /// The search request: a flat object of filters and options (Vast.ai API, `POST /bundles/`).
@@ -44,7 +65,7 @@ pub(super) fn request(policy: &OfferPolicy, disk_gb: u32, breadth: Breadth) -> V
     }
     let mut body: Map<String, Value> =
         filters.into_iter().map(|(field, ops)| (field.to_owned(), Value::Object(ops))).collect();
-    body.insert("type".into(), "on-demand".into());
+    body.insert("type".into(), Kind::of(policy).word().into());
     body.insert("allocated_storage".into(), disk_gb.into());
     body.insert("order".into(), json!([["dph_total", "asc"]]));
     body.insert("limit".into(), LIMIT.into());
@@ -66,6 +87,9 @@ fn add_floors(filters: &mut Filters, policy: &OfferPolicy, disk_gb: u32) {
         narrow(filters, field, Op::Gte, floor, f64::max);
     }
     narrow(filters, "dph_total", Op::Lte, policy.price_cap.dollars(), f64::min);
+    if let Some(bids) = policy.bid {
+        narrow(filters, "min_bid", Op::Lte, bids.most.dollars(), f64::min);
+    }
     if !policy.gpus.is_empty() && !policy.query.mentions("gpu_name") {
         let names: Vec<String> = policy.gpus.iter().map(|name| name.trim().replace('_', " ")).collect();
         filters.entry("gpu_name").or_default().insert(Op::In.word().into(), names.into());
@@ -142,18 +166,22 @@ struct Row {
     rentable: Flag,
     #[serde(default)]
     is_bid: Flag,
+    #[serde(default)]
+    min_bid: Number,
+    #[serde(default)]
+    dph_base: Number,
 }
 
 /// Decodes a search's answer. A row that does not decode is left out, since nobody can rent it; a list of which no row
 /// decodes is a fault.
-pub(super) fn decode(page: &Map<String, Value>) -> Result<OffersFound, WireFault> {
+pub(super) fn decode(page: &Map<String, Value>, kind: Kind) -> Result<OffersFound, WireFault> {
     let Some(Value::Array(rows)) = page.get("offers") else {
         return Err(WireFault::NoList { field: "offers" });
     };
     let mut offers = Vec::with_capacity(rows.len());
     let mut unreadable = None;
     for row in rows {
-        match offer(row) {
+        match offer(row, kind) {
             Ok(Some(offer)) => offers.push(offer),
             Ok(None) => {}
             Err(fault) => {
@@ -168,15 +196,24 @@ pub(super) fn decode(page: &Map<String, Value>) -> Result<OffersFound, WireFault
     }
 }
 
-/// One offer; `None` if it is not rentable on demand after all.
-fn offer(row: &Value) -> Result<Option<Offer>, WireFault> {
+/// What an interruptible offer costs at its floor: the floor, with the storage that is part of the total.
+fn at_floor(row: &Row, total: Money, floor: Money) -> Money {
+    let base = row.dph_base.0.and_then(Money::from_dollars).unwrap_or(floor);
+    floor.plus(total.minus(base).max(Money(0)))
+}
+
+/// One offer; `None` if it is not rentable in the wanted way after all.
+fn offer(row: &Value, kind: Kind) -> Result<Option<Offer>, WireFault> {
     let fault = |detail: String| WireFault::Row { what: "offer", id: super::wire::shown_id(row), detail };
     let row = Row::deserialize(row).map_err(|error| fault(error.to_string()))?;
-    if row.rentable.0 == Some(false) || row.is_bid.0 == Some(true) {
+    // What makes a rental interruptible is the bid in its create, so an offer of either kind serves for that.
+    if row.rentable.0 == Some(false) || (kind == Kind::OnDemand && row.is_bid.0 == Some(true)) {
         return Ok(None);
     }
-    let price =
+    let total =
         row.dph_total.0.and_then(Money::from_dollars).ok_or_else(|| fault("no `dph_total`".into()))?;
+    let floor = row.min_bid.0.and_then(Money::from_dollars).filter(|_| kind == Kind::Interruptible);
+    let price = floor.map_or(total, |floor| at_floor(&row, total, floor));
     let gpus = row.num_gpus.whole().ok_or_else(|| fault("no `num_gpus`".into()))?;
     Ok(Some(Offer {
         id: OfferId(row.id.0),
@@ -202,6 +239,8 @@ fn offer(row: &Value) -> Result<Option<Offer>, WireFault> {
             .filter(|place| !place.is_empty()),
         verified: row.verification.map(|word| word == "verified").or(row.verified.0),
         static_ip: row.static_ip.0,
+        floor,
+        bid: None,
     }))
 }
 
@@ -242,7 +281,7 @@ mod tests {
             "gpu_ram": 24564, "cpu_ram": null, "cpu_cores_effective": 15.5, "reliability": 0.97, "direct_port_count": 20,
             "gpu_display_active": 1, "geolocation": null, "verification": "deverified", "static_ip": true,
         });
-        let found = decode(json!({"offers": [row]}).as_object().unwrap()).unwrap();
+        let found = decode(json!({"offers": [row]}).as_object().unwrap(), Kind::OnDemand).unwrap();
         let offer = &found.offers[0];
         assert_eq!((offer.id, offer.machine, offer.host), (OfferId(71), MachineId(5), HostId(9)));
         assert_eq!((offer.gpu.as_str(), offer.gpus, offer.price), ("RTX 4090", 1, Money(350_000)));
@@ -263,20 +302,26 @@ mod tests {
         };
         for field in ["id", "machine_id", "host_id", "gpu_name", "num_gpus", "dph_total"] {
             let page = json!({"offers": [without(field), whole]});
-            assert_eq!(decode(page.as_object().unwrap()).unwrap().offers.len(), 1, "{field}");
-            let fault = decode(json!({"offers": [without(field)]}).as_object().unwrap()).unwrap_err();
+            assert_eq!(decode(page.as_object().unwrap(), Kind::OnDemand).unwrap().offers.len(), 1, "{field}");
+            let fault =
+                decode(json!({"offers": [without(field)]}).as_object().unwrap(), Kind::OnDemand).unwrap_err();
             assert!(fault.to_string().contains(field), "{fault}");
         }
         for page in [json!({}), json!({"offers": {}}), json!({"offers": null})] {
-            assert!(decode(page.as_object().unwrap()).is_err(), "{page}: no list is not an empty list");
+            assert!(
+                decode(page.as_object().unwrap(), Kind::OnDemand).is_err(),
+                "{page}: no list is not an empty list"
+            );
         }
-        assert!(decode(json!({"offers": []}).as_object().unwrap()).unwrap().offers.is_empty());
+        assert!(
+            decode(json!({"offers": []}).as_object().unwrap(), Kind::OnDemand).unwrap().offers.is_empty()
+        );
     }
 
     #[test]
     fn a_bid_or_a_taken_offer_is_not_rented_on_demand() {
         let row = |key: &str, value: bool| json!({"id": 1, "machine_id": 2, "host_id": 3, "gpu_name": "L4", "num_gpus": 1, "dph_total": 0.2, key: value});
         let page = json!({"offers": [row("is_bid", true), row("rentable", false), row("is_bid", false)]});
-        assert_eq!(decode(page.as_object().unwrap()).unwrap().offers.len(), 1);
+        assert_eq!(decode(page.as_object().unwrap(), Kind::OnDemand).unwrap().offers.len(), 1);
     }
 }

@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::fleet::{name::Label, name::OfferId, policy::RentalSpec, units::Timestamp};
+use crate::fleet::{
+    name::{Label, OfferId},
+    policy::RentalSpec,
+    units::{Money, Timestamp},
+};
 
-/// One create. The price is the offer's: an on-demand rental names none, so it cannot be bound in the request; it is
-/// seen in the list afterwards.
+/// One create. An on-demand rental names no price, so it cannot be bound in the request; it is seen in the list afterwards.
 #[derive(Debug, Clone)]
 pub struct CreateRequest<'a> {
     /// What is rented.
@@ -14,6 +17,8 @@ pub struct CreateRequest<'a> {
     pub label: &'a Label,
     /// What it must be.
     pub rental: &'a RentalSpec,
+    /// What is bid for it, in dollars per hour without storage; `None` rents it on demand.
+    pub bid: Option<Money>,
     /// Not sent after this instant of the client's clock.
     pub not_after: Timestamp,
 }
@@ -39,6 +44,9 @@ impl CreateRequest<'_> {
         });
         if let (Some(onstart), Some(body)) = (&spec.onstart, body.as_object_mut()) {
             body.insert("onstart".into(), onstart.as_str().into());
+        }
+        if let (Some(bid), Some(body)) = (self.bid, body.as_object_mut()) {
+            body.insert("price".into(), bid.dollars().into());
         }
         body
     }

@@ -28,6 +28,8 @@ pub(super) enum Fate {
     Maintained,
     /// Its container has ended.
     Exited,
+    /// The provider stopped it: its disk is kept, its GPU let go.
+    Stopped,
     /// Its machine is disconnected.
     Offline,
 }
@@ -64,6 +66,8 @@ pub(super) struct Rented {
     pub unclaimed_lists: u32,
     /// When a believed list last left it out although it lived.
     pub hidden_at: u64,
+    /// Whether a start of it waits at the provider.
+    pub start_asked: bool,
 }
 
 /// What was odd about a create.
@@ -139,6 +143,7 @@ impl World {
             oddity: None,
             unclaimed_lists: 0,
             hidden_at: 0,
+            start_asked: false,
         };
         self.boxes.insert(id, rented);
         id
@@ -189,6 +194,7 @@ impl World {
     pub(super) fn heal(&mut self, id: InstanceId, changes: u32) {
         if self.boxes.get(&id).is_some_and(|rented| rented.alive() && rented.changes == changes) {
             self.befall(id, Fate::Up, None);
+            self.change(id, |rented| rented.start_asked = false);
         }
     }
 

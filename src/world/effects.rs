@@ -50,6 +50,7 @@ impl World {
         match command {
             Command::List => self.list(),
             Command::ReadCredit => self.read_credit(),
+            Command::ReadCharges { from } => self.read_charges(from),
             Command::CheckSelf => self.check_self(),
             Command::Search { node } => self.search(node),
             Command::Create { node, offer, label } => self.create(&node, &offer, &label, paused),
@@ -69,9 +70,9 @@ impl World {
                     *work += 1;
                 }
             }
-            // Nobody answers, so the destroy waits for its evidence to the very end.
-            Command::TakeEvidence { .. } => {}
+            Command::TakeEvidence { node, instance, .. } => self.show_evidence(node, instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, &tenant),
+            Command::Start { node, instance, .. } => self.start(node, instance),
             Command::Relabel { instance, label } => self.relabel(instance, &label),
             // Nothing is published in this world: its policies do not ask for it.
             Command::AttachKey { .. } | Command::Publish { .. } => {}
@@ -124,7 +125,7 @@ impl World {
         let now = self.now;
         self.boxes.get(&tenant.instance).is_some_and(|rented| {
             let there = rented.running(now) && now >= rented.cut_until;
-            there && !matches!(rented.fate, Fate::Exited | Fate::Offline)
+            there && !matches!(rented.fate, Fate::Exited | Fate::Stopped | Fate::Offline)
         })
     }
 

@@ -163,6 +163,10 @@ faults! {
     HostKeyChanges "host-key-changes" Fleet 60..900 [0.0 0.005 0.2];
     /// Boxes do not answer as witnesses.
     WitnessSilent "witness-silent" Fleet 60..3600 [0.05 0.3 9.0];
+
+    // The market.
+    /// The provider stops a box for no reason that it names; a start may bring it back, or wait for its GPU.
+    BoxStopped "box-stopped" Node 0..0 [0.002 0.02 3.0];
 }
 
 impl Fault {

@@ -32,15 +32,22 @@ fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameErr
     let count = rng.usize(3..21);
     let nodes =
         (0..count).map(|number| Ok((format!("duel-{number}").parse::<NodeName>()?, Arc::clone(&spec))));
-    let nodes: BTreeMap<_, _> = nodes.collect::<Result<_, _>>()?;
+    let mut nodes: BTreeMap<_, _> = nodes.collect::<Result<_, _>>()?;
     let inventory = InventoryPolicy {
         interval: Duration::from_secs(rng.u64(20..60)),
         busy_interval: Duration::from_secs(rng.u64(10..30)),
         ..InventoryPolicy::default()
     };
+    let rails = rails(rng, count, &inventory);
+    if rng.u32(0..3) == 0 {
+        let mut with_start = NodeSpec::clone(&spec);
+        with_start.ladder.insert(with_start.ladder.len() - 1, Rung::Start);
+        let with_start = Arc::new(with_start);
+        nodes.values_mut().for_each(|spec| *spec = Arc::clone(&with_start));
+    }
     Ok(Policy {
         fleet: "gate".parse()?,
-        rails: rails(rng, count, &inventory),
+        rails,
         nodes,
         spares: BTreeSet::new(),
         inventory,

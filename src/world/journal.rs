@@ -2,6 +2,9 @@
 
 use crate::fleet::{apply::Misfit, journal::Entry, state::Fleet};
 
+/// Entries shown of a run that broke a promise.
+const LAST_WORDS: usize = 80;
+
 /// What is durable.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
@@ -40,6 +43,12 @@ impl Journal {
             self.folded += 1;
         }
         Ok(&self.state)
+    }
+
+    /// The last entries as text, oldest first.
+    pub fn last_words(&self) -> Vec<String> {
+        let surplus = self.texts.len().saturating_sub(LAST_WORDS);
+        self.texts.iter().skip(surplus).cloned().collect()
     }
 
     /// The same from the very beginning, with nothing remembered.

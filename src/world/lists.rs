@@ -131,7 +131,7 @@ impl World {
 fn row(id: InstanceId, rented: &Rented, now: u64, port: u16) -> Rental {
     let running = rented.ready_at.is_some_and(|at| at <= now);
     let status = match rented.fate {
-        Fate::Exited => Status::Exited,
+        Fate::Exited | Fate::Stopped => Status::Exited,
         Fate::Offline => Status::Offline,
         _ if running => Status::Running,
         _ => Status::Starting,
@@ -151,5 +151,7 @@ fn row(id: InstanceId, rented: &Rented, now: u64, port: u16) -> Rental {
         ports,
         ssh_proxy: None,
         ends_at: None,
+        stopped: rented.fate == Fate::Stopped,
+        bidding: None,
     }
 }

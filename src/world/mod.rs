@@ -27,6 +27,7 @@ mod journal;
 mod judge;
 mod keeper;
 mod lists;
+mod market;
 mod menu;
 mod probes;
 mod provider;
@@ -94,6 +95,8 @@ pub struct Outcome {
     pub figures: Figures,
     /// The first broken promise; the run ends with it.
     pub violation: Option<Violation>,
+    /// Where a promise was broken, the journal's last words before, oldest first.
+    pub last_words: Vec<String>,
 }
 
 /// Runs one story to its end.
@@ -105,7 +108,9 @@ pub fn run(setting: &Setting) -> Outcome {
     let figures = world.figures(setting.hours * HOUR);
     world.converge();
     world.judge_journal();
-    Outcome { hash: world.journal.hash, tally: world.tally, figures, violation: world.judge.violation }
+    let violation = world.judge.violation;
+    let last_words = violation.as_ref().map(|_| world.journal.last_words()).unwrap_or_default();
+    Outcome { hash: world.journal.hash, tally: world.tally, figures, violation, last_words }
 }
 
 /// All there is.

@@ -159,7 +159,7 @@ impl World {
                 (Verdict::Failing(Failure::Condition { detail: "[STATUS] is 500".into() }), took)
             }
             Fate::Hung | Fate::Offline => timeout(),
-            Fate::Up | Fate::Maintained | Fate::Exited => refused(),
+            Fate::Up | Fate::Maintained | Fate::Exited | Fate::Stopped => refused(),
         }
     }
 

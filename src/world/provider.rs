@@ -1,12 +1,19 @@
 //! What the provider makes of searches, creates and destroys: everything that an answer, or none, can hide.
 
-use super::{Fault, SECOND, World, boxes::Oddity, keeper::Due};
+use std::collections::BTreeMap;
+
+use super::{
+    Fault, SECOND, World,
+    boxes::{Oddity, Rented},
+    keeper::Due,
+};
 use crate::fleet::{
+    charge::{Charge, Charges},
     event::Event,
     name::{HostId, InstanceId, Label, MachineId, NodeName, OfferId, OpId},
     offer::{Offer, OfferPolicy},
     provider::{CreateAnswer, Credit, DestroyAnswer, OffersFound, ProviderFault},
-    units::Money,
+    units::{Money, Timestamp},
 };
 
 /// Machines of the simulated marketplace.
@@ -44,6 +51,25 @@ impl World {
             None => Ok(Credit { dollars: Money(500_000_000) }),
         };
         self.tell(300, Event::CreditRead(answer));
+    }
+
+    /// An honest bill, by the world's own record of who lived when.
+    pub(super) fn read_charges(&mut self, from: Timestamp) {
+        let answer = match self.call_fails() {
+            Some(fault) => Err(fault),
+            None => Ok(Charges { from, rows: self.charges(from) }),
+        };
+        self.tell(300, Event::ChargesRead(answer));
+    }
+
+    fn charges(&self, from: Timestamp) -> BTreeMap<InstanceId, Charge> {
+        let began = Timestamp(self.moment(from));
+        let row = |(id, rented): (&InstanceId, &Rented)| {
+            let end = Timestamp(rented.gone_at.unwrap_or(self.now));
+            let rent = rented.price.over(end.since(Timestamp(rented.born).max(began)));
+            (*id, Charge { label: rented.label.clone(), rent, traffic: Money(0) })
+        };
+        self.boxes.iter().map(row).collect()
     }
 
     pub(super) fn search(&mut self, node: NodeName) {
@@ -92,6 +118,8 @@ impl World {
             geolocation: wanted.prefer_regions.first().cloned(),
             verified: None,
             static_ip: None,
+            floor: wanted.bid.map(|bids| Money(bids.most.0 / 2)),
+            bid: None,
         }
     }
 

@@ -85,6 +85,7 @@ impl World {
             }
             _ if !up => {}
             Fault::BoxExit => self.befall(id, Fate::Exited, None),
+            Fault::BoxStopped => self.befall(id, Fate::Stopped, None),
             Fault::BoxOffline => {
                 let heals = self.perhaps(120..2400, 3);
                 self.befall(id, Fate::Offline, heals);

@@ -74,6 +74,9 @@ const CASES: &[&str] = &[
     "budget stop",
     "gone",
     "restart under another wall clock",
+    "stopped box started",
+    "start queued",
+    "evidence shown",
 ];
 
 /// Everything that must have happened at least once in a campaign under the storm.

@@ -22,7 +22,7 @@ async fn boxes_that_are_dead_are_replaced() {
         ],
         [
             FaultKind::HostOffline { for_s: None, status: "unknown".into() },
-            FaultKind::Outbid,
+            FaultKind::Outbid { min_bid: None },
             KILL_SERVER,
             KILL_SERVER,
         ],

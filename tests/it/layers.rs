@@ -26,7 +26,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("deploy", &["fleet", "clock", "crash", "retry", "remote", "maintenance"]),
         ("alerts", &["fleet", "clock", "retry"]),
         ("metrics", &["fleet"]),
-        ("http", &["fleet", "metrics"]),
+        ("http", &["fleet", "clock", "metrics"]),
         ("config", &["fleet"]),
         (
             "engine",

@@ -21,6 +21,7 @@ mod healing;
 mod install;
 mod layers;
 mod licences;
+mod market;
 #[cfg(debug_assertions)]
 mod pauses;
 mod publishing;

@@ -164,6 +164,28 @@ pub enum RolloutAction {
     },
 }
 
+/// What `restore` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RestoreArgs {
+    /// The node
+    pub node: NodeName,
+    /// The backup (the beginning of its name) [default: the youngest with a dump]
+    #[arg(long, value_name = "NAME")]
+    pub backup: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
+    #[arg(long, value_name = "WORD")]
+    pub on_timeout: Option<OnTimeoutWord>,
+    /// Wait so long for another deploy on the box
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
+    pub wait_lock: std::time::Duration,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What happens when a server does not come to rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum OnTimeoutWord {

@@ -18,7 +18,7 @@ use crate::{
         work::{INTERRUPTED, Release, Work},
     },
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, OnTimeout, Restart, RollbackRequest, Strategy},
+    deploy::{self, DeployFault, DeployRequest, OnTimeout, Restart, RollbackRequest},
     engine::is_the_releases,
     fleet::{
         name::NodeName,
@@ -171,7 +171,7 @@ impl<'a> Runner<'a> {
         site.gate.expect_commit = (artifact.commit != "unknown").then(|| artifact.commit.clone());
         Some(DeployRequest {
             site,
-            strategy: Strategy::Artifact,
+            method: self.fleet.edges.access.method.clone(),
             artifact: artifact.clone(),
             env: self.release.env.clone(),
             restart: self.options.restart,
@@ -364,6 +364,7 @@ fn failed(fault: &DeployFault) -> NodeResult {
         DeployFault::RolledBack { .. } => Left::WentBack,
         DeployFault::RollbackFailed { .. } => Left::Broken,
         DeployFault::Unknown(_) => Left::Unknown,
+        DeployFault::Halfway { .. } => Left::Broken,
         DeployFault::Release(_)
         | DeployFault::Box(_)
         | DeployFault::Refused(_)

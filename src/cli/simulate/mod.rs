@@ -139,6 +139,9 @@ async fn replay(common: &Common, file: &Path, json: bool) -> Result<u8, Failure>
     };
     let campaign =
         campaign::run(failed.seed, Enough::Runs(1), move |_| Ok::<_, String>(setting.clone())).await?;
+    for words in campaign.outcomes.values().flat_map(|outcome| &outcome.last_words) {
+        talk(words);
+    }
     report::replayed(&failed, &campaign, json)?;
     Ok(if campaign.violations().count() == 0 { exit::DONE } else { exit::BUG })
 }

@@ -65,9 +65,10 @@ pub(super) const SSH: &[Key] = &[
 pub(super) const DEPLOY: &[Key] = &[
     Key::new(
         "deploy.strategy",
-        Kind::Choice(&["artifact"]),
+        Kind::Choice(&["artifact", "git", "docker"]),
         r#""artifact""#,
-        "How a release reaches a box: a binary, checked and switched atomically",
+        "How a release reaches a box: a binary, checked and switched atomically; a commit, checked out and built; or an image by its \
+         digest",
     )
     .restart(),
     Key::new(
@@ -77,6 +78,15 @@ pub(super) const DEPLOY: &[Key] = &[
         "The server's binary. Without it `cargo build --release -p <deploy.package>` makes one",
     )
     .restart(),
+    Key::new(
+        "deploy.artifact_url",
+        TEXT,
+        "",
+        "Fetch the binary from here instead: downloaded once, taken up where it broke off, and proven by its checksum \
+         before any box is touched",
+    )
+    .restart(),
+    Key::new("deploy.artifact_sha256", TEXT, "", "Its SHA-256, 64 hex digits; required with the URL").restart(),
     Key::new("deploy.workspace", TEXT, r#"".""#, "Where cargo builds the server").restart(),
     Key::new("deploy.package", TEXT, r#""duel-server""#, "The package cargo builds").restart(),
     Key::new(

@@ -4,6 +4,7 @@
 //! none of them can forget a key. A test compares the defaults with those of the core's own types.
 
 mod edges;
+mod method;
 mod node;
 mod rails;
 mod rollout;
@@ -143,6 +144,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
             edges::PROVIDER,
             edges::SSH,
             edges::DEPLOY,
+            method::METHOD,
             rollout::ROLLOUT,
             rollout::PUBLISH,
             rollout::ENVIRONMENTS,
@@ -218,6 +220,12 @@ pub const SECRETS: &[SecretKey] = &[
         path: "provider.api_key",
         name: "VAST_API_KEY",
         doc: "Vast.ai API key; the one setting without which nothing works",
+    },
+    SecretKey {
+        path: "provider.webhook_secret",
+        name: "VAST_WEBHOOK_SECRET",
+        doc: "Secret of a notification webhook at Vast.ai; with it the keeper takes signed notifications at `/hooks/vast` of \
+              `http.listen`, each of which makes it look at once",
     },
     SecretKey {
         path: "deploy.admin_code",

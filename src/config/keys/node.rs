@@ -7,7 +7,8 @@ pub(super) const TOP: &[Key] = &[Key::new(
     "ladder",
     TEXTS,
     r#"["replace"]"#,
-    "Remedies in the order they are tried: `restart-server`, `redeploy`, `reboot`, `replace`. Without \
+    "Remedies in the order they are tried: `restart-server`, `redeploy`, `reboot`, `start` (of a box that \
+     the provider stopped), `replace`. Without \
      `replace` at its end the keeper never destroys a failing box and holds the node for a human \
      instead",
 )
@@ -258,6 +259,29 @@ pub(super) const RENTAL: &[Key] = &[
         .flat(&[Flat { name: "VAST_DISK_GB", unit: "" }])
         .per_group(),
     Key::new(
+        "rental.kind",
+        Kind::Choice(&["on-demand", "interruptible"]),
+        r#""on-demand""#,
+        "Interruptible boxes are cheaper and belong to whoever bids most: one that is outbid is stopped, is bid more \
+         for up to `rental.max_bid` and started again, and is replaced beyond that",
+    )
+    .per_group(),
+    Key::new(
+        "rental.bid",
+        dollars(0.001, 128.0),
+        "",
+        "First bid for an interruptible box in dollars per hour, storage not included. Without it, or where an \
+         offer wants more, a fifth over what wins the offer",
+    )
+    .per_group(),
+    Key::new(
+        "rental.max_bid",
+        dollars(0.001, 128.0),
+        "",
+        "Never is more bid; storage comes on top of it, and both together stay below `offers.price_cap`",
+    )
+    .per_group(),
+    Key::new(
         "rental.port",
         count(1, 65_535),
         "5555",
@@ -282,8 +306,8 @@ pub(super) const RENTAL: &[Key] = &[
         "rental.dead_mans_switch",
         duration(0, 7 * DAY),
         r#""0s""#,
-        "A box on which no server was installed within this time destroys itself with its own key, should the keeper be gone for \
-         good; 0s leaves it to the keeper",
+        "A box on which no server was seen healthy within this time destroys itself with its own key, should the keeper be gone \
+         for good; 0s leaves it to the keeper",
     )
     .per_group(),
     Key::new(

@@ -63,6 +63,20 @@ pub(super) const RAILS: &[Key] = &[
         "Told once when the credit lasts no longer than this at the fleet's hourly cost; `0s` for never",
     ),
     Key::new(
+        "rails.billing_check",
+        duration(0, 7 * DAY),
+        r#""1h""#,
+        "How often what Vast.ai charged is held against the keeper's own ledger, so that a leak shows in dollars; needs \
+         a key with the right `billing_read`. `0s` for never",
+    ),
+    Key::new(
+        "rails.billing_tolerance",
+        count(0, 1_000),
+        "10",
+        "How much more than its ledger says an instance may be charged before somebody is told, in percent, beside a \
+         quarter of an hour of its price; traffic is left out",
+    ),
+    Key::new(
         "rails.warm_up",
         duration(0, HOUR),
         r#""90s""#,

@@ -19,7 +19,14 @@ $release
   rm -rf -- "releases/.trash-${release#releases/}"
   mv -T -- "$release" "releases/.trash-${release#releases/}" && removed=$((removed + 1))
 done
-rm -rf -- releases/.trash-* releases/.sealing-* incoming/*
+images=$(sed -n "s/^image='\(.*\)'$/\1/p" releases/.trash-*/server 2>/dev/null | sort -u)
+rm -rf -- releases/.trash-* releases/.sealing-* incoming/* builds/* backups/.new
+# Images that no release names any more. One that something else runs, the engine keeps.
+printf '%s\n' "$images" | while IFS= read -r image; do
+  [ -n "$image" ] && ! grep -qF -e "$image" releases/*/server 2>/dev/null || continue
+  engine=$(sed -n "s/^engine='\(.*\)'$/\1/p" current/manager 2>/dev/null)
+  "${engine:-docker}" image rm "$image" >/dev/null 2>&1 8>&-
+done
 # Marks of bad releases are small, but not without end.
 ls -t bad | tail -n +65 | while IFS= read -r old; do rm -f -- "bad/$old"; done
 [ "$(wc -l <log/deploys.log)" -le 2000 ] || { tail -n 1000 log/deploys.log >log/deploys.log.new && mv log/deploys.log.new log/deploys.log; }

@@ -1,5 +1,7 @@
 # Tells every release on the box, one a line: name, digest, commit, when it was verified (or
-# -), its part, and why the box once went back from it.
+# -), its part, the schema it can read, and why the box once went back from it. Before them, the oldest schema that serves the data.
+{ read -r version floor <env/schema; } 2>/dev/null || floor=0
+echo "floor=$floor"
 current=$(readlink current) || current=
 previous=$(readlink previous) || previous=
 { read -r trial back until <run/pending; } 2>/dev/null || trial=
@@ -14,6 +16,7 @@ for release in releases/*; do
   [ "$release" != "$current" ] || part=current
   [ "$name" != "$trial" ] || part=trial
   { IFS= read -r bad <"bad/$name"; } 2>/dev/null || bad=
-  printf 'release=%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "${digest:--}" "${commit:--}" "$verified" "$part" "$bad"
+  schema=$(sed -n 's/^schema //p' "$release/.complete")
+  printf 'release=%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "${digest:--}" "${commit:--}" "$verified" "$part" "${schema:-0}" "$bad"
 done
 exit 0

@@ -9,6 +9,9 @@
 #   supervise guard    (internal) waits for that
 #   supervise run      (internal) the supervisor: starts the server again when it ends, with a growing delay
 #   supervise launch   (internal) becomes the server
+#   supervise serve    becomes the server for another manager (`managers.sh`)
+#   supervise follow   (internal) brings a container's log here
+#   supervise holders  print who listens where the server is to
 #
 # Processes are known by id and start time, for ids are reused. All files are written aside and renamed.
 
@@ -18,12 +21,13 @@ term_patience=350
 log_bytes_max=8388608
 rotate_every=10
 
-# Start time (in clock ticks since boot), state and parent of process $1: fields 22, 3 and 4 of its stat file.
+# Start time (in clock ticks since boot), state, parent and group of process $1: fields 22, 3, 4 and 5 of its stat file.
 stat_of() {
   { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
   set -- ${stat##*) }
   state=$1
   parent=$2
+  group=$3
   shift 19
   born=$1
 }
@@ -56,6 +60,9 @@ await_end() {
   done
 }
 
+# Whether the process $1, born at $2, is still there.
+still_there() { ! await_end "$1" "$2" 0; }
+
 # Ends the process noted in $1 and its group: TERM, patience of $2 tenths of a second, KILL.
 end() {
   fate "$1"
@@ -68,11 +75,16 @@ end() {
     rm -f -- "$1"
     return 0
   fi
-  kill -s TERM -- "-$leader" 2>/dev/null
+  # A manager's process may lead no group of its own.
+  own=
+  [ "$group" = "$leader" ] || own=$leader
+  kill -s TERM -- "-$leader" $own 2>/dev/null
   # A stopped process takes no TERM before it goes on.
-  kill -s CONT -- "-$leader" 2>/dev/null
+  kill -s CONT -- "-$leader" $own 2>/dev/null
   await_end "$leader" "$leader_born" "$2"
+  # Its group may have outlived it.
   kill -s KILL -- "-$leader" 2>/dev/null
+  [ -z "$own" ] || ! still_there "$leader" "$leader_born" || kill -s KILL "$own" 2>/dev/null
   await_end "$leader" "$leader_born" 50 || { echo "process $leader cannot be killed" >&2; return 1; }
   rm -f -- "$1"
 }
@@ -80,8 +92,17 @@ end() {
 start() {
   # A box that was rebooted during a trial goes on with it.
   watch
+  load_manager current/manager
+  if managed; then
+    cp -- current/manager run/manager.new && mv -T -- run/manager.new run/manager || return 1
+    start_managed
+    return
+  fi
+  rm -f run/manager
   fate run/supervisor.pid
   [ "$fate" = alive ] && return 0
+  # A server that we left behind is ended by the supervisor; anybody else has to be asked.
+  end run/server.pid "$term_patience" && port_free || return 1
   setsid sh "$self" run >>log/supervisor.log 2>&1 </dev/null 7>&- &
   left=400
   while [ "$left" -gt 0 ]; do
@@ -95,15 +116,25 @@ start() {
 }
 
 stop() {
+  load_manager run/manager
+  if managed; then
+    manager_stop || { echo "$manager does not stop the server" >&2; return 1; }
+  fi
   # The supervisor ends the server itself; it needs more patience than the server does.
   end run/supervisor.pid $((term_patience + 60)) && end run/server.pid "$term_patience"
 }
 
 status() {
+  load_manager run/manager
   fate run/supervisor.pid
+  if managed; then fate=$manager; fi
   echo "supervisor=$fate"
+  if [ "$manager" = docker ] && counted=$("$engine" inspect -f '{{.RestartCount}} {{.State.ExitCode}}' "$service" 2>/dev/null); then
+    note run/exits "$counted 0"
+  fi
   fate run/server.pid
   echo "server=$fate"
+  if managed; then echo "service=$(manager_state)"; fi
   { read -r exits rc lasted <run/exits; } 2>/dev/null || { exits=0 rc=0 lasted=0; }
   printf 'exits=%s\nrc=%s\nlasted=%s\nlog\n' "$exits" "$rc" "$lasted"
   tail -c 4096 log/server.log 2>/dev/null
@@ -246,19 +277,3 @@ launch() {
   cd data || exit 126
   exec "$1"
 }
-
-umask 077
-cd -- "$(dirname -- "$0")" || exit 73
-self=$PWD/${0##*/}
-case $1 in
-  start | stop)
-    exec 7>run/verb.lock
-    flock -w 30 7 || { echo "another command is at work" >&2; exit 75; }
-    "$1"
-    ;;
-  status | run | watch | guard) "$1" ;;
-  revert) revert "$2" "$3" "$4" ;;
-  launch) launch "$2" ;;
-  *) echo "usage: supervise start|stop|status" >&2; exit 64 ;;
-esac
-exit

@@ -19,7 +19,7 @@ impl Fleet {
     pub(super) fn apply_create(&mut self, entry: &Entry) -> Result<(), Misfit> {
         let at = entry.at;
         match &entry.record {
-            Record::Intent { node: name, op, offer, machine, host, price, offer_text, .. } => {
+            Record::Intent { node: name, op, offer, machine, host, price, offer_text, bid, .. } => {
                 let attempt = Attempt {
                     op: op.clone(),
                     offer: *offer,
@@ -27,6 +27,7 @@ impl Fleet {
                     host: *host,
                     price: *price,
                     text: offer_text.clone(),
+                    bid: *bid,
                 };
                 let replacement = self.nodes.get(name).is_some_and(|node| node.adopted_at.is_some());
                 let recovery = self.recovery_mut("intent", name)?;
@@ -213,6 +214,7 @@ impl Fleet {
             host: *host,
             price: *price,
             text: text.clone(),
+            bid: None,
         };
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };

@@ -91,6 +91,10 @@ impl Record {
             }
             Self::Gone { instance } => About::instance("gone", None, *instance),
             Self::Intent { node, .. } => About::node("intent", node),
+            Self::BidRaised { node, instance, .. } => About::instance("bid-raised", Some(node), *instance),
+            Self::PriceChanged { node, instance, .. } => {
+                About::instance("price-changed", Some(node), *instance)
+            }
             Self::CreateUnresolved { node, .. } => About::node("create-unresolved", node),
             Self::Created { node, instance, .. } => About::instance("created", Some(node), *instance),
             Self::CreateFailed { node, .. } => About::node("create-failed", node),

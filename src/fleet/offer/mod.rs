@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use select::{Exclusions, Rejection, Selection, select};
 
 use super::{
+    bid::BidPolicy,
     name::{HostId, MachineId, OfferId},
     query::Query,
     units::Money,
@@ -58,6 +59,12 @@ pub struct Offer {
     pub verified: Option<bool>,
     /// Whether its address stays the same.
     pub static_ip: Option<bool>,
+    /// The lowest bid that wins it, in dollars per hour without storage; only of an offer found for interruptible rental.
+    #[serde(default)]
+    pub floor: Option<Money>,
+    /// What is bid for it, in the same unit; `None` rents it on demand.
+    #[serde(default)]
+    pub bid: Option<Money>,
 }
 
 impl fmt::Display for Offer {
@@ -80,6 +87,8 @@ pub struct OfferPolicy {
     /// The provider-side search in the syntax of Vast.ai's command line, such as `gpu_display_active=true num_gpus=1`;
     /// what is found is checked against it again.
     pub query: Query,
+    /// How interruptible boxes are bid for; `None` rents on demand.
+    pub bid: Option<BidPolicy>,
     /// Highest price in dollars per hour; nothing dearer is ever rented.
     pub price_cap: Money,
     /// A replacement may cost at most this many percent of the one it replaces (150: half as much again).
@@ -127,6 +136,7 @@ impl Default for OfferPolicy {
     fn default() -> Self {
         Self {
             query: Query::default(),
+            bid: None,
             price_cap: Money(2_500_000),
             price_step_percent: 150,
             min_reliability: 0.96,
@@ -146,7 +156,14 @@ impl Default for OfferPolicy {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::fleet::{
+        bid::Bidding,
+        name::InstanceId,
+        provider::{Rental, Status},
+    };
 
     /// A Texan RTX 4090 at $0.35 that passes the default policy; machine and host follow from the id.
     pub(crate) fn offer(id: u64) -> Offer {
@@ -171,6 +188,28 @@ pub(crate) mod tests {
             geolocation: Some("Texas, US".into()),
             verified: Some(true),
             static_ip: Some(true),
+            floor: None,
+            bid: None,
+        }
+    }
+
+    /// A stopped interruptible box of ours, with four cents of storage an hour.
+    pub(crate) fn interruptible_row(bid: i64, price: i64) -> Rental {
+        Rental {
+            id: InstanceId(7),
+            label: None,
+            machine: MachineId(70),
+            host: HostId(700),
+            status: Status::Exited,
+            message: None,
+            price: Money(price),
+            gpu: "RTX 4090".into(),
+            public_ip: None,
+            ports: BTreeMap::new(),
+            ssh_proxy: None,
+            ends_at: None,
+            stopped: true,
+            bidding: Some(Bidding { bid: Money(bid), floor: None }),
         }
     }
 }

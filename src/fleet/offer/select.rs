@@ -8,6 +8,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
 use super::{Offer, OfferPolicy, RankKey};
 use crate::fleet::{
+    bid,
     name::{HostId, MachineId, OfferId},
     units::Money,
 };
@@ -85,6 +86,13 @@ pub enum Rejection {
         /// The cap.
         cap: Money,
     },
+    /// Others bid more than may be bid.
+    AboveBid {
+        /// The lowest bid that wins, if the offer states it.
+        floor: Option<Money>,
+        /// The most that may be bid.
+        most: Money,
+    },
     /// Dearer than a replacement may be.
     AboveStep {
         /// Dollars per hour.
@@ -120,6 +128,10 @@ impl fmt::Display for Rejection {
             Self::Below { what, floor, got: Some(got) } => write!(f, "{what} {got} is below {floor}"),
             Self::Below { what, floor, got: None } => write!(f, "{what} is not stated, {floor} is wanted"),
             Self::AboveCap { price, cap } => write!(f, "{price}/h is above the cap of {cap}/h"),
+            Self::AboveBid { floor: Some(floor), most } => {
+                write!(f, "wins at {floor}/h and more, the most to bid is {most}/h")
+            }
+            Self::AboveBid { floor: None, .. } => f.write_str("does not state what wins it"),
             Self::AboveStep { price, limit, previous } => {
                 write!(f, "{price}/h is above {limit}/h, the most for a replacement of {previous}/h")
             }
@@ -146,6 +158,13 @@ pub fn select(
     previous_price: Option<Money>,
     disk_gb: u32,
 ) -> Selection {
+    let priced: Vec<Offer>;
+    let offers = if policy.bid.is_some() {
+        priced = offers.iter().map(|offer| bid::priced(offer, policy)).collect();
+        &priced
+    } else {
+        offers
+    };
     let mut acceptable: Vec<&Offer> = Vec::new();
     let mut rejections: BTreeMap<usize, Rejection> = BTreeMap::new();
     let mut by_price: Vec<(usize, &Offer)> = offers.iter().enumerate().collect();
@@ -190,6 +209,9 @@ fn rejection(
     }
     if !policy.gpus.is_empty() && gpu_position(offer, policy).is_none() {
         return Some(Rejection::Gpu(offer.gpu.clone()));
+    }
+    if let Some(bids) = policy.bid.filter(|_| offer.bid.is_none()) {
+        return Some(Rejection::AboveBid { floor: offer.floor, most: bids.most });
     }
     price_fault(offer.price, policy, previous_price)
         .or_else(|| floor_fault(offer, policy, disk_gb))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         breaker::{self, Position},
-        event::{Command, IllegalEvent},
+        event::{Command, Hint, IllegalEvent},
         guard::Rail,
         journal::Record,
         memory::Desk,
@@ -28,6 +28,14 @@ impl Turn<'_> {
     pub(super) fn provider_refused(&mut self, fault: &ProviderFault) {
         if matches!(fault, ProviderFault::Auth { .. }) {
             self.order(Command::List);
+        }
+    }
+
+    /// A notification comes at least once, late, or never, and names no state of now: the lists are asked, and they decide.
+    pub(super) fn hinted(&mut self, hint: &Hint) {
+        self.order(Command::List);
+        if hint.kind.contains("credit") || hint.kind.contains("billing") {
+            self.read_credit_again();
         }
     }
 

@@ -1,5 +1,7 @@
 //! Who is at fault, put on record; machines entered into the ledger; a release condemned before it costs a third box.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::{
         culprit::{Attribution, Culprit, Failed, attribute},
@@ -142,14 +144,23 @@ impl Turn<'_> {
         let boxes = self.fleet.releases.get(digest).map_or(0, |standing| standing.failures.len());
         let notice = tell::release_condemned(self.now(), digest, &evidence, boxes);
         self.tell(notice);
-        let waits = |node: &super::Node| match &node.state {
+        // Whoever failed with it and waits for another box; who failed for another reason goes on when there is a release.
+        let tried: BTreeSet<&NodeName> = self
+            .fleet
+            .releases
+            .get(digest)
+            .map(|standing| standing.failures.iter().map(|failure| &failure.node).collect())
+            .unwrap_or_default();
+        let waits = |(name, node): &(&NodeName, &super::Node)| match &node.state {
             NodeState::Recovering(recovery) => {
-                recovery.attempts > 0 && matches!(recovery.stage, Stage::Started { .. })
+                tried.contains(name)
+                    && recovery.attempts > 0
+                    && matches!(recovery.stage, Stage::Started { .. })
             }
             _ => false,
         };
         let failed: Vec<NodeName> =
-            self.fleet.nodes.iter().filter(|(_, node)| waits(node)).map(|(name, _)| name.clone()).collect();
+            self.fleet.nodes.iter().filter(waits).map(|(name, _)| name.clone()).collect();
         for name in failed {
             self.hold_for_release(&name, digest, &evidence)?;
         }

@@ -216,6 +216,7 @@ impl Turn<'_> {
                     self.tenant_listed(&name, instance);
                 }
                 self.address_listed(&name, instance)?;
+                self.price_listed(&name, instance)?;
                 self.look_ahead(&name, instance)?;
             }
             let Some(node) = self.node(&name) else { continue };

@@ -89,7 +89,7 @@ impl Turn<'_> {
         let now = self.now();
         let Some(op) = self.kept(name).map(|kept| kept.tenant.rental.op.clone()) else { return };
         let watch = self.memory.watch(name);
-        if watch.last.as_ref().is_none_or(|last| last.identity != op) {
+        if watch.last.as_ref().is_some_and(|last| last.identity != op) {
             watch.start_over(now);
         }
     }

@@ -17,6 +17,8 @@
 
 mod ahead;
 mod asking;
+mod bids;
+mod billing;
 mod blame;
 mod blindness;
 mod deployed;
@@ -98,6 +100,7 @@ impl Turn<'_> {
             Event::Beat => {
                 self.notice_blindness();
                 self.notice_ahead();
+                self.ask_for_charges();
                 self.end_standbys()?;
                 self.publish();
                 self.end_pauses()
@@ -114,6 +117,7 @@ impl Turn<'_> {
             Event::Searched { node, answer } => self.searched(&node, answer),
             Event::CreateAnswered { node, op, answer } => self.create_answered(&node, &op, answer),
             Event::DestroyAnswered { instance, answer } => self.destroy_answered(instance, answer),
+            Event::StartAnswered { node, instance, answer } => self.start_answered(&node, instance, answer),
             Event::DeployEnded { node, instance, result } => self.deploy_ended(&node, instance, result),
             Event::RemedyWorked { node, instance, rung, result } => {
                 self.remedy_worked(&node, instance, rung, result)
@@ -141,6 +145,14 @@ impl Turn<'_> {
                 wanted.iter().try_for_each(|node| self.pursue(node))
             }
             Event::CreditRead(answer) => self.credit_read(answer),
+            Event::ChargesRead(answer) => {
+                self.charges_read(answer);
+                Ok(())
+            }
+            Event::Hinted(hint) => {
+                self.hinted(&hint);
+                Ok(())
+            }
             Event::LedgerAsked { wish, by } => self.ledger_asked(wish, &by),
             Event::SwitchAsked(request) => self.switch_asked(request),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),

@@ -15,6 +15,7 @@ use super::{
         units::{Timestamp, millis},
     },
     LOOK_AGAIN, Turn,
+    bids::Outbid,
 };
 
 /// The container port of SSH.
@@ -85,7 +86,11 @@ impl Turn<'_> {
         };
         desk.newcomer_bad_lists = if bad { desk.newcomer_bad_lists.saturating_add(1) } else { 0 };
         if desk.newcomer_bad_lists >= BAD_LISTS {
-            return self.fail_start(name, what);
+            return match self.outbid_newcomer(name, instance)? {
+                Outbid::Answered => Ok(()),
+                Outbid::TooDear(why) => self.fail_start(name, why),
+                Outbid::No => self.fail_start(name, what),
+            };
         }
         Ok(())
     }

@@ -45,6 +45,9 @@ impl Turn<'_> {
         deadline: Timestamp,
     ) -> Result<(), IllegalEvent> {
         if self.now() < deadline {
+            if rung.asks_the_provider() {
+                self.ask_to_run(name);
+            }
             self.look(name, deadline);
             return Ok(());
         }
@@ -96,7 +99,12 @@ impl Turn<'_> {
         }
     }
 
-    fn remedy_failed(&mut self, name: &NodeName, rung: Rung, detail: String) -> Result<(), IllegalEvent> {
+    pub(super) fn remedy_failed(
+        &mut self,
+        name: &NodeName,
+        rung: Rung,
+        detail: String,
+    ) -> Result<(), IllegalEvent> {
         self.stop_work(name);
         if self.incident(name).is_none() {
             // A planned redeploy that failed becomes an incident, so that somebody hears of it.

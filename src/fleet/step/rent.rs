@@ -115,6 +115,7 @@ impl Turn<'_> {
             host: offer.host,
             price: offer.price,
             offer_text: offer.to_string(),
+            bid: offer.bid,
             permit,
         })?;
         let create = Command::Create { node: name.clone(), offer: Box::new(offer), label };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
+        culprit::{Attribution, Failed, attribute},
         event::{Command, IllegalEvent},
         journal::{Cause, HeldReason, Outcome, Record},
         lateness::{TooLate, is_late},
@@ -162,10 +163,24 @@ impl Turn<'_> {
         let cause_kept = cause.clone();
         self.record(Record::IncidentOpened { incident, node, cause, first_failure_at })?;
         let failures = self.memory.watch(name).failures;
+        let fault = self.likely_fault(name, &cause_kept);
         let notice =
             tell::opened(self.now(), name, self.fleet, incident, &cause_kept, failures, self.context.policy);
+        let notice = tell::with_fault(notice, fault.as_ref());
         self.tell(notice);
         Ok(incident)
+    }
+
+    /// Who is most likely at fault, for the first message: told, not put on record, since witnesses are still asked.
+    fn likely_fault(&self, name: &NodeName, cause: &Cause) -> Option<Attribution> {
+        if !matches!(cause, Cause::Failing { .. } | Cause::Vanished) {
+            return None;
+        }
+        let node = self.node(name)?;
+        let tenant = node.state.tenant()?;
+        let release = node.release.as_ref().map(|release| &release.digest);
+        let failed = Failed { node: name, attempt: &tenant.rental, instance: tenant.instance, release };
+        Some(attribute(failed, self.fleet, self.memory, self.context.policy, self.now()))
     }
 
     /// The tenant serves again.

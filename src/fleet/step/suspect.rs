@@ -25,6 +25,10 @@ use super::{
 /// How soon a box is asked over SSH again: a fresh connection each time, so not too often.
 const ASK_EVERY: Duration = Duration::from_secs(15);
 
+/// Lists that lack a box which does not answer are believed after this time where no other node answers either: a list may be
+/// empty or another account's, and our own way to the boxes cut at the same time.
+const ABSENT_ALONE: Duration = Duration::from_secs(1800);
+
 /// What the evidence says.
 enum Evidence {
     /// Not enough yet, with what is awaited.
@@ -102,6 +106,17 @@ impl Turn<'_> {
             || watch.was_asked_in_vain(now, ASK_EVERY);
         if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh).filter(|_| heard) {
             let text = format!("{probes}; the provider: {detail}");
+            let lacking = watch.stopped_since.filter(|_| watch.missing_lists > 0);
+            let lacking_for = lacking.map_or(Duration::MAX, |since| now.since(since));
+            if lacking.is_some_and(|since| self.guard().peer_that_answered(name, since).is_none())
+                && lacking_for < ABSENT_ALONE
+                && !planted(Bug::AbsenceIsEnough)
+            {
+                let wait = (ABSENT_ALONE - lacking_for).as_secs() / 60 + 1;
+                return Evidence::Awaited(format!(
+                    "{text}; but no other node answers, so lists and probes may both be wrong: waiting {wait} min"
+                ));
+            }
             return Evidence::Enough { text, source: Source::Provider };
         }
         let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
@@ -121,6 +136,7 @@ impl Turn<'_> {
         let doubled = threshold.saturating_mul(2);
         if (watch.failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
             let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
+            watch.alone_since.get_or_insert(now);
             return Evidence::Enough { text, source: Source::ProbesAlone };
         }
         Evidence::Awaited(format!(
@@ -189,13 +205,18 @@ impl Turn<'_> {
         evidence: &str,
         source: Source,
     ) -> Result<(), IllegalEvent> {
+        let tenant = self.node(name).and_then(|node| node.state.tenant());
+        let Some(instance) = tenant.map(|tenant| tenant.instance) else { return Ok(()) };
+        if self.ask_the_market(name, spec, instance, evidence)? {
+            return Ok(());
+        }
         let Some(node) = self.node(name) else { return Ok(()) };
-        let Some(instance) = node.state.tenant().map(|tenant| tenant.instance) else { return Ok(()) };
         let tried = node.incident.as_ref().map(|incident| incident.tried.as_slice()).unwrap_or_default();
         let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
         let next = spec.ladder.iter().copied().find(|rung| {
             let hopeless = *rung == Rung::Redeploy && self.guard().release().is_err();
-            !tried.contains(rung) && (source == Source::Box || !needs_ssh(*rung)) && !hopeless
+            let reachable = source == Source::Box || !needs_ssh(*rung);
+            !tried.contains(rung) && reachable && !hopeless && self.suits(*rung, instance, tried)
         });
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);
@@ -215,7 +236,7 @@ impl Turn<'_> {
             return Ok(());
         }
         // Boxes that the provider stopped may have been stopped for want of credit.
-        if rung == Rung::Replace
+        if matches!(rung, Rung::Replace | Rung::Start)
             && source == Source::Provider
             && let Err(deferral) = self.stopped_for_another_reason_than_credit(name, spec)
         {
@@ -264,6 +285,9 @@ impl Turn<'_> {
             return self.replace(name, cause, reason, permit.reason());
         }
         let permit = format!("{evidence}; {}", permit.reason());
+        if rung == Rung::Start {
+            return self.start_box(name, spec, rung, permit);
+        }
         let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() else {
             return Ok(());
         };
@@ -271,7 +295,7 @@ impl Turn<'_> {
     }
 
     /// Tells once what would be done now, were the keeper not only observing.
-    fn would(&mut self, name: &NodeName, rung: Rung, evidence: &str) -> Result<(), IllegalEvent> {
+    pub(super) fn would(&mut self, name: &NodeName, rung: Rung, evidence: &str) -> Result<(), IllegalEvent> {
         if std::mem::replace(&mut self.memory.desk(name).episode.would_told, true) {
             return Ok(());
         }
@@ -286,7 +310,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn stopped_for_another_reason_than_credit(
+    pub(super) fn stopped_for_another_reason_than_credit(
         &mut self,
         name: &NodeName,
         spec: &NodeSpec,

@@ -48,6 +48,9 @@ pub(in crate::fleet) fn deploy_ended(at: Timestamp, report: &DeployReport, shunn
         (DeployOutcome::Verified, DeployKind::Rollback) => {
             (Severity::Warning, format!("went back to {wanted}"))
         }
+        (DeployOutcome::Verified, DeployKind::Restore) => {
+            (Severity::Warning, format!("was given a backup back and serves {wanted}"))
+        }
         (DeployOutcome::Unchanged, _) => (Severity::Info, format!("serves {wanted} already")),
         (DeployOutcome::RolledBack, _) => {
             (Severity::Critical, format!("does not take {wanted} and went back"))

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::{facts, notice, per_hour, span};
 use crate::fleet::{
+    charge::Unexplained,
     forecast::Forecast,
-    name::NodeName,
+    name::{InstanceId, NodeName},
     notice::{Notice, Severity, Topic},
     plan::Plan,
+    provider::{ProviderFault, Rental},
+    state::Fleet,
     units::{Money, Timestamp},
 };
 
@@ -84,6 +87,93 @@ pub(in crate::fleet) fn mass_replacement(at: Timestamp, plan: &Plan) -> Notice {
                 plan.waiting.len()
             ),
             "nothing to do, the most valuable go first; `vast-keeper status` shows the order",
+        )
+    }
+}
+
+/// The provider asks another price for a box that serves.
+pub(in crate::fleet) fn price_changed(
+    at: Timestamp,
+    node: &NodeName,
+    instance: InstanceId,
+    before: Money,
+    after: Money,
+    cap: Option<Money>,
+) -> Notice {
+    let severity = if after > before { Severity::Warning } else { Severity::Info };
+    let next = match cap {
+        Some(cap) if after > cap => {
+            "it is above the cap, so another box is rented in its place, under the rails"
+        }
+        _ => "it is under the cap and goes on serving; from now on it is counted with the new price",
+    };
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([
+            ("instance", instance.to_string()),
+            ("cost before", per_hour(before)),
+            ("cost now", per_hour(after)),
+        ]),
+        ..notice(
+            at,
+            severity,
+            Topic::Provider,
+            format!("the price of {node} changed from {before}/h to {after}/h"),
+            next,
+        )
+    }
+}
+
+/// The provider charged more than the ledger of rentals explains.
+pub(in crate::fleet) fn overcharged(
+    at: Timestamp,
+    row: &Unexplained,
+    from: Timestamp,
+    listed: Option<&Rental>,
+    fleet: &Fleet,
+) -> Notice {
+    let Unexplained { instance, charged, known } = row;
+    let node = fleet.ops.values().find(|op| op.instance == Some(*instance)).map(|op| op.node.clone());
+    let title = match known {
+        None => format!("instance {instance} was charged {charged}, and no rental on record explains it"),
+        Some(known) => format!(
+            "instance {instance} was charged {charged} where the ledger knows {known}: {} too much",
+            row.excess()
+        ),
+    };
+    let alive = match listed {
+        Some(row) => format!("listed as {}, at {}/h", row.status.words(), row.price),
+        None => "not listed".to_owned(),
+    };
+    Notice {
+        node,
+        facts: facts([
+            ("instance", instance.to_string()),
+            ("charged", charged.to_string()),
+            ("by the ledger", known.map_or_else(|| "nothing".into(), |known| known.to_string())),
+            ("over", span(at.since(from))),
+            ("now", alive),
+        ]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            title,
+            "look at the charges of that instance at the provider; if it lives and is not wanted, destroy it there",
+        )
+    }
+}
+
+/// What the provider charges cannot be read.
+pub(in crate::fleet) fn charges_unread(at: Timestamp, fault: &ProviderFault) -> Notice {
+    Notice {
+        facts: facts([("why", fault.to_string())]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Provider,
+            "what the provider charges cannot be read: a leak would not show in dollars".into(),
+            "give the api key the right `billing_read`, or set `rails.billing_check` to `0s`; all else goes on",
         )
     }
 }

@@ -193,8 +193,13 @@ async fn an_expired_create_is_not_sent() {
     }
     let (label, rental) = (super::label(), crate::fleet::policy::RentalSpec::default());
     let offer = crate::fleet::name::OfferId(71);
-    let outcome =
-        vast.create(crate::vast::CreateRequest { offer, label: &label, rental: &rental, not_after: start });
+    let outcome = vast.create(crate::vast::CreateRequest {
+        offer,
+        label: &label,
+        rental: &rental,
+        bid: None,
+        not_after: start,
+    });
     let outcome = outcome.await;
     assert!(matches!(&outcome, CreateAnswer::NotSent(why) if why.contains("expired")), "{outcome:?}");
     assert!(fake.seen().is_empty());

@@ -130,7 +130,7 @@ fn fuzz_reads() {
         let Ok(Value::Object(page)) = serde_json::from_slice::<Value>(input) else {
             return "no object".into();
         };
-        let found = offers::decode(&page).map(|found| found.offers.len()).ok();
+        let found = offers::decode(&page, offers::Kind::Interruptible).map(|found| found.offers.len()).ok();
         if let Ok(credit) = wire::credit(&page) {
             assert!(page.contains_key("credit"), "{credit:?}");
         }

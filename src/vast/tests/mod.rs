@@ -46,7 +46,8 @@ fn label() -> Label {
 async fn create_within(vast: &Vast, left: Duration) -> CreateAnswer {
     let (label, rental) = (label(), RentalSpec::default());
     let not_after = vast.clock.now().after(left);
-    vast.create(CreateRequest { offer: OfferId(71), label: &label, rental: &rental, not_after }).await
+    vast.create(CreateRequest { offer: OfferId(71), label: &label, rental: &rental, bid: None, not_after })
+        .await
 }
 
 async fn create(vast: &Vast) -> CreateAnswer {

@@ -218,7 +218,8 @@ proptest! {
     ) {
         let page = serde_json::json!({"instances": rows, "offers": rows, "total_instances": total, "next_token": next});
         let page = page.as_object().unwrap();
-        let _ = offers::decode(page);
+        let _ = offers::decode(page, offers::Kind::OnDemand);
+        let _ = offers::decode(page, offers::Kind::Interruptible);
         let mut pages = Pages::default();
         if pages.add(page).is_ok() && let Ok(rentals) = pages.finish() {
             prop_assert_eq!(Value::from(rentals.len()), total);

@@ -35,7 +35,7 @@ fn client(sim: &Sim, key: &str) -> Vast {
 async fn rent(vast: &Vast, offer: &Offer) -> CreateAnswer {
     let (label, rental) = (label(), RentalSpec::default());
     let not_after = vast.clock.now().after(Duration::from_secs(30));
-    vast.create(CreateRequest { offer: offer.id, label: &label, rental: &rental, not_after }).await
+    vast.create(CreateRequest { offer: offer.id, label: &label, rental: &rental, bid: None, not_after }).await
 }
 
 fn created(answer: CreateAnswer) -> InstanceId {

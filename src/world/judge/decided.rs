@@ -310,7 +310,11 @@ impl World {
             else {
                 continue;
             };
-            let in_play = node.state.tenant().is_some() && !matches!(node.state, NodeState::Held { .. });
+            // What was seen of a newcomer that this very step gave up says nothing of the tenant beside it.
+            let same =
+                node.state.probed().is_some_and(|probed| Some(&probed.rental.op) == seen.identity.as_ref());
+            let in_play =
+                same && node.state.tenant().is_some() && !matches!(node.state, NodeState::Held { .. });
             let Some(spec) = self.policy.nodes.get(name) else { continue };
             let Some(last) = seen.last.filter(|_| in_play) else { continue };
             if self.now - last > 2 * millis(spec.health.interval) {
@@ -323,6 +327,11 @@ impl World {
             }
             // Who confirms a death is asked of the core's memory of the witnesses: their words are events of the world.
             let watch = self.keeper.memory.watches.get(name);
+            // A probe that was under way when the counts started over reached the keeper, and told it nothing.
+            if watch.is_none_or(|watch| watch.last.is_none()) {
+                filled -= 1;
+                continue;
+            }
             let confirmed =
                 witnessed.contains(name) || watch.is_some_and(|watch| watch.is_confirmed(now, fresh));
             if !confirmed && seen.failures * 2 >= spec.health.failure_threshold {

@@ -20,9 +20,22 @@ pub struct Answer {
 
 /// Asks once, with the account's key.
 pub async fn exchange(at: SocketAddr, method: &str, target: &str, body: &[u8]) -> io::Result<Answer> {
+    let key = format!("Bearer {API_KEY}");
+    exchange_with(at, method, target, &[("Authorization", key)], body).await
+}
+
+/// Asks once, with these headers.
+pub async fn exchange_with(
+    at: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, String)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(at).await?;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {API_KEY}\r\nContent-Type: application/json\r\n\
+        "{method} {target} HTTP/1.1\r\nHost: {at}\r\nContent-Type: application/json\r\n{headers}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );

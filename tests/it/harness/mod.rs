@@ -32,7 +32,7 @@ pub use breaking::KILL_SERVER;
 pub use cli::{Run, finish};
 #[cfg(debug_assertions)]
 pub use crashing::LONG_PATIENCE;
-pub use http::exchange;
+pub use http::{exchange, exchange_with};
 use judge::Verdict;
 pub use keeper::Keeper;
 pub use liar::{Acts, Liar, Lie, Says};

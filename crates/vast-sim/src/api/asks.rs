@@ -29,6 +29,7 @@ enum CreateFault {
     ErrorWithContract,
     NoCredit,
     SpendCap,
+    Twice,
 }
 
 /// `PUT /asks/{id}/`.
@@ -105,6 +106,12 @@ fn rent(state: &mut State, call: &Call, ask: u64, body: &Map<String, Value>) -> 
             "spend_rate_limit",
             "New accounts are limited in spending; try again later.",
         )),
+        Some(CreateFault::Twice) => {
+            let (offer, launch) = checked(state, call, ask, body)?;
+            let id = state.rent(&offer, launch.clone(), call.seq, call.now);
+            rent_again(state, call, &offer, launch);
+            Ok(rented(state, id))
+        }
         Some(CreateFault::ErrorWithContract) => {
             let (offer, mut launch) = checked(state, call, ask, body)?;
             launch.start_stopped = true;
@@ -121,9 +128,27 @@ fn rent(state: &mut State, call: &Call, ask: u64, body: &Map<String, Value>) -> 
             if outbid {
                 return Err(error_with_contract(id));
             }
-            let key = state.instances.get(&id).map(|instance| instance.api_key.clone());
-            Ok(Reply::ok(json!({"success": true, "new_contract": id, "instance_api_key": key})))
+            Ok(rented(state, id))
         }
+    }
+}
+
+fn rented(state: &State, id: u64) -> Reply {
+    let key = state.instances.get(&id).map(|instance| instance.api_key.clone());
+    Reply::ok(json!({"success": true, "new_contract": id, "instance_api_key": key}))
+}
+
+/// Rents the cheapest other offer of as many GPUs for the same create.
+fn rent_again(state: &mut State, call: &Call, taken: &Offer, launch: Launch) {
+    let alike = |(offer, machine): &(&Offer, &crate::market::Machine)| {
+        offer.gpus == taken.gpus && launch.disk_gb <= offer.disk_space(machine)
+    };
+    let price = |offer: &Offer, machine: &crate::market::Machine| offer.dph_base(machine);
+    let open = state.market.open(call.now).filter(alike);
+    let cheapest =
+        open.min_by(|(one, of), (other, of_other)| price(one, of).total_cmp(&price(other, of_other)));
+    if let Some(offer) = cheapest.map(|(offer, _)| offer.clone()) {
+        state.rent(&offer, launch, call.seq, call.now);
     }
 }
 
@@ -142,6 +167,7 @@ fn draw(
     state.faults.draw(&mut state.fault_rng, &target, |kind| match kind {
         FaultKind::OfferGone { status } => Some(CreateFault::Gone(*status)),
         FaultKind::CreateErrorWithContract => Some(CreateFault::ErrorWithContract),
+        FaultKind::CreateTwice => Some(CreateFault::Twice),
         FaultKind::InsufficientCredit => Some(CreateFault::NoCredit),
         FaultKind::SpendRateLimit => Some(CreateFault::SpendCap),
         _ => None,

@@ -196,8 +196,14 @@ pub(crate) fn bid(state: &mut State, call: &Call, id: u64) -> Reply {
     };
     note_instance(state, call, id);
     state.bill_one(id, call.now);
+    let mut waits = false;
     if let Some(instance) = state.alive_mut(id) {
         instance.launch.bid = Some(price);
+        waits = instance.phase == Phase::Queued && price >= floor;
+    }
+    // A bid alone does not bring back what was outbid, seen live; a start that waits for it does.
+    if waits {
+        state.restart(id, false, call.now);
     }
     Reply::ok(json!({"success": true}))
 }

@@ -7,6 +7,7 @@ mod admit;
 mod asks;
 mod bundles;
 mod change;
+mod charges;
 mod keys;
 mod list;
 mod misc;
@@ -327,6 +328,7 @@ fn dispatch(state: &mut State, endpoint: &Endpoint, call: &Call) -> Reply {
         Endpoint::ChangeAccountKey(key) => keys::change(state, call, *key),
         Endpoint::DeleteAccountKey(key) => keys::delete(state, *key),
         Endpoint::User => misc::user(state),
+        Endpoint::Charges => charges::charges(state, call),
         Endpoint::GpuNames => misc::gpu_names(state),
         Endpoint::Reports(machine) => misc::reports(state, *machine),
         Endpoint::ReportMachine(machine) => misc::report(state, call, *machine),

@@ -42,11 +42,12 @@ pub(crate) enum Endpoint {
     Maintenances,
     PriceIncreases,
     AnswerPriceIncrease,
+    Charges,
     Output(String),
 }
 
 /// Short names of all endpoints, in the order of the enum.
-pub(crate) const NAMES: [&str; 37] = [
+pub(crate) const NAMES: [&str; 38] = [
     "search",
     "search_asks",
     "create",
@@ -83,6 +84,7 @@ pub(crate) const NAMES: [&str; 37] = [
     "maintenances",
     "price_increases",
     "answer_price_increase",
+    "charges",
     "output",
 ];
 
@@ -126,6 +128,7 @@ impl Endpoint {
             Endpoint::Maintenances => "maintenances",
             Endpoint::PriceIncreases => "price_increases",
             Endpoint::AnswerPriceIncrease => "answer_price_increase",
+            Endpoint::Charges => "charges",
             Endpoint::Output(_) => "output",
         }
     }
@@ -241,6 +244,7 @@ fn find(method: &str, segments: &[&str]) -> Option<Endpoint> {
         ("GET", ["machines", machine, "reports"]) => Endpoint::Reports(id(machine)?),
         ("PUT", ["machines", machine, "report"]) => Endpoint::ReportMachine(id(machine)?),
         ("GET", ["template"]) => Endpoint::Templates,
+        ("GET", ["charges"]) => Endpoint::Charges,
         (method, ["instances", rest @ ..]) => return find_instance(method, rest),
         _ => return None,
     })

@@ -82,7 +82,7 @@ fn money(instance: &Instance) -> Map<String, Value> {
         "discountTotalHour": 0.0,
         "discountedTotalPerHour": base + storage,
     });
-    object(json!({
+    let mut row = object(json!({
         "dph_base": base,
         "dph_total": base + storage,
         "storage_total_cost": storage,
@@ -90,7 +90,18 @@ fn money(instance: &Instance) -> Map<String, Value> {
         "instance": breakdown,
         "credit_balance": (instance.deposit > 0.0).then_some(instance.deposit),
         "credit_discount": (instance.discount > 0.0).then_some(instance.discount),
-    }))
+    }));
+    if let Some(bid) = instance.launch.bid {
+        row.insert("min_bid".to_owned(), json!(shown_floor(instance, bid)));
+    }
+    row
+}
+
+/// What the live service shows as an interruptible rental's floor (measured by users, August 2026): of a stopped one what
+/// others pay, of a running one at least a fifth more than its own bid.
+fn shown_floor(instance: &Instance, bid: f64) -> f64 {
+    let floor = instance.offer.min_bid(&instance.machine);
+    if matches!(instance.phase, Phase::Stopped | Phase::Queued) { floor } else { floor.max(bid * 1.2) }
 }
 
 fn usage(instance: &Instance) -> Map<String, Value> {

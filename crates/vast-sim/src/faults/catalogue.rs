@@ -58,6 +58,7 @@ fn api_kinds() -> Vec<KindDoc> {
             json!({"status":"not_found"}),
         ),
         doc("create_error_with_contract", "create", "rents a stopped box and answers an error", json!({})),
+        doc("create_twice", "create", "rents two boxes under one label and answers one", json!({})),
         doc("insufficient_credit", "create", "400 insufficient_credit", json!({})),
         doc("spend_rate_limit", "create", "400 spend_rate_limit", json!({})),
         doc("unreadable_row", "create", "the new row stays invisible to reads", json!({"for_s":60.0})),
@@ -78,6 +79,7 @@ fn api_kinds() -> Vec<KindDoc> {
             "reads report another actual_status",
             json!({"status":"exited","times":null}),
         ),
+        doc("overcharged", "deed", "the charges show more than the box cost", json!({"dollars":5.0})),
         doc("zero_credit", "deed", "credit becomes 0; every instance stops", json!({})),
     ]
 }
@@ -121,7 +123,12 @@ fn box_kinds() -> Vec<KindDoc> {
             json!({"keep_attached":false}),
         ),
         doc("change_host_key", "deed", "another SSH host key", json!({})),
-        doc("outbid", "deed", "stopped without a word", json!({})),
+        doc(
+            "outbid",
+            "deed",
+            "stopped without a word; a bid above `min_bid` and a start bring it back",
+            json!({"min_bid":0.4}),
+        ),
         doc("contract_ends", "deed", "the contract's end is near", json!({"in_s":5.0})),
         doc("drop_ssh", "deed", "every SSH connection is cut", json!({})),
         doc(

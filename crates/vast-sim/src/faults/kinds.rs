@@ -121,6 +121,9 @@ pub enum FaultKind {
     },
     /// A create rents a stopped instance and answers an error that carries `new_contract`. One firing: one create.
     CreateErrorWithContract,
+    /// A create is executed twice, as by a proxy that repeats it: another offer is rented under the same label, and the answer
+    /// names one of the two. One firing: one create.
+    CreateTwice,
     /// A create is refused for lack of credit. One firing: one create.
     InsufficientCredit,
     /// A create is refused by the spend cap of new accounts. One firing: one create.
@@ -204,8 +207,12 @@ pub enum FaultKind {
     },
     /// The SSH server gets a new host key. One firing: one deed.
     ChangeHostKey,
-    /// Outbid: stopped without a word. One firing: one deed.
-    Outbid,
+    /// Outbid: stopped without a word, and an interruptible machine's floor rises above our bid. One firing: one deed.
+    Outbid {
+        /// What wins it from now on, in dollars per hour; absent: a tenth more than our bid.
+        #[serde(default)]
+        min_bid: Option<f64>,
+    },
     /// The contract's end moves to this far from now. One firing: one deed.
     ContractEnds {
         /// How far.
@@ -213,6 +220,11 @@ pub enum FaultKind {
     },
     /// The account's credit becomes zero. One firing: one deed.
     ZeroCredit,
+    /// The instance is charged this much more than it cost. One firing: one deed.
+    Overcharged {
+        /// How much, in dollars.
+        dollars: f64,
+    },
     /// All SSH connections are cut. One firing: one deed; new connections work (see `ssh_traffic`).
     DropSsh,
     /// A connection to an app port is broken. One firing: one connection.
@@ -243,9 +255,10 @@ impl FaultKind {
                 | FaultKind::HostOffline { .. }
                 | FaultKind::WipeAuthorizedKeys { .. }
                 | FaultKind::ChangeHostKey
-                | FaultKind::Outbid
+                | FaultKind::Outbid { .. }
                 | FaultKind::ContractEnds { .. }
                 | FaultKind::ZeroCredit
+                | FaultKind::Overcharged { .. }
                 | FaultKind::DropSsh
         )
     }

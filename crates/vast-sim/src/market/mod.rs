@@ -149,6 +149,11 @@ impl Market {
         }
     }
 
+    /// Sets what wins a GPU of a machine, in dollars per hour.
+    pub(crate) fn set_floor(&mut self, machine: usize, min_bid_per_gpu: f64) {
+        self.machines[machine].min_bid_per_gpu = min_bid_per_gpu;
+    }
+
     /// The distinct GPU names, sorted.
     pub(crate) fn gpu_names(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.machines.iter().map(|machine| machine.gpu.name).collect();

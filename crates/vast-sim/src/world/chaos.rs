@@ -7,6 +7,9 @@ use crate::clock::SimSeconds;
 use crate::faults::{FaultId, FaultKind};
 use crate::record::Truth;
 
+/// How far others go beyond our bid where a fault names no price.
+const OUTBID_BY: f64 = 1.1;
+
 impl State {
     /// Draws deeds (all rules, or `only` one) for every running box and does what fires.
     pub(crate) fn chaos(&mut self, only: Option<FaultId>, now: SimSeconds) {
@@ -17,6 +20,16 @@ impl State {
                 self.apply(id, &kind, Some(fault), now);
             }
         }
+    }
+
+    /// Others bid more for the machine of an interruptible rental.
+    fn raise_floor(&mut self, id: u64, min_bid: Option<f64>) {
+        let Some(instance) = self.alive_mut(id) else { return };
+        let Some(bid) = instance.launch.bid else { return };
+        let floor = min_bid.unwrap_or(bid * OUTBID_BY) / f64::from(instance.offer.gpus);
+        instance.machine.min_bid_per_gpu = floor;
+        let machine = instance.offer.machine;
+        self.market.set_floor(machine, floor);
     }
 
     fn draw_deeds(&mut self, id: u64, only: Option<FaultId>) -> Vec<(FaultId, FaultKind)> {
@@ -46,7 +59,12 @@ impl State {
         self.bill_one(id, now);
         match kind {
             FaultKind::KillInstance => self.die(id, Truth::InstanceKilled, fault),
-            FaultKind::Outbid => self.halt(id, "stopped: outbid", fault),
+            FaultKind::Outbid { min_bid } => {
+                self.raise_floor(id, *min_bid);
+                // The live service goes on saying that it runs (measured by users, August 2026).
+                let said = self.alive(id).and_then(|it| it.status_msg.clone()).unwrap_or_default();
+                self.halt(id, &said, fault);
+            }
             FaultKind::HostOffline { for_s, status } => {
                 let status = if status == "unknown" { "unknown" } else { "offline" };
                 self.set_host_lost(id, Some(status), for_s.map(|seconds| now + seconds), fault);
@@ -57,6 +75,7 @@ impl State {
                 }
             }
             FaultKind::ZeroCredit => self.account.credit = 0.0,
+            FaultKind::Overcharged { dollars } => self.overcharge(id, *dollars, now),
             other => match self.deed(id, other) {
                 Some(deed) => self.command(id, BoxCommand::Do { deed, fault, reply: None }),
                 None => return false,

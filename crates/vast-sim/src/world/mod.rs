@@ -84,6 +84,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<CallRecord>,
     pub(crate) last_call: u64,
     pub(crate) rentals: BTreeMap<u64, Rental>,
+    /// What each instance was charged, by the start of the day.
+    pub(crate) charges: BTreeMap<(u64, u64), billing::Charge>,
     pub(crate) truth: Vec<TruthEvent>,
     outputs: VecDeque<(String, Output)>,
     pub(crate) reports: HashMap<u64, Vec<serde_json::Value>>,
@@ -114,6 +116,7 @@ impl State {
             calls: Vec::new(),
             last_call: 0,
             rentals: BTreeMap::new(),
+            charges: BTreeMap::new(),
             truth: Vec::new(),
             outputs: VecDeque::new(),
             reports: HashMap::new(),

@@ -30,7 +30,7 @@ enum Happening {
 fn deed() -> impl Strategy<Value = FaultKind> {
     prop_oneof![
         Just(FaultKind::KillInstance),
-        Just(FaultKind::Outbid),
+        Just(FaultKind::Outbid { min_bid: None }),
         Just(FaultKind::HostOffline { for_s: Some(50.0), status: "offline".to_owned() }),
         Just(FaultKind::ContractEnds { in_s: 30.0 }),
         Just(FaultKind::KillServer { whole_session: true }),

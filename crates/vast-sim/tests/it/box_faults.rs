@@ -266,7 +266,9 @@ async fn logins_and_host_keys_break_as_they_do_on_rented_boxes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outbid_contract_end_and_zero_credit_stop_a_box() {
-    for kind in [FaultKind::Outbid, FaultKind::ContractEnds { in_s: 0.1 }, FaultKind::ZeroCredit] {
+    for kind in
+        [FaultKind::Outbid { min_bid: None }, FaultKind::ContractEnds { in_s: 0.1 }, FaultKind::ZeroCredit]
+    {
         let bench = Bench::start().await;
         let id = bench.rent("vk:a", "").await;
         bench.sim.inject(Fault::once(kind.clone())).expect("a rule");

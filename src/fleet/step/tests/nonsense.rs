@@ -5,17 +5,19 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::super::{
+        bid::{BidPolicy, Bidding},
         event::{Command, Context, Event, IllegalEvent, Wish, WorkFault},
         guard::Guard,
         journal::{Entry, Record, ReleaseRef},
         ledger::{LedgerWish, export},
         memory::{Memory, SelfCheck},
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
-        offer::tests::offer,
+        offer::{Offer, OfferPolicy, tests::offer},
         policy::{NodeSpec, Policy, RentalSpec, ReplaceOrder, Rung},
         probe::{Failure, Observation, Verdict},
         provider::{
-            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
+            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, StartAnswer,
+            Status,
         },
         state::Fleet,
         step::step,
@@ -26,6 +28,9 @@ use super::{
     node, with_spec,
     world::replayed,
 };
+
+/// Never is more bid.
+const MOST: Money = Money(400_000);
 
 struct Nonsense {
     rng: fastrand::Rng,
@@ -47,11 +52,14 @@ impl Nonsense {
             vec![Rung::Replace],
             vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot, Rung::Replace],
             vec![Rung::RestartServer],
+            vec![Rung::RestartServer, Rung::Reboot, Rung::Start, Rung::Replace],
         ];
+        let bid = (rng.u32(0..4) == 0).then_some(BidPolicy { start: None, most: MOST });
         let spec = NodeSpec {
             ladder: ladders[rng.usize(0..ladders.len())].clone(),
             order: if rng.bool() { ReplaceOrder::CreateFirst } else { ReplaceOrder::DestroyFirst },
             rental: RentalSpec { allow_private_addresses: rng.bool(), ..RentalSpec::default() },
+            offers: OfferPolicy { bid, ..OfferPolicy::default() },
             ..NodeSpec::default()
         };
         let policy = with_spec(3, spec);
@@ -74,7 +82,11 @@ impl Nonsense {
                 "{command:?} while observing"
             );
             match command {
-                Command::Create { label, .. } => {
+                Command::Start { bid: Some(bid), .. } => {
+                    assert!(*bid <= MOST, "{bid} is more than may be bid")
+                }
+                Command::Create { label, offer, .. } => {
+                    assert!(offer.bid.is_none_or(|bid| bid <= MOST), "{offer:?}");
                     assert!(self.sent.insert(label.op.clone()), "sent twice");
                     self.labels.push(label.to_string());
                 }
@@ -183,7 +195,12 @@ impl Nonsense {
                 public_ip: Some([self.rng.u8(..), 0, 0, 1].into()),
                 ports: [(22, 1), (5555, 2)].into(),
                 ssh_proxy: None,
-                ends_at: None,
+                ends_at: (self.rng.u32(0..20) == 0).then(|| Timestamp(self.rng.u64(..))),
+                stopped: self.rng.u32(0..3) == 0,
+                bidding: self.rng.bool().then(|| Bidding {
+                    bid: Money(self.rng.i64(..)),
+                    floor: self.rng.bool().then(|| Money(self.rng.i64(-5..500_000))),
+                }),
             });
         }
         let started_at = Timestamp(self.now.saturating_sub(self.rng.u64(0..10_000)));
@@ -192,7 +209,7 @@ impl Nonsense {
 
     fn event(&mut self) -> Event {
         let node = self.node();
-        match self.rng.u32(0..23) {
+        match self.rng.u32(0..24) {
             0 if self.rng.u32(0..6) == 0 => Event::Stalled { gap: Duration::from_millis(self.rng.u64(..)) },
             1 if self.rng.u32(0..4) > 0 => {
                 let answer = Ok(Credit { dollars: Money(50_000_000) });
@@ -226,12 +243,14 @@ impl Nonsense {
             7..=9 => Event::Listed(if self.rng.u32(0..6) == 0 { Err(self.fault()) } else { Ok(self.list()) }),
             10 => {
                 let first = self.rng.u64(1..1000);
-                let offers = (first..first + self.rng.u64(0..4)).map(offer).collect();
+                let floor = (self.rng.u32(0..8) > 0).then(|| Money(self.rng.i64(-5..450_000)));
+                let offers =
+                    (first..first + self.rng.u64(0..4)).map(|id| Offer { floor, ..offer(id) }).collect();
                 let answer =
                     if self.rng.u32(0..5) == 0 { Err(self.fault()) } else { Ok(OffersFound { offers }) };
                 Event::Searched { node, answer }
             }
-            11 | 12 => {
+            11 | 23 => {
                 let op = self.op(&node);
                 let instance = self.instance();
                 let answer = match self.rng.u32(0..8) {
@@ -243,6 +262,15 @@ impl Nonsense {
                     _ => CreateAnswer::Created(instance),
                 };
                 Event::CreateAnswered { node, op, answer }
+            }
+            12 => {
+                let instance = self.own_instance(&node);
+                let answer = match self.rng.u32(0..3) {
+                    0 => StartAnswer::Starting,
+                    1 => StartAnswer::Queued("queued".into()),
+                    _ => StartAnswer::Failed(self.fault()),
+                };
+                Event::StartAnswered { node, instance, answer }
             }
             13 => {
                 let known: Vec<InstanceId> = self.fleet.doomed.keys().copied().collect();
@@ -318,7 +346,7 @@ impl Nonsense {
 #[test]
 fn any_events_whatever_leave_a_state_that_folds_from_every_prefix() {
     let seeds =
-        std::env::var("KEEPER_CHAOS_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_u64);
+        std::env::var("KEEPER_CHAOS_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(150_u64);
     let mut kinds = BTreeSet::new();
     for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| {

@@ -1,6 +1,8 @@
 //! The stories, by chapter. Each snapshot was read line by line: it is the requirement, not a recording.
 
 mod ahead;
+mod bids;
+mod billing;
 mod blame;
 mod caps;
 mod crashes;

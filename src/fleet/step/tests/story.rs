@@ -219,7 +219,8 @@ impl Story {
         let mut rows: BTreeMap<InstanceId, Rental> = BTreeMap::new();
         for (name, attempt, instance) in self.fleet.claims() {
             if let Some(instance) = instance {
-                rows.insert(instance, row(instance, Some(format!("vk:test:{name}:{}", attempt.op))));
+                let label = Some(format!("vk:test:{name}:{}", attempt.op));
+                rows.insert(instance, Rental { price: attempt.price, ..row(instance, label) });
             }
         }
         for extra in &self.extra {
@@ -350,5 +351,7 @@ pub fn row(id: InstanceId, label: Option<String>) -> Rental {
         ports: [(22, 40022), (5555, 45555)].into(),
         ssh_proxy: None,
         ends_at: None,
+        stopped: false,
+        bidding: None,
     }
 }

@@ -326,3 +326,49 @@ fn a_record_of_an_older_keeper_is_still_read() {
     let blame: Blame = serde_json::from_str(snapshot).unwrap();
     assert_eq!(blame.counting(Timestamp(100)), 2);
 }
+
+#[test]
+fn a_condemned_release_holds_only_the_nodes_that_tried_it() {
+    let mut policy = policy(3);
+    policy.rails.unproven_boxes = 3;
+    let mut s = Story::new(policy);
+    s.boot();
+    s.tell(release("bad"));
+    s.pass(60);
+    // The third node's box never came up: that was no fault of the release.
+    s.searched(&node(2));
+    let broken = s.next_instance();
+    s.answered(&node(2), CreateAnswer::CreatedBroken(broken, "bid too low".into()));
+    s.destroyed(broken);
+    fails_with_release(&mut s, &node(0));
+    fails_with_release(&mut s, &node(1));
+    assert_eq!((s.state(0).word(), s.state(1).word()), ("held", "held"));
+    s.pass(120);
+    assert_eq!(s.state(2).word(), "recovering", "it never saw the release");
+    assert_eq!(
+        s.memory.desk(&node(2)).blocked.as_ref().unwrap().rail,
+        Rail::Release,
+        "and is not rented for"
+    );
+    s.tell(release("good"));
+    s.pass(30);
+    s.fill(&node(2));
+    assert_eq!(s.state(2).word(), "serving");
+}
+
+#[test]
+fn the_first_message_and_why_say_who_is_most_likely_at_fault() {
+    let mut s = Story::serving(3);
+    s.fail(&node(0));
+    s.fail(&node(0));
+    let why = |s: &Story, i| {
+        let now = Timestamp(s.now);
+        super::super::super::super::why::why(&node(i), &s.fleet, &s.memory, &s.policy, now).unwrap()
+    };
+    assert_eq!(why(&s, 0).fault.unwrap().culprit, Culprit::Host);
+    assert_eq!(why(&s, 1).fault, None, "nothing speaks for a fault");
+    s.fail(&node(0));
+    let facts = &s.last.notices.first().expect("the incident is told").facts;
+    let fault = facts.iter().find(|(name, _)| name == "likely at fault").map(|(_, text)| text.as_str());
+    assert_eq!(fault, Some("host: the same release serves on 2 other hosts"), "{facts:?}");
+}

@@ -79,6 +79,12 @@ fn where_no_witness_answers_the_threshold_doubles() {
             s.witness(&node(0), Word::Silent("connection refused".into()));
         }
     }
+    // What the others answered before that says nothing of the network since.
+    let blocked = s.memory.desks[&node(0)].blocked.clone().unwrap();
+    assert_eq!((s.state(0).word(), blocked.rail.word()), ("suspect", "self-check"));
+    s.ok(&node(1));
+    s.pass(10);
+    s.fail(&node(0));
     assert_snapshot!(s.read());
 }
 

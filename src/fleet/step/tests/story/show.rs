@@ -23,7 +23,11 @@ impl Story {
             let quiet = |command: &Command| {
                 matches!(
                     command,
-                    Command::List | Command::ReadCredit | Command::CheckSelf | Command::AskWitness { .. }
+                    Command::List
+                        | Command::ReadCredit
+                        | Command::ReadCharges { .. }
+                        | Command::CheckSelf
+                        | Command::AskWitness { .. }
                 )
             };
             if step.commands.iter().all(quiet) {
@@ -110,6 +114,7 @@ pub(super) fn title(event: &Event) -> String {
         },
         Event::CreateAnswered { node, answer, .. } => format!("create for {node}: {answer:?}"),
         Event::DestroyAnswered { instance, answer } => format!("destroy of {instance}: {answer:?}"),
+        Event::StartAnswered { instance, answer, .. } => format!("start of {instance}: {answer:?}"),
         Event::DeployEnded { node, result, .. } => match result {
             Ok(_) => format!("deploy on {node}: done"),
             Err(fault) => format!("deploy on {node}: {fault:?}"),
@@ -133,6 +138,9 @@ pub(super) fn title(event: &Event) -> String {
         Event::SelfChecked(check) => format!("canaries: {} of {}", check.answered, check.asked),
         Event::CreditRead(Ok(credit)) => format!("credit: {}", credit.dollars),
         Event::CreditRead(Err(fault)) => format!("credit: {fault}"),
+        Event::ChargesRead(Ok(charges)) => format!("charges of {} instances", charges.rows.len()),
+        Event::ChargesRead(Err(fault)) => format!("charges: {fault}"),
+        Event::Hinted(hint) => format!("the provider notifies: {}", hint.kind),
         Event::LedgerAsked { wish, by } => match wish {
             LedgerWish::Import { ledger } => format!("{by} imports {} machines", ledger.machines.len()),
             LedgerWish::Forgive { machine } => format!("{by} forgives machine {machine}"),
@@ -151,6 +159,8 @@ fn ordered(command: &Command) -> String {
         Command::Search { node } | Command::StopWork { node } => format!("{word} {node}"),
         Command::Create { node, offer, label } => format!("{word} {node}: offer {} as {label}", offer.id),
         Command::Destroy { instance } | Command::AttachKey { instance } => format!("{word} {instance}"),
+        Command::Start { node, instance, bid: Some(bid) } => format!("{word} {node} on {instance}: {bid}"),
+        Command::Start { node, instance, bid: None } => format!("{word} {node} on {instance}"),
         Command::Relabel { instance, label } => format!("{word} {instance} as {label}"),
         Command::TakeEvidence { node, instance, .. } => format!("{word} {node}, instance {instance}"),
         Command::Deploy { node, tenant, release, .. } => {
@@ -164,6 +174,8 @@ fn ordered(command: &Command) -> String {
             let all: Vec<String> = addresses.iter().map(|(node, at)| format!("{node}={at}")).collect();
             format!("{word} {}", all.join(" "))
         }
-        Command::List | Command::ReadCredit | Command::CheckSelf => word.to_owned(),
+        Command::List | Command::ReadCredit | Command::ReadCharges { .. } | Command::CheckSelf => {
+            word.to_owned()
+        }
     }
 }

@@ -10,7 +10,8 @@ use super::{
         name::{InstanceId, NodeName, OpId},
         offer::{Offer, tests::offer},
         provider::{
-            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, Status,
+            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, StartAnswer,
+            Status,
         },
         state::Tenant,
         units::{Money, Timestamp},
@@ -91,6 +92,12 @@ impl World {
                     let (instance, asked_at) = (tenant.instance, Timestamp(self.now));
                     self.tell(2 * SECOND, Event::Witnessed { node, instance, asked_at, word });
                 }
+            }
+            // What is billed is not this world's matter.
+            Command::ReadCharges { .. } => {}
+            // Nothing is ever stopped here.
+            Command::Start { node, instance, .. } => {
+                self.tell(700, Event::StartAnswered { node, instance, answer: StartAnswer::Starting });
             }
             Command::Relabel { instance, label } => {
                 if !self.fault("relabel lost", 300)
@@ -192,5 +199,7 @@ fn row(id: InstanceId, rented: &Rented, now: u64) -> Rental {
         ports,
         ssh_proxy: None,
         ends_at: None,
+        stopped: false,
+        bidding: None,
     }
 }

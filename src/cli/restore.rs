@@ -1,0 +1,66 @@
+//! `backups`, `restore`: what deploys kept on a node's box, and the way back to it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    args::{Common, RestoreArgs},
+    boxes::{Fleet, failure},
+    exit::{self, Failure},
+    print,
+    release::{maintenance, rest_timeout, told},
+    show,
+    work::Work,
+};
+use crate::{
+    deploy::{self, RestoreRequest},
+    fleet::name::NodeName,
+};
+
+/// How long a box may take to tell what it keeps.
+const LOOK_LIMIT: Duration = Duration::from_secs(45);
+
+pub(super) async fn backups(common: &Common, node: &NodeName, json: bool) -> Result<u8, Failure> {
+    let (fleet, at) = Fleet::one(common, node).await?;
+    let found = deploy::backups(&fleet.edges.remote, &fleet.nodes[at].address, LOOK_LIMIT).await;
+    let found = found.map_err(|fault| failure(node, &fault))?;
+    if json {
+        print::json(&json!({ "node": node, "backups": found }))?;
+        return Ok(exit::DONE);
+    }
+    let rows: Vec<[String; 4]> = found
+        .into_iter()
+        .map(|kept| {
+            let dump = kept.dump_bytes.map_or_else(|| "no dump".into(), |bytes| format!("{bytes} bytes"));
+            let stands = if kept.stands { kept.release } else { format!("{} (gone)", kept.release) };
+            [kept.name, stands, dump, kept.schema.to_string()]
+        })
+        .collect();
+    show::table(&["backup", "release", "dump", "schema"], &rows)?;
+    Ok(if rows.is_empty() { exit::NOTHING } else { exit::DONE })
+}
+
+pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result<u8, Failure> {
+    let (fleet, at) = Fleet::one(common, &args.node).await?;
+    let filled = &fleet.nodes[at];
+    let Some(site) = fleet.site(filled, args.wait_lock) else { return Ok(exit::NOTHING) };
+    let which = args.backup.as_deref().unwrap_or("the youngest backup with a dump");
+    let question = format!("replace the data on {} by {which}?", args.node);
+    let agreed = args.yes || (print::can_ask() && print::confirmed(&question));
+    if !agreed {
+        return Err(Failure::new(exit::REFUSED, "not confirmed")
+            .hint(format!("add `--yes`; `vast-keeper backups {}` lists them", args.node)));
+    }
+    let request = RestoreRequest {
+        site,
+        backup: args.backup.clone(),
+        with: fleet.edges.access.method.backup.clone(),
+        env: fleet.edges.access.server_env.clone(),
+        maintenance: maintenance(&fleet, args.on_timeout.map(rest_timeout)),
+    };
+    let work = Work { fleet: &fleet, filled, rollout: None, quiet: args.json, leaves: None };
+    let restored = work.restore(&request).await.map_err(|fault| failure(&filled.node, &fault))?;
+    told(&filled.node, &restored, args.json)?;
+    Ok(exit::DONE)
+}

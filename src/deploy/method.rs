@@ -1,0 +1,31 @@
+//! How a release is put on a box: everything that the configuration says of it and that is the same for all boxes.
+
+use super::{backup::Backup, manager::Manager, migrate::Migrate, request::Strategy, required::Required};
+
+/// How a release is put on a box.
+#[derive(Debug, Clone, Default)]
+pub struct Method {
+    /// How it comes there.
+    pub strategy: Strategy,
+    /// What keeps the server running there.
+    pub manager: Manager,
+    /// What is kept before.
+    pub backup: Backup,
+    /// How the data follows.
+    pub migrate: Migrate,
+    /// Whether somebody else's server on a box without one of ours is taken over, as the release to go back to.
+    pub adopt: bool,
+    /// Settings that must be there, and what they must look like.
+    pub required: Vec<Required>,
+    /// The schema of the data that the release brings, where releases have such numbers.
+    pub schema: Option<Schema>,
+}
+
+/// The schema of the data that a release brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// Its version; the release works with data of this version.
+    pub version: u32,
+    /// The oldest version whose releases still work with such data. A box goes back to none older.
+    pub floor: u32,
+}

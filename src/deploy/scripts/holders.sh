@@ -1,0 +1,29 @@
+
+# Names who listens on port $2 of address $1, one a line: process and program. Two addresses of this machine are two places.
+holders_of() {
+  case $2 in '' | 0 | *[!0-9]*) return 0 ;; esac
+  tail=$(printf ':%04X' "$2")
+  case $1 in
+    [0-9]*.*.*.*) ours=$(IFS=.; set -- $1; printf '%02X%02X%02X%02X' "$4" "$3" "$2" "$1") ;;
+    *) ours=any ;;
+  esac
+  [ "$ours" != 00000000 ] || ours=any
+  for table in /proc/net/tcp /proc/net/tcp6; do
+    [ -r "$table" ] || continue
+    while read -r _ local _ state _ _ _ _ _ inode _; do
+      [ "$state" = 0A ] || continue
+      case $local in *"$tail") ;; *) continue ;; esac
+      case ${local%:*} in
+        *[!0]*) [ "$ours" = any ] || [ "${local%:*}" = "$ours" ] || continue ;;
+      esac
+      # One `ls` for all processes: a fork for each descriptor would take seconds.
+      found=$(ls -l /proc/[0-9]*/fd 2>/dev/null | while IFS= read -r line; do
+        case $line in
+          /proc/*:) at=${line#/proc/} at=${at%%/*} ;;
+          *"socket:[$inode]") printf '%s %s\n' "$at" "$(cat "/proc/$at/comm" 2>/dev/null)" ;;
+        esac
+      done)
+      printf '%s\n' "${found:-0 unknown}"
+    done <"$table"
+  done | sort -un
+}

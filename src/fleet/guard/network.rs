@@ -1,0 +1,73 @@
+//! The rail of the keeper's own network: before a box is destroyed, something else must prove that we are not the ones cut off.
+
+use super::{Deferral, Guard, Rail, Wanted, defer};
+use crate::fleet::{
+    breaker::Census,
+    name::NodeName,
+    planted::{Bug, planted},
+    probe::Verdict,
+    units::Timestamp,
+};
+
+impl Guard<'_> {
+    /// Proof that we are not the ones cut off.
+    pub(super) fn own_network(&self, census: Census, wanted: Wanted) -> Result<String, Deferral> {
+        self.inventory()?;
+        if census.healthy > 0 {
+            return Ok("the provider and a healthy node answer".into());
+        }
+        if self.policy.rails.canaries.is_empty() && wanted != Wanted::Unwitnessed {
+            return Ok(
+                "the provider answers and a witness confirms; no peer is healthy and no canary is configured"
+                    .into(),
+            );
+        }
+        self.canaries(Timestamp(0))
+    }
+
+    /// Proof that we can reach boxes, where no witness confirms what our probes saw. It must be newer than the evidence: what a
+    /// peer answered before says nothing of a network that failed since.
+    pub(super) fn way_to_boxes(&self, node: &NodeName, since: Timestamp) -> Result<String, Deferral> {
+        self.inventory()?;
+        // Canaries prove our way into the internet, not our way to the boxes: that only another box can, where there is one.
+        if self.policy.nodes.keys().any(|peer| peer != node) && !planted(Bug::CanariesProveAll) {
+            if let Some(peer) = self.peer_that_answered(node, since) {
+                return Ok(format!("the provider and, since the evidence was complete, {peer} answer"));
+            }
+            let why = "only our own probes fail it: no witness answers, and no other node has answered since, so our way to \
+                       all boxes may be cut";
+            return defer(Rail::SelfCheck, why, None);
+        }
+        if self.policy.rails.canaries.is_empty() {
+            let why = "only our own probes fail it: no witness answers, there is no peer and no canary is configured, so we may \
+                       be the ones cut off; name one or two in `rails.canaries`";
+            return defer(Rail::SelfCheck, why, None);
+        }
+        self.canaries(since)
+    }
+
+    /// Another node whose last probe was good and began after `since`.
+    pub fn peer_that_answered(&self, node: &NodeName, since: Timestamp) -> Option<&NodeName> {
+        let answers = |name: &&NodeName| {
+            let last = self.memory.watches.get(*name).and_then(|watch| watch.last.as_ref());
+            last.is_some_and(|last| last.at >= since && !matches!(last.verdict, Verdict::Failing(_)))
+        };
+        self.policy.nodes.keys().filter(|peer| *peer != node).find(answers)
+    }
+
+    /// Most canaries answered, when last asked and not before `since`.
+    fn canaries(&self, since: Timestamp) -> Result<String, Deferral> {
+        let fresh = |at: Timestamp| self.now.since(at) <= self.policy.rails.inventory_fresh && at >= since;
+        match self.memory.self_check {
+            Some(check) if fresh(check.at) && check.answered * 2 > check.asked => {
+                Ok(format!("the provider and {} of {} canaries answer", check.answered, check.asked))
+            }
+            Some(check) if fresh(check.at) => {
+                let why =
+                    format!("only {} of {} canaries answer: we may be cut off", check.answered, check.asked);
+                defer(Rail::SelfCheck, why, None)
+            }
+            _ => defer(Rail::SelfCheck, "the canaries were not asked yet", None),
+        }
+    }
+}
