@@ -1,9 +1,15 @@
 //! What can be typed.
 
+mod releases;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+pub use self::releases::{
+    DeployArgs, DrillAction, DrillArgs, MannerWord, OnTimeoutWord, PromoteArgs, RestoreArgs, RollbackArgs,
+    RolloutAction,
+};
 use crate::fleet::name::NodeName;
 
 /// A self-healing fleet keeper for Vast.ai.
@@ -91,8 +97,51 @@ pub enum Verb {
     Resume(Calm),
     /// Put the configured release on nodes that serve, one after the other; a failure goes back by itself
     Deploy(DeployArgs),
+    /// What a deploy to several nodes is doing: look, stop it for a while, let it go on, end it
+    Rollout {
+        #[command(subcommand)]
+        action: RolloutAction,
+    },
     /// Go back to the release that was verified before, with its settings
     Rollback(RollbackArgs),
+    /// Bring the release that serves in one profile, and no other, to the next
+    Promote(PromoteArgs),
+    /// Deploy what is pushed to `push.branch`, as long as this runs
+    Follow {
+        /// Ask once, deploy what is new, and end
+        #[arg(long)]
+        once: bool,
+        /// Deploy what is there already when it is first looked at, and not only what comes after
+        #[arg(long)]
+        now: bool,
+        /// Needed for a protected fleet: the name of its profile
+        #[arg(long, value_name = "PROFILE")]
+        i_mean: Option<String>,
+    },
+    /// What a node must be, and in what it differs from that now
+    Spec {
+        /// The node
+        node: NodeName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break something on purpose, see it healed, and keep the time; never on a protected fleet
+    Drill {
+        #[command(subcommand)]
+        action: DrillAction,
+    },
+    /// The history of deploys and rollbacks, with the time of each step
+    Deploys {
+        /// Only of this node
+        node: Option<NodeName>,
+        /// How many are listed
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the releases on the boxes, and which is the way back
     Releases {
         /// The nodes [default: all that are filled]
@@ -212,97 +261,6 @@ pub enum ConfigAction {
     },
 }
 
-/// What `deploy` takes.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct DeployArgs {
-    /// The nodes
-    #[arg(conflicts_with = "fleet")]
-    pub nodes: Vec<NodeName>,
-    /// All nodes that are filled; the first failure ends it
-    #[arg(long)]
-    pub fleet: bool,
-    /// Show what would be done with the exact scripts, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Restart a server whose release serves already
-    #[arg(long)]
-    pub restart: bool,
-    /// Deploy even a release that the box once went back from
-    #[arg(long)]
-    pub force: bool,
-    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
-    #[arg(long, value_name = "WORD")]
-    pub on_timeout: Option<OnTimeoutWord>,
-    /// Wait so long for another deploy on the box
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
-    pub wait_lock: std::time::Duration,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `rollback` takes.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct RollbackArgs {
-    /// The nodes
-    #[arg(conflicts_with = "fleet")]
-    pub nodes: Vec<NodeName>,
-    /// All nodes that are filled; the first failure ends it
-    #[arg(long)]
-    pub fleet: bool,
-    /// The release (the beginning of its name, or its commit) [default: the last one verified before]
-    #[arg(long, value_name = "RELEASE")]
-    pub to: Option<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
-    /// Only tell whether every box can go back, and to what
-    #[arg(long)]
-    pub dry_run: bool,
-    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
-    #[arg(long, value_name = "WORD")]
-    pub on_timeout: Option<OnTimeoutWord>,
-    /// Wait so long for another deploy on the box
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
-    pub wait_lock: std::time::Duration,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `restore` takes.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct RestoreArgs {
-    /// The node
-    pub node: NodeName,
-    /// The backup (the beginning of its name) [default: the youngest with a dump]
-    #[arg(long, value_name = "NAME")]
-    pub backup: Option<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
-    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
-    #[arg(long, value_name = "WORD")]
-    pub on_timeout: Option<OnTimeoutWord>,
-    /// Wait so long for another deploy on the box
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
-    pub wait_lock: std::time::Duration,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What happens when a server does not come to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum OnTimeoutWord {
-    /// Deploy nothing
-    Abort,
-    /// Deploy all the same
-    Proceed,
-    /// Ask at the terminal
-    Ask,
-}
-
 /// What to do about maintenance.
 #[derive(Debug, Clone, Subcommand)]
 pub enum MaintenanceAction {
@@ -393,6 +351,9 @@ pub struct LogsArgs {
     /// Only lines with this text
     #[arg(long)]
     pub grep: Option<String>,
+    /// Only what was written in this time, such as `10m`, where the log tells times
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+    pub since: Option<std::time::Duration>,
 }
 
 /// A log on a box.

@@ -14,7 +14,10 @@ use crate::{
     daemon::{self, Boxes},
     deploy::{DeployFault, Gate, Site},
     engine,
-    fleet::{name::NodeName, state::Tenant},
+    fleet::{
+        name::NodeName,
+        state::{self, Tenant},
+    },
     remote::BoxAddress,
 };
 
@@ -26,6 +29,8 @@ pub(super) struct Fleet {
     pub config: Config,
     pub edges: Boxes,
     pub nodes: Vec<Filled>,
+    /// What the journal says.
+    pub known: state::Fleet,
 }
 
 /// A node with what fills it.
@@ -38,18 +43,25 @@ pub(super) struct Filled {
 }
 
 impl Fleet {
+    /// Those of the named nodes that are filled: a rollout that is taken up goes on without the others.
+    pub(super) async fn find_filled(common: &Common, wanted: &[NodeName]) -> Result<Self, Failure> {
+        let mut fleet = Self::find(common, &[]).await?;
+        fleet.nodes.retain(|filled| wanted.contains(&filled.node));
+        Ok(fleet)
+    }
+
     /// The named nodes, or all that are filled. The journal tells who fills them, the provider how they are reached.
     pub(super) async fn find(common: &Common, wanted: &[NodeName]) -> Result<Self, Failure> {
         let (config, _) = setup::load(common, Need::Run)?;
         let edges = daemon::boxes(&config, Clock::new()).map_err(setup::start_failure)?;
-        let fleet = known(&config).await;
+        let known = known(&config).await;
         let listed = edges.vast.inventory().await.map_err(provider_failure)?;
         let mut nodes = Vec::new();
         for (name, spec) in &config.policy.nodes {
             if !wanted.is_empty() && !wanted.contains(name) {
                 continue;
             }
-            let tenant = fleet.nodes.get(name).and_then(|node| node.state.tenant());
+            let tenant = known.nodes.get(name).and_then(|node| node.state.tenant());
             let row = tenant.and_then(|tenant| listed.rentals.iter().find(|row| row.id == tenant.instance));
             let (Some(tenant), Some(row)) = (tenant, row) else {
                 if wanted.is_empty() {
@@ -71,7 +83,7 @@ impl Fleet {
         if nodes.is_empty() {
             return Err(Failure::new(exit::NOTHING, "no node is filled"));
         }
-        Ok(Self { config, edges, nodes })
+        Ok(Self { config, edges, nodes, known })
     }
 
     /// The one node that was named.

@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::{
+    alone,
     args::{Common, LedgerAction},
     client::Client,
-    exit::{self, Failure, chain},
+    exit::{self, Failure},
     offers::known,
     print::{self, Colour, Printed, data, paint, talk},
     setup,
@@ -19,16 +20,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, Need},
-    engine,
     fleet::{
-        event::{Context, Event, Reply},
+        event::{Event, Reply},
         ledger::{self, Export, LedgerRequest, LedgerView, LedgerWish},
-        memory::Memory,
         name::MachineId,
-        step::step,
         tell::span,
     },
-    store::{Batch, OpenError, Store},
 };
 
 /// Bytes read of a ledger; the same that the daemon takes.
@@ -80,30 +77,8 @@ async fn ask(config: &Config, wish: LedgerWish) -> Result<Reply, Failure> {
             let reply = client.post("/api/v1/ledger", &request).await?;
             reply.ok_or_else(|| Failure::new(exit::BUG, "the keeper does not know the request"))
         }
-        None => alone(config, request).await,
+        None => alone::decide(config, Event::LedgerAsked { wish: request.wish, by: request.by }).await,
     }
-}
-
-/// Without a daemon: the same decision, journaled under the state's own lock.
-async fn alone(config: &Config, request: LedgerRequest) -> Result<Reply, Failure> {
-    let (store, loaded) = Store::open(&config.state_dir).map_err(|fault| {
-        let code = if matches!(fault, OpenError::Locked { .. }) { exit::LOCKED } else { exit::UNREACHABLE };
-        Failure::new(code, chain(&fault))
-    })?;
-    let defect = |fault: String| Failure::new(exit::BUG, fault).hint("nothing was changed");
-    let mut fleet = engine::fold(loaded).map_err(|fault| defect(fault.to_string()))?;
-    let now = Clock::new().now();
-    let context = Context { now, policy: &config.policy, random: fastrand::u64(..) };
-    let event = Event::LedgerAsked { wish: request.wish, by: request.by };
-    let mut memory = Memory::starting(now, config.policy.rails.warm_up);
-    let decided =
-        step(&mut fleet, &mut memory, event, &context).map_err(|fault| defect(fault.to_string()))?;
-    if !decided.entries.is_empty() {
-        let batch = Batch { entries: decided.entries, ..Batch::default() };
-        store.commit(batch).await.map_err(|fault| Failure::new(exit::UNKNOWN, chain(&fault)))?;
-    }
-    store.close().await;
-    decided.reply.ok_or_else(|| defect("the ledger gave no answer".into()))
 }
 
 fn load(file: &Path) -> Result<Export, Failure> {

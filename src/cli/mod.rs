@@ -1,23 +1,32 @@
 //! The command line. The only room that prints: data to stdout, talk to stderr.
 
+mod alone;
 mod args;
 mod boxes;
 mod client;
 #[cfg(feature = "demo")]
 mod demo;
+mod drill;
 pub mod exit;
+mod follow;
 mod ledger;
 mod offers;
 mod print;
+mod promote;
 mod read;
 mod release;
 mod restore;
+mod rollout;
 mod setup;
 mod show;
 mod simulate;
+mod since;
+mod spec;
+mod switch;
 mod upkeep;
 mod verbs;
 mod why;
+mod work;
 
 use clap::Parser;
 
@@ -65,7 +74,15 @@ async fn dispatch(args: Args) -> Result<u8, Failure> {
         Verb::Pause(calm) => verbs::simple(&common, calm, Wish::Pause).await,
         Verb::Resume(calm) => verbs::simple(&common, calm, Wish::Resume).await,
         Verb::Deploy(options) => release::deploy(&common, options).await,
+        Verb::Rollout { action } => rollout::rollout(&common, action).await,
         Verb::Rollback(options) => release::rollback(&common, options).await,
+        Verb::Promote(options) => promote::promote(&common, options).await,
+        Verb::Follow { once, now, i_mean } => {
+            follow::follow(&common, follow::Asked { once, now, i_mean }).await
+        }
+        Verb::Spec { node, json } => spec::spec(&common, &node, json).await,
+        Verb::Drill { action } => drill::drill(&common, action).await,
+        Verb::Deploys { node, limit, json } => read::deploys(&common, node, limit, json).await,
         Verb::Releases { nodes, json } => release::releases(&common, &nodes, json).await,
         Verb::Backups { node, json } => restore::backups(&common, &node, json).await,
         Verb::Restore(options) => restore::restore(&common, options).await,

@@ -70,6 +70,14 @@ pub fn confirmed(question: &str) -> bool {
     io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
+/// Asks for a word on the terminal; only exactly that one counts.
+pub fn typed(question: &str, word: &str) -> bool {
+    let _ = write!(io::stderr().lock(), "{question}: ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == word
+}
+
 /// Paints a word where colours are wanted.
 pub fn paint(text: &str, colour: Colour) -> String {
     if !colours() {

@@ -13,6 +13,7 @@ use crate::{
     config::{Config, Need},
     daemon, engine,
     fleet::{
+        deployed::DeployReport,
         name::{IncidentId, NodeName},
         timeline::{IncidentView, Line},
         view::FleetView,
@@ -80,6 +81,18 @@ impl Past {
         }
     }
 
+    async fn deploys(&self, limit: u32, node: Option<&NodeName>) -> Result<Vec<DeployReport>, Failure> {
+        match self {
+            Self::Daemon(client) => {
+                let of = node.map_or_else(String::new, |node| format!("&node={node}"));
+                Ok(client.get(&format!("/api/v1/deploys?limit={limit}{of}")).await?.unwrap_or_default())
+            }
+            Self::Journal(history) => {
+                daemon::deploys(Some(history), limit, node).await.ok_or_else(unreadable)
+            }
+        }
+    }
+
     async fn events(&self, after: u64, node: Option<&NodeName>) -> Result<Vec<Line>, Failure> {
         match self {
             Self::Daemon(client) => {
@@ -98,6 +111,24 @@ impl Past {
 
 fn unreadable() -> Failure {
     Failure::new(exit::BUG, "the journal cannot be read")
+}
+
+pub(super) async fn deploys(
+    common: &Common,
+    node: Option<NodeName>,
+    limit: u32,
+    json: bool,
+) -> Result<u8, Failure> {
+    let (config, _) = setup::load(common, Need::Talk)?;
+    let deploys = Past::open(&config).await?.deploys(limit, node.as_ref()).await?;
+    if json {
+        print::json(&deploys)?;
+    } else if deploys.is_empty() {
+        print::talk("no deploy is on record");
+    } else {
+        show::deploys(&deploys, node.is_some())?;
+    }
+    Ok(exit::DONE)
 }
 
 /// Which incidents, and how much of them.

@@ -1,4 +1,4 @@
-//! `deploy`, `rollback`, `releases`: releases on the boxes of nodes that serve, one box after the other.
+//! `deploy`, `rollback`, `releases`: releases on the boxes of nodes that serve.
 //!
 //! While a box is worked on, a running keeper is asked to keep its healing away from that node; the box's own lease keeps
 //! everybody else away.
@@ -6,31 +6,31 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::{
-    args::{Common, DeployArgs, OnTimeoutWord, RollbackArgs},
+    alone,
+    args::{Common, DeployArgs, MannerWord, OnTimeoutWord, RollbackArgs},
     boxes::{Filled, Fleet, failure},
     client::Client,
     exit::{self, Failure},
     print::{self, data, talk},
-    show,
-    verbs::ask,
+    rollout, show, switch,
+    work::{Release, Work},
 };
 use crate::{
-    config::RestTimeout,
+    config::{Config, RestTimeout},
     deploy::{
         self, DeployFault, DeployRequest, Deployed, Maintenance, OnTimeout, Restart, Role, RollbackRequest,
-        StepPhase, StepReport,
     },
     fleet::{
-        event::{Reply, Wish},
+        deployed::Placed,
+        event::Reply,
         name::NodeName,
+        notice::Notice,
+        rollout::{Manner, Plan},
     },
 };
 
-/// Reports that may wait to be printed.
-const REPORTS: usize = 64;
 /// How long a box may take to tell what stands on it.
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 
@@ -39,9 +39,34 @@ pub(super) async fn deploy(common: &Common, args: DeployArgs) -> Result<u8, Fail
         return Err(Failure::new(exit::USAGE, "no node is named").hint("name nodes, or `--fleet` for all"));
     }
     let fleet = Fleet::find(common, &args.nodes).await?;
-    let artifact = fleet.edges.releases.wanted().await;
-    let artifact = artifact.map_err(|fault| Failure::new(exit::REFUSED, fault.to_string()))?;
-    talk(&format!("release {} (commit {}, {} bytes)", artifact.name(), artifact.commit, artifact.size));
+    let release = Release::configured(&fleet).await?;
+    put(&fleet, release, args).await
+}
+
+/// Puts a release on the fleet's nodes: on one as it is, on several as a rollout.
+pub(super) async fn put(fleet: &Fleet, release: Release, args: DeployArgs) -> Result<u8, Failure> {
+    let artifact = &release.artifact;
+    talk(&format!("release {} (commit {}, {} bytes)", release.placed.name, artifact.commit, artifact.size));
+    if !args.force {
+        release.unless_quarantined(fleet)?;
+    }
+    let asked = rollout::Asked {
+        force: args.force,
+        restart: if args.restart { Restart::Always } else { Restart::IfChanged },
+        on_timeout: args.on_timeout.map(rest_timeout),
+        wait_lock: args.wait_lock,
+        json: args.json,
+    };
+    let blue_green = match args.strategy {
+        Some(word) => word == MannerWord::BlueGreen,
+        None => fleet.config.rollout.blue_green,
+    };
+    if !args.dry_run && blue_green {
+        return switch::forward(fleet, release, args.json).await;
+    }
+    if !args.dry_run && (fleet.nodes.len() > 1 || args.strategy == Some(MannerWord::Canary)) {
+        return rollout::begin(fleet, release, plan(fleet, &args), asked).await;
+    }
     let mut changed = false;
     for filled in &fleet.nodes {
         let Some(mut site) = fleet.site(filled, args.wait_lock) else { continue };
@@ -50,31 +75,23 @@ pub(super) async fn deploy(common: &Common, args: DeployArgs) -> Result<u8, Fail
             site,
             method: fleet.edges.access.method.clone(),
             artifact: artifact.clone(),
-            env: fleet.edges.access.server_env.clone(),
-            restart: if args.restart { Restart::Always } else { Restart::IfChanged },
+            env: release.env.clone(),
+            restart: asked.restart,
             force: args.force,
-            maintenance: maintenance(&fleet, args.on_timeout),
+            maintenance: maintenance(fleet, asked.on_timeout),
             smoke: fleet.edges.access.smoke.clone(),
         };
         if args.dry_run {
-            changed |= would(&fleet, filled, &request, args.json).await?;
+            changed |= would(fleet, filled, &request, args.json).await?;
             continue;
         }
-        // The first box is the gate for all others: a fault ends the whole command.
-        let deployed = on_one(&fleet, filled, args.json, async |progress| {
-            deploy::deploy(&fleet.edges.remote, &request, &progress).await
-        })
-        .await;
-        let deployed = match deployed {
-            Err(DeployFault::Refused(why)) if asks(&fleet, args.on_timeout) && agreed(&why) => {
+        let work = Work { fleet, filled, rollout: None, quiet: args.json, leaves: None };
+        let deployed = match work.deploy(&request, &release.placed).await {
+            Err(DeployFault::Refused(why)) if asks(fleet, args.on_timeout) && agreed(&why) => {
                 let maintenance = request.maintenance.clone();
                 let maintenance =
                     maintenance.map(|with| Maintenance { on_timeout: OnTimeout::Proceed, ..with });
-                let request = DeployRequest { maintenance, ..request };
-                on_one(&fleet, filled, args.json, async |progress| {
-                    deploy::deploy(&fleet.edges.remote, &request, &progress).await
-                })
-                .await
+                work.deploy(&DeployRequest { maintenance, ..request }, &release.placed).await
             }
             other => other,
         };
@@ -85,12 +102,41 @@ pub(super) async fn deploy(common: &Common, args: DeployArgs) -> Result<u8, Fail
     Ok(if changed { exit::DONE } else { exit::NOTHING })
 }
 
+/// The configured way of rollouts, with what the command line says otherwise.
+fn plan(fleet: &Fleet, args: &DeployArgs) -> Plan {
+    let configured = fleet.config.rollout.plan.clone();
+    let manner = match args.strategy {
+        None => configured.manner,
+        Some(MannerWord::Rolling | MannerWord::BlueGreen) => Manner::Rolling,
+        Some(MannerWord::Canary) => Manner::Canary,
+    };
+    let (batch, max_failures) =
+        (args.batch.unwrap_or(configured.batch), args.max_failures.unwrap_or(configured.max_failures));
+    Plan { manner, batch, max_failures, ..configured }
+}
+
+/// Tells the fleet's sinks something, through the keeper or, where none runs, through its outbox.
+pub(super) async fn tell_fleet(config: &Config, notice: Notice) {
+    let told = match Client::find(&config.control_socket).await {
+        Ok(Some(keeper)) => keeper.post::<_, Reply>("/api/v1/notices", &notice).await.map(drop),
+        Ok(None) => alone::tell(config, notice).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = told {
+        talk(&format!("warning: nobody was told: {}", failure.message()));
+    }
+}
+
 pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, Failure> {
     if args.nodes.is_empty() && !args.fleet {
         return Err(Failure::new(exit::USAGE, "no node is named").hint("name nodes, or `--fleet` for all"));
     }
     let fleet = Fleet::find(common, &args.nodes).await?;
+    if args.to.is_none() && !args.dry_run && switch::stands_by(&fleet).await? {
+        return switch::back(&fleet, args.yes, args.json).await;
+    }
     // Whether every box can go back is known before the first one does.
+    let mut targets = Vec::new();
     for filled in &fleet.nodes {
         let Some(site) = fleet.site(filled, args.wait_lock) else { continue };
         let stock = deploy::stock(&fleet.edges.remote, &site, LOOK_LIMIT).await;
@@ -98,6 +144,8 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
         let way = stock.way_back(args.to.as_deref());
         let way = way.map_err(|why| Failure::new(exit::REFUSED, format!("{}: {why}", filled.node)))?;
         talk(&format!("{}: back to {} (commit {})", filled.node, way.name, way.commit));
+        let (name, digest) = (way.name.clone(), way.digest.clone());
+        targets.push((filled, site, Placed { name, digest, commit: way.commit.clone() }));
     }
     if args.dry_run {
         return Ok(exit::DONE);
@@ -106,18 +154,17 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
     if !agreed {
         return Err(Failure::new(exit::REFUSED, "not confirmed").hint("add `--yes`"));
     }
-    for filled in &fleet.nodes {
-        let Some(site) = fleet.site(filled, args.wait_lock) else { continue };
+    for (filled, site, target) in targets {
         let request = RollbackRequest {
             site,
-            to: args.to.clone(),
+            // What was shown and agreed to, and nothing that has come since.
+            to: Some(target.name.clone()),
             env: fleet.edges.access.server_env.clone(),
-            maintenance: maintenance(&fleet, args.on_timeout),
+            maintenance: maintenance(&fleet, args.on_timeout.map(rest_timeout)),
         };
-        let deployed = on_one(&fleet, filled, args.json, async |progress| {
-            deploy::rollback(&fleet.edges.remote, &request, &progress).await
-        });
-        let deployed = deployed.await.map_err(|fault| failure(&filled.node, &fault))?;
+        let work = Work { fleet: &fleet, filled, rollout: None, quiet: args.json, leaves: None };
+        let deployed = work.rollback(&request, Some(target)).await;
+        let deployed = deployed.map_err(|fault| failure(&filled.node, &fault))?;
         told(&filled.node, &deployed, args.json)?;
     }
     Ok(exit::DONE)
@@ -172,13 +219,17 @@ fn agreed(why: &str) -> bool {
     print::confirmed(&format!("{why}; deploy all the same?"))
 }
 
-pub(super) fn maintenance(fleet: &Fleet, word: Option<OnTimeoutWord>) -> Option<Maintenance> {
+pub(super) fn rest_timeout(word: OnTimeoutWord) -> OnTimeout {
+    match word {
+        OnTimeoutWord::Proceed => OnTimeout::Proceed,
+        OnTimeoutWord::Abort | OnTimeoutWord::Ask => OnTimeout::Abort,
+    }
+}
+
+/// How servers are brought to rest.
+pub(super) fn maintenance(fleet: &Fleet, on_timeout: Option<OnTimeout>) -> Option<Maintenance> {
     let configured = fleet.edges.access.maintenance.clone()?;
-    let on_timeout = match word {
-        None => configured.on_timeout,
-        Some(OnTimeoutWord::Proceed) => OnTimeout::Proceed,
-        Some(OnTimeoutWord::Abort | OnTimeoutWord::Ask) => OnTimeout::Abort,
-    };
+    let on_timeout = on_timeout.unwrap_or(configured.on_timeout);
     Some(Maintenance { on_timeout, ..configured })
 }
 
@@ -212,57 +263,6 @@ async fn would(fleet: &Fleet, filled: &Filled, request: &DeployRequest, json: bo
         }
     }
     Ok(plan.steps.len() > 1)
-}
-
-/// Works on one box while the keeper's healing is kept away from it, and shows how it goes.
-pub(super) async fn on_one(
-    fleet: &Fleet,
-    filled: &Filled,
-    json: bool,
-    work: impl AsyncFnOnce(mpsc::Sender<StepReport>) -> Result<Deployed, DeployFault>,
-) -> Result<Deployed, DeployFault> {
-    let node = &filled.node;
-    let refused = |failure: Failure| DeployFault::Refused(failure.message().to_owned());
-    let keeper = Client::find(&fleet.config.control_socket).await.map_err(refused)?;
-    let mut paused = false;
-    if let Some(keeper) = &keeper {
-        paused = matches!(ask(keeper, node, Wish::Pause).await.map_err(refused)?, Reply::Accepted(_));
-    }
-    let (sender, mut reports) = mpsc::channel::<StepReport>(REPORTS);
-    let shown = async {
-        while let Some(report) = reports.recv().await {
-            line(node, &report, json);
-        }
-    };
-    let result = tokio::select! {
-        (result, ()) = async { tokio::join!(work(sender), shown) } => result,
-        _ = tokio::signal::ctrl_c() => Err(DeployFault::Unknown(
-            "interrupted: the same command takes it up again".into(),
-        )),
-    };
-    if paused
-        && let Some(keeper) = &keeper
-        && let Err(failure) = ask(keeper, node, Wish::Resume).await
-    {
-        talk(&format!("warning: `{node}` is still paused: {}", failure.message()));
-    }
-    result
-}
-
-fn line(node: &NodeName, report: &StepReport, json: bool) {
-    let seconds = report.took.as_secs_f64();
-    let over = if report.took > report.step.part().target() { ", over its target" } else { "" };
-    match report.phase {
-        StepPhase::Started if json => {}
-        StepPhase::Started => talk(&format!("{node}: {} …", report.step)),
-        StepPhase::Going => talk(&format!("{node}: {}: {}", report.step, report.detail)),
-        StepPhase::Finished if report.detail.is_empty() => {
-            talk(&format!("{node}: {} done in {seconds:.1} s{over}", report.step));
-        }
-        StepPhase::Finished => {
-            talk(&format!("{node}: {} done in {seconds:.1} s{over}: {}", report.step, report.detail));
-        }
-    }
 }
 
 pub(super) fn told(node: &NodeName, deployed: &Deployed, json: bool) -> Result<(), Failure> {

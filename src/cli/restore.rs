@@ -9,8 +9,9 @@ use super::{
     boxes::{Fleet, failure},
     exit::{self, Failure},
     print,
-    release::{maintenance, on_one, told},
+    release::{maintenance, rest_timeout, told},
     show,
+    work::Work,
 };
 use crate::{
     deploy::{self, RestoreRequest},
@@ -56,12 +57,10 @@ pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result<u8, Fa
         backup: args.backup.clone(),
         with: fleet.edges.access.method.backup.clone(),
         env: fleet.edges.access.server_env.clone(),
-        maintenance: maintenance(&fleet, args.on_timeout),
+        maintenance: maintenance(&fleet, args.on_timeout.map(rest_timeout)),
     };
-    let restored = on_one(&fleet, filled, args.json, async |progress| {
-        deploy::restore(&fleet.edges.remote, &request, &progress).await
-    });
-    let restored = restored.await.map_err(|fault| failure(&filled.node, &fault))?;
+    let work = Work { fleet: &fleet, filled, rollout: None, quiet: args.json, leaves: None };
+    let restored = work.restore(&request).await.map_err(|fault| failure(&filled.node, &fault))?;
     told(&filled.node, &restored, args.json)?;
     Ok(exit::DONE)
 }

@@ -4,6 +4,7 @@ use jiff::{Timestamp as Instant, tz::TimeZone};
 
 use super::print::{Colour, Printed, data, paint};
 use crate::fleet::{
+    deployed::DeployReport,
     tell::span,
     timeline::{IncidentView, Line},
     units::Timestamp,
@@ -39,6 +40,49 @@ pub(super) fn clock_time(at: Timestamp) -> String {
         || at.0.to_string(),
         |instant| instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
     )
+}
+
+/// Deploys, newest first, one line each; with their steps where it is about one node.
+pub(super) fn deploys(deploys: &[DeployReport], steps: bool) -> Printed {
+    if !steps {
+        let rows: Vec<[String; 7]> = deploys.iter().map(deploy_row).collect();
+        return table(&["began", "node", "what", "release", "outcome", "took", "by"], &rows);
+    }
+    for report in deploys {
+        data(&deploy_row(report).join("  "))?;
+        for step in &report.steps {
+            let span = |ms: u64| span(std::time::Duration::from_millis(ms));
+            let over = if step.is_over() { "  over its target" } else { "" };
+            data(&format!(
+                "    {:<18} {:>12} of {}{over}",
+                step.step,
+                span(step.took_ms),
+                span(step.target_ms)
+            ))?;
+        }
+        if !report.detail.is_empty() {
+            data(&format!("    {}", report.detail))?;
+        }
+        if let Some(closed) = &report.closed {
+            data(&format!("    still in maintenance: {closed}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn deploy_row(report: &DeployReport) -> [String; 7] {
+    let release = report.wanted.as_ref().or(report.serves.as_ref());
+    let release =
+        release.map_or_else(|| "-".into(), |release| format!("{} ({})", release.name, release.commit));
+    [
+        clock_time(report.started_at),
+        report.node.to_string(),
+        report.work.word().into(),
+        release,
+        report.outcome.word().into(),
+        span(report.took()),
+        report.by.clone(),
+    ]
 }
 
 fn tone(word: &str) -> Colour {

@@ -9,8 +9,10 @@ use super::{
     boxes::{Filled, Fleet, failure},
     exit::{self, Failure},
     print::{self, data, talk},
+    since,
 };
 use crate::{
+    clock::Clock,
     deploy::{self, Log},
     fleet::name::NodeName,
     maintenance::{Client, Fault},
@@ -18,6 +20,8 @@ use crate::{
 
 /// How long a box may take to answer.
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
+/// Lines asked for where times decide; the box sends at most 256 KiB.
+const MOST_LINES: u32 = 10_000;
 /// How long leaving maintenance is tried.
 const EXIT_PATIENCE: Duration = Duration::from_secs(60);
 /// The reason where none is given, as the API's reference has it.
@@ -129,10 +133,23 @@ pub(super) async fn logs(common: &Common, args: LogsArgs) -> Result<u8, Failure>
         WhichLog::Supervisor => Log::Supervisor,
         WhichLog::Deploys => Log::Deploys,
     };
-    let what = (which, args.lines, args.grep.as_deref().unwrap_or_default());
+    // Times are looked at here, so the box sends all it may.
+    let lines = if args.since.is_some() { MOST_LINES } else { args.lines };
+    let what = (which, lines, args.grep.as_deref().unwrap_or_default());
     let secrets = &fleet.edges.access.server_env;
     let text = deploy::logs(&fleet.edges.remote, &filled.address, what, secrets, LOOK_LIMIT).await;
-    data(text.map_err(|fault| failure(&args.node, &fault))?.trim_end())?;
+    let text = text.map_err(|fault| failure(&args.node, &fault))?;
+    let Some(lasting) = args.since else {
+        data(text.trim_end())?;
+        return Ok(exit::DONE);
+    };
+    let cut = since::since(&text, Clock::new().civil().before(lasting)).ok_or_else(|| {
+        Failure::new(exit::REFUSED, format!("{}: the log's lines tell no times", args.node))
+            .hint("`--lines` cuts it by length")
+    })?;
+    let all: Vec<&str> = cut.lines().collect();
+    let wanted = all.get(all.len().saturating_sub(args.lines as usize)..).unwrap_or_default();
+    data(&wanted.join("\n"))?;
     Ok(exit::DONE)
 }
 

@@ -33,10 +33,12 @@ pub(super) fn policy(reader: &mut Reader<'_>, simulated: bool) -> Option<Policy>
     }
     let observe_only = reader.flag("fleet.observe_only");
     let import = reader.flag("fleet.import");
+    let publish =
+        ["publish.file", "publish.command", "publish.url"].iter().any(|key| reader.text(key).is_some());
     let rails = rails(reader);
     let inventory = inventory(reader);
     check::fleet(reader, &nodes, &rails, &inventory, simulated);
-    Some(Policy { fleet: fleet?, nodes, spares, rails, inventory, observe_only, import, only: None })
+    Some(Policy { fleet: fleet?, nodes, spares, rails, inventory, observe_only, import, publish, only: None })
 }
 
 fn name(reader: &mut Reader<'_>) -> Option<FleetName> {

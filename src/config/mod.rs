@@ -26,6 +26,7 @@ mod node;
 mod process;
 mod reader;
 pub mod reference;
+mod rollout;
 mod secret;
 mod sinks;
 mod surroundings;
@@ -43,8 +44,8 @@ pub use self::{
     fault::{ConfigErrors, Fault, Place},
     kind::{Kind, Parsed},
     model::{
-        Artifact, Config, Deploy, Explained, Keeping, Log, Made, Manager, Method, Origin, Provider,
-        RestTimeout, Schedule, SinkConfig, SinkKind, Ssh,
+        Artifact, Config, Deploy, Environment, Explained, Keeping, Log, Made, Manager, Method, Origin,
+        Provider, Publish, Push, RestTimeout, Rollouts, Schedule, SinkConfig, SinkKind, Ssh,
     },
     value::parse_duration,
 };
@@ -209,10 +210,13 @@ fn read(
     let provider = edges::provider(reader, around, base_url, simulated);
     let ssh = edges::ssh(reader, around);
     let deploy = edges::deploy(reader, around);
+    let rollout = rollout::rollout(reader);
+    let publish = rollout::publish(reader, around);
+    let environment = rollout::environment(reader);
     let alerts = sinks::sinks(reader, around, &mut warnings);
     let schedule = process::schedule(reader);
     let http = process::http(reader, &mut warnings);
-    let (state_dir, control_socket) = process::places(reader, around);
+    let (state_dir, control_socket) = process::places(reader, around, profile.as_deref());
     let log = process::log(reader);
     Some(Config {
         profile,
@@ -220,6 +224,9 @@ fn read(
         provider: provider?,
         ssh,
         deploy,
+        rollout,
+        publish,
+        environment,
         alerts,
         schedule,
         http,

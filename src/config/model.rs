@@ -15,6 +15,7 @@ use super::fault::Place;
 use crate::fleet::{
     notice::{Severity, Topic},
     policy::Policy,
+    rollout::Plan,
 };
 
 /// The whole configuration, checked.
@@ -30,6 +31,12 @@ pub struct Config {
     pub ssh: Ssh,
     /// What is deployed and how.
     pub deploy: Deploy,
+    /// How a release is brought to several nodes.
+    pub rollout: Rollouts,
+    /// Where the nodes' addresses are published.
+    pub publish: Publish,
+    /// How this fleet stands among others.
+    pub environment: Environment,
     /// Who is told.
     pub alerts: Vec<SinkConfig>,
     /// What happens by the clock.
@@ -236,6 +243,58 @@ pub struct Method {
     pub schema: Option<u32>,
     /// Oldest schema version whose releases work with it.
     pub schema_floor: u32,
+}
+
+/// How a release is brought to several nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollouts {
+    /// The order of things.
+    pub plan: Plan,
+    /// Boxes worked on at once.
+    pub parallel: usize,
+    /// Whether a second box is rented for each node instead.
+    pub blue_green: bool,
+    /// How long the box before is kept then.
+    pub keep_old: Duration,
+}
+
+/// Where the nodes' addresses are published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publish {
+    /// A file.
+    pub file: Option<PathBuf>,
+    /// A command for the shell.
+    pub command: Option<String>,
+    /// A URL.
+    pub url: Option<Url>,
+}
+
+/// How a fleet stands among others: development, staging, production.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Whether others depend on it.
+    pub protected: bool,
+    /// The profiles that a release goes through.
+    pub order: Vec<String>,
+    /// What is deployed when it is pushed.
+    pub push: Option<Push>,
+}
+
+/// What is deployed when it is pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// The git remote.
+    pub remote: String,
+    /// The branch.
+    pub branch: String,
+    /// How often it is asked.
+    pub every: Duration,
+    /// The shell command that builds the server.
+    pub build: String,
+    /// Where that leaves the binary, in the checkout.
+    pub artifact: PathBuf,
+    /// Longest build.
+    pub build_within: Duration,
 }
 
 /// What happens when a server does not come to rest in time.

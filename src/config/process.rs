@@ -55,9 +55,13 @@ pub(super) fn http(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Optio
 const LONGEST_SOCKET: usize = 107;
 
 /// State directory and control socket.
-pub(super) fn places(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> (PathBuf, PathBuf) {
+pub(super) fn places(
+    reader: &mut Reader<'_>,
+    around: &Surroundings<'_>,
+    profile: Option<&str>,
+) -> (PathBuf, PathBuf) {
     let written = reader.text("keeper.state_dir").map(|path| expand(&path, around.home()));
-    let state_dir = written.or_else(|| usual_state_dir(around)).unwrap_or_else(|| {
+    let state_dir = written.or_else(|| usual_state_dir(around, profile)).unwrap_or_else(|| {
         reader.fault_hint("keeper.state_dir", "cannot be derived without `$HOME`", "set `keeper.state_dir`");
         PathBuf::new()
     });
@@ -72,7 +76,8 @@ pub(super) fn places(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> (Pat
     (state_dir, socket)
 }
 
-fn usual_state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
+/// Every profile has a state of its own: two fleets in one journal would each see the other's boxes as lost.
+fn usual_state_dir(around: &Surroundings<'_>, profile: Option<&str>) -> Option<PathBuf> {
     // systemd separates several directories by colons; the first is ours.
     let list = around.environment.get("STATE_DIRECTORY").and_then(|list| list.split(':').next());
     if let Some(path) = list.filter(|path| !path.is_empty()) {
@@ -80,7 +85,8 @@ fn usual_state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
     }
     let state = around.path("XDG_STATE_HOME").map(PathBuf::from);
     let state = state.or_else(|| around.home().map(|home| home.join(".local/state")))?;
-    Some(state.join("vast-keeper"))
+    let own = state.join("vast-keeper");
+    Some(profile.map_or_else(|| own.clone(), |profile| own.join(profile)))
 }
 
 pub(super) fn log(reader: &mut Reader<'_>) -> Log {

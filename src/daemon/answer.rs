@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     engine::Handle,
     fleet::{
+        deployed::DeployReport,
         name::{IncidentId, NodeName},
         tell::cause_text,
         timeline::{IncidentView, Line, fault, line, milestones},
@@ -44,6 +45,12 @@ async fn answer(question: Question, engine: Handle, history: Option<History>) {
         Question::Incidents { limit, node, reply } => {
             drop(reply.send(incidents(history.as_ref(), limit, node.as_ref()).await));
         }
+        Question::Deploys { limit, node, reply } => {
+            drop(reply.send(deploys(history.as_ref(), limit, node.as_ref()).await));
+        }
+        Question::Switch { request, reply } => drop(reply.send(engine.switch(*request).await.ok())),
+        Question::Tell { notice, reply } => drop(reply.send(engine.tell(*notice).await.ok())),
+        Question::ReportDeploy { report, reply } => drop(reply.send(engine.report(*report).await.ok())),
         Question::Incident { id, reply } => drop(reply.send(incident(history.as_ref(), id).await)),
         Question::Events { after, limit, node, reply } => {
             drop(reply.send(events(history.as_ref(), after, limit, node.as_ref()).await));
@@ -71,6 +78,17 @@ pub(crate) async fn incident(history: Option<&History>, id: IncidentId) -> Optio
         let lines = entries.iter().map(|(seq, entry)| line(*seq, entry)).collect();
         IncidentView { milestones, lines, fault: fault(&entries), ..bare(row) }
     }))
+}
+
+/// The newest deploys; `None` when the store cannot be read.
+pub(crate) async fn deploys(
+    history: Option<&History>,
+    limit: u32,
+    node: Option<&NodeName>,
+) -> Option<Vec<DeployReport>> {
+    let rows = history?.deploys(limit, node).await;
+    let rows = rows.inspect_err(|fault| tracing::warn!(%fault, "deploys cannot be read")).ok()?;
+    Some(rows.into_iter().map(|(_, report)| report).collect())
 }
 
 /// Journaled facts after a number.

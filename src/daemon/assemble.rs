@@ -13,13 +13,15 @@ use crate::{
         self, ArtifactSource, Backup, Download, ImagePull, Maintenance, Manager, Method, Migrate, OnTimeout,
         Recipe, Schema, Smoke, Source, Strategy, TreeBuild,
     },
-    engine::{BoxAccess, Edges, EvidenceRoom, Releases},
+    engine::{BoxAccess, Edges, EvidenceRoom, Publisher, Releases, Shelf},
     fleet::{
         name::NodeName,
+        notice::Notice,
         policy::{NodeSpec, Policy, RentalSpec},
     },
     probe::Prober,
     remote::{Remote, RemoteConfig},
+    store::Addressed,
     telemetry::Redactor,
     vast::{Vast, VastConfig},
 };
@@ -47,6 +49,16 @@ fn sink(config: &SinkConfig) -> Result<Sink, StartError> {
         channel,
         timeout: alerts::TIMEOUT,
     })
+}
+
+/// Notices with the sinks that get them.
+///
+/// # Errors
+/// A sink's URL or key is not one.
+pub fn addressed(config: &Config, notices: Vec<Notice>) -> Result<Vec<Addressed>, StartError> {
+    let sinks = sinks(config)?;
+    let address = |notice: Notice| Addressed { sinks: alerts::route(&sinks, &notice), notice };
+    Ok(notices.into_iter().map(address).collect())
 }
 
 /// The policy as it runs: a box that reboots brings its server back by itself, before anything of the user's own.
@@ -86,6 +98,8 @@ pub struct Boxes {
     pub remote: Arc<Remote>,
     /// The release.
     pub releases: Releases,
+    /// Releases that were verified, kept.
+    pub shelf: Shelf,
     /// How boxes are reached.
     pub access: BoxAccess,
 }
@@ -96,14 +110,17 @@ pub(super) fn edges(
     prober: Prober,
     http: reqwest::Client,
 ) -> Result<Edges, StartError> {
-    let Boxes { vast, remote, releases, access } = boxes(config, clock)?;
+    let Boxes { vast, remote, releases, shelf, access } = boxes(config, clock)?;
     let redactor = Redactor::default();
     redactor.learn(&config.secrets);
     let evidence = EvidenceRoom {
         folder: config.state_dir.join("evidence"),
         scrub: Arc::new(move |text| redactor.redact(text).into_owned()),
     };
-    Ok(Edges { vast, remote, prober, releases, http, access, evidence })
+    let publish = &config.publish;
+    let publisher =
+        Publisher { file: publish.file.clone(), command: publish.command.clone(), url: publish.url.clone() };
+    Ok(Edges { vast, remote, prober, releases, shelf, publisher, http, access, evidence })
 }
 
 /// Reaches nobody yet.
@@ -138,7 +155,8 @@ pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
         connect_budget: config.ssh.connect_budget,
     };
     let releases = Releases::new(artifact(config));
-    Ok(Boxes { vast: Arc::new(vast), remote: Arc::new(remote), releases, access })
+    let shelf = Shelf::new(&config.state_dir);
+    Ok(Boxes { vast: Arc::new(vast), remote: Arc::new(remote), releases, shelf, access })
 }
 
 /// How a release is put on a box.

@@ -13,8 +13,8 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use answer::{events, incident, incidents};
-pub use assemble::{Boxes, boxes};
+pub(crate) use answer::{deploys, events, incident, incidents};
+pub use assemble::{Boxes, addressed, boxes};
 pub use service::serve;
 
 use crate::{

@@ -99,6 +99,16 @@ impl Artifact {
         Ok(Self { path, digest, size, commit, arch })
     }
 
+    /// A file that was prepared before, and told its commit then: it is not run again.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn known(path: &Path, commit: String) -> std::io::Result<Self> {
+        let path = path.canonicalize()?;
+        let (digest, size, arch) = fingerprint(&path).await?;
+        Ok(Self { path, digest, size, commit, arch })
+    }
+
     /// The name of its release folder.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,16 +1,17 @@
 //! The deploy itself: from an artifact here to a verified release there.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use super::{
-    artifact::sha256,
+    artifact::{Artifact, sha256},
     assessment::Assessment,
     env_file::{identity_file, settings_file},
     fault::DeployFault,
-    plan::{Plan, Step, Wanted, plan},
+    method::Method,
+    plan::{Part, Plan, Step, Wanted, plan},
     request::{DeployRequest, Deployed, Maintenance, StepReport, Strategy},
     required,
     run::{Run, in_time, script},
@@ -87,14 +88,7 @@ impl Release {
         let settings = settings_file(&request.env)?;
         required::check(&request.method.required, &request.env)?;
         let manager = request.method.manager.text(&request.env);
-        // What keeps the server running goes back with the release, as its settings do.
-        let mut pair = settings.clone();
-        pair.push_str(&manager);
-        let private = remote
-            .private_digest(pair.as_bytes())
-            .map_err(|error| DeployFault::Release(format!("cannot read the SSH key: {error}")))?;
-        let digits = private.get(..SETTINGS_DIGITS).unwrap_or(&private);
-        let name = format!("{}-{digits}", request.artifact.name());
+        let name = release_name(remote, &request.artifact, &request.env, &request.method)?;
         let identity = identity_file(&request.site.op, request.site.server_port);
         let settings_digest = sha256(settings.as_bytes());
         Ok(Self { name, settings, settings_digest, identity, manager })
@@ -118,6 +112,26 @@ impl Release {
     }
 }
 
+/// The name that a program and its settings have on every box.
+///
+/// # Errors
+/// The settings cannot be written to a file, or the SSH key, which keeps their digest private, cannot be read.
+pub fn release_name(
+    remote: &Remote,
+    artifact: &Artifact,
+    env: &BTreeMap<String, SecretString>,
+    method: &Method,
+) -> Result<String, DeployFault> {
+    // What keeps the server running goes back with the release, as its settings do.
+    let mut pair = settings_file(env)?;
+    pair.push_str(&method.manager.text(env));
+    let private = remote
+        .private_digest(pair.as_bytes())
+        .map_err(|error| DeployFault::Release(format!("cannot read the SSH key: {error}")))?;
+    let digits = private.get(..SETTINGS_DIGITS).unwrap_or(&private);
+    Ok(format!("{}-{digits}", artifact.name()))
+}
+
 /// The name of the release on every box.
 #[cfg(test)]
 pub(super) fn name_of(remote: &Remote, request: &DeployRequest) -> Result<String, DeployFault> {
@@ -135,6 +149,47 @@ impl Run<'_> {
         self.current.clone_from(&name);
         Ok(format!("process {foreign} is release {name}"))
     }
+}
+
+/// Everything of a deploy that changes nothing yet: the release is brought to the box and sealed there, ready to be switched
+/// to. What is there already is left alone. Returns the release's name.
+///
+/// # Errors
+/// As [`deploy`], before anything is switched.
+pub async fn bring(
+    remote: &Remote,
+    request: &DeployRequest,
+    progress: &mpsc::Sender<StepReport>,
+) -> Result<String, DeployFault> {
+    let release = Release::of(remote, request)?;
+    let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
+    let work = async {
+        run.connect().await?;
+        let plan = assess(&mut run, request, &release).await?;
+        let incoming = format!("keeper/incoming/{}", request.artifact.name());
+        let upload = Upload::new(incoming, request.artifact.size, request.artifact.digest.clone());
+        for step in plan.steps.iter().filter(|step| step.part() == Part::Deploy) {
+            run.begin(*step);
+            let detail = match step {
+                Step::Upload => run.upload(&request.artifact, &upload).await?,
+                Step::Verify => run.verify(&request.artifact, &upload).await?,
+                Step::Build => {
+                    let commit = &request.artifact.commit;
+                    Box::pin(run.build(&request.method.strategy, &release.name, commit)).await?
+                }
+                Step::Seal => {
+                    let script = release.named(script!("seal.sh"), request);
+                    run.done(*step, script, release.settings.as_bytes()).await?
+                }
+                _ => String::new(),
+            };
+            run.finish(detail.trim().to_owned());
+        }
+        Ok(())
+    };
+    let result = in_time(request.site.deadline, work).await.unwrap_or_else(|| Err(run.too_late()));
+    run.close().await;
+    result.map(|()| release.name)
 }
 
 async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -> Result<Plan, DeployFault> {

@@ -77,7 +77,7 @@ pub use control::{ONSTART, restart_server, start_server, stop_server};
 pub use dead_man::dead_mans_switch;
 pub use fault::DeployFault;
 pub use fetch::Download;
-pub use forward::{deploy, dry_run};
+pub use forward::{bring, deploy, dry_run, release_name};
 pub use lease::{Holder, lock_break, lock_show};
 pub use look::{Log, diagnose, logs};
 pub use manager::Manager;

@@ -11,9 +11,10 @@ use tokio::{
 };
 
 use super::evidence::{self, EvidenceRoom};
-use super::{Releases, work::Job};
+use super::{Publisher, Releases, Shelf, work::Job};
 use crate::{
     clock::Clock,
+    deploy::{self, DeployFault},
     fleet::{
         event::{Command, Event, in_time},
         journal::ReleaseRef,
@@ -60,13 +61,13 @@ pub struct BoxAccess {
     /// How long the gate may take.
     pub gate_within: Duration,
     /// How servers are brought to rest before a deploy; `None` without an admin code.
-    pub maintenance: Option<crate::deploy::Maintenance>,
+    pub maintenance: Option<deploy::Maintenance>,
     /// What a box waits beyond that before it leaves a release that nobody confirms.
     pub confirm_within: Duration,
     /// What must hold besides the gate.
-    pub smoke: crate::deploy::Smoke,
+    pub smoke: deploy::Smoke,
     /// How a release is put on a box.
-    pub method: crate::deploy::Method,
+    pub method: deploy::Method,
     /// How long a fresh box may refuse connections or our key.
     pub connect_budget: Duration,
 }
@@ -81,6 +82,10 @@ pub struct Edges {
     pub prober: Prober,
     /// The release.
     pub releases: Releases,
+    /// Releases that were verified, kept.
+    pub shelf: Shelf,
+    /// Where the nodes' addresses are published.
+    pub publisher: Publisher,
     /// Asks the canaries.
     pub http: reqwest::Client,
     /// How boxes are reached.
@@ -156,14 +161,27 @@ impl Executor {
             Command::TakeEvidence { node, instance, incident, known, limit } => {
                 self.take_evidence(node, instance, incident, known, limit, memory);
             }
+            Command::Publish { addresses } => {
+                let (edges, fleet) = (Arc::clone(&self.edges), policy.fleet.clone());
+                self.spawn(async move {
+                    let result = edges.publisher.publish(&edges.http, &fleet, &addresses).await;
+                    Some(Event::Published { addresses, result })
+                });
+            }
             Command::StopWork { node } => {
                 if let Some(work) = self.work.remove(&node) {
                     work.abort();
                 }
             }
-            Command::Deploy { node, tenant, deadline } => self.deploy(node, tenant, deadline, memory, policy),
-            Command::Remedy { node, tenant, rung, deadline } => {
-                self.remedy(node, tenant, rung, deadline, not_after, memory, policy);
+            Command::Deploy { node, tenant, release, deadline } => {
+                if let Some(job) = Job::new(node, tenant, release, deadline, policy) {
+                    self.deploy(job, memory);
+                }
+            }
+            Command::Remedy { node, tenant, rung, release, deadline } => {
+                if let Some(job) = Job::new(node, tenant, release, deadline, policy) {
+                    self.remedy(job, rung, not_after, memory);
+                }
             }
         }
     }
@@ -190,12 +208,23 @@ impl Executor {
     /// Builds or reads the wanted release before anything is rented for it.
     pub fn prepare_release(&mut self) {
         let edges = Arc::clone(&self.edges);
+        let events = self.events.clone();
         self.spawn(async move {
-            let prepared = edges.releases.wanted().await.map(|artifact| ReleaseRef {
-                digest: artifact.digest.clone(),
-                commit: artifact.commit.clone(),
-            });
-            Some(Event::ReleasePrepared(prepared.map_err(|fault| fault.to_string())))
+            let prepared = async {
+                let artifact = edges.releases.wanted().await?;
+                let name = deploy::release_name(
+                    &edges.remote,
+                    &artifact,
+                    &edges.access.server_env,
+                    &edges.access.method,
+                )?;
+                let _ = events.send(Event::ReleaseNamed(name)).await;
+                Ok::<_, DeployFault>(ReleaseRef {
+                    digest: artifact.digest.clone(),
+                    commit: artifact.commit.clone(),
+                })
+            };
+            Some(Event::ReleasePrepared(prepared.await.map_err(|fault| fault.to_string())))
         });
     }
 
@@ -373,46 +402,24 @@ impl Executor {
         BoxAddress { instance: tenant.instance, endpoints, user: self.edges.access.user.clone() }
     }
 
-    fn deploy(
-        &mut self,
-        node: NodeName,
-        tenant: Tenant,
-        deadline: Timestamp,
-        memory: &Memory,
-        policy: &Policy,
-    ) {
-        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
-        let job = Job { node: node.clone(), tenant, spec, deadline };
+    fn deploy(&mut self, job: Job, memory: &Memory) {
         let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.deploys));
         let address = self.address(&job.tenant, memory);
+        let (node, events) = (job.node.clone(), self.events.clone());
         let work = self.spawn(async move {
             let _turn = permits.acquire().await;
-            let result = job.deploy(&edges, address, clock).await;
+            let result = job.deploy(&edges, address, clock, &events).await;
             Some(Event::DeployEnded { node: job.node, instance: job.tenant.instance, result })
         });
         self.take_up(node, work);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the command's own fields and the two states it is carried out in"
-    )]
-    fn remedy(
-        &mut self,
-        node: NodeName,
-        tenant: Tenant,
-        rung: Rung,
-        deadline: Timestamp,
-        not_after: Timestamp,
-        memory: &Memory,
-        policy: &Policy,
-    ) {
-        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
-        let job = Job { node: node.clone(), tenant, spec, deadline };
+    fn remedy(&mut self, job: Job, rung: Rung, not_after: Timestamp, memory: &Memory) {
         let (edges, clock) = (Arc::clone(&self.edges), self.clock);
         let address = self.address(&job.tenant, memory);
+        let (node, events) = (job.node.clone(), self.events.clone());
         let work = self.spawn(async move {
-            let result = job.remedy(rung, &edges, address, clock, not_after).await;
+            let result = job.remedy(rung, &edges, address, (clock, not_after), &events).await;
             Some(Event::RemedyWorked { node: job.node, instance: job.tenant.instance, rung, result })
         });
         self.take_up(node, work);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::fleet::{
+    deployed::{DeployReport, SwitchRequest},
     event::{Hint, Reply, Wish},
     ledger::{Export, LedgerRequest, LedgerView},
     name::NodeName,
@@ -28,6 +29,12 @@ pub(super) enum Request {
     AskLedger { request: Box<LedgerRequest>, reply: oneshot::Sender<Reply> },
     /// A person's wish.
     Ask { node: NodeName, wish: Wish, by: String, reply: oneshot::Sender<Reply> },
+    /// A deploy that somebody did by hand.
+    Report { report: Box<DeployReport>, reply: oneshot::Sender<Reply> },
+    /// A blue-green replacement.
+    Switch { request: Box<SwitchRequest>, reply: oneshot::Sender<Reply> },
+    /// Something that people should be told.
+    Tell { notice: Box<Notice>, reply: oneshot::Sender<Reply> },
     /// A new policy.
     Reload { policy: Arc<Policy>, reply: oneshot::Sender<()> },
     /// A kick of the scheduler.
@@ -113,6 +120,36 @@ impl Handle {
     pub async fn ask(&self, node: NodeName, wish: Wish, by: String) -> Result<Reply, Gone> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Ask { node, wish, by, reply }).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Puts a deploy that somebody did by hand on record.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn report(&self, report: DeployReport) -> Result<Reply, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Report { report: Box::new(report), reply }).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Asks for a blue-green replacement, answered when it is journaled.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn switch(&self, request: SwitchRequest) -> Result<Reply, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Switch { request: Box::new(request), reply }).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Tells the sinks something that is no decision of the core.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn tell(&self, notice: Notice) -> Result<Reply, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Tell { notice: Box::new(notice), reply }).await?;
         answer.await.map_err(|_| Gone)
     }
 

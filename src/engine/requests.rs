@@ -61,6 +61,25 @@ impl Engine {
                 let answer = self.handle(Event::Asked { node, wish, by }).await;
                 drop(reply.send(answer.unwrap_or_else(unwritable)));
             }
+            Request::Switch { request, reply } => {
+                let answer = self.handle(Event::SwitchAsked(*request)).await;
+                drop(reply.send(answer.unwrap_or_else(unwritable)));
+            }
+            Request::Tell { notice, reply } => {
+                self.record_notice(*notice).await;
+                let failed = self.storage.is_failed();
+                drop(reply.send(if failed { unwritable() } else { Reply::Accepted("told".into()) }));
+            }
+            Request::Report { report, reply } => {
+                let anew = report.outcome.is_good() && !report.healing;
+                let answer = self.handle(Event::DeployReported(report)).await;
+                drop(reply.send(answer.unwrap_or_else(unwritable)));
+                if anew {
+                    // The configured release may be another one than when it was prepared here.
+                    self.executor.edges().releases.forget();
+                    self.executor.prepare_release();
+                }
+            }
             Request::Reload { policy, reply } => {
                 self.policy = policy;
                 for name in self.watched.keys().cloned().collect::<Vec<_>>() {

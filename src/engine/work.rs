@@ -4,37 +4,120 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::Edges;
+use super::{Edges, Journey, ServerEnv, placed};
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
+    deploy::{self, Artifact, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
     fleet::{
-        event::WorkFault,
+        deployed::{DeployKind, Placed},
+        event::{Event, WorkFault},
         journal::ReleaseRef,
         name::NodeName,
-        policy::{NodeSpec, Rung},
+        policy::{NodeSpec, Policy, Rung},
         state::Tenant,
         units::Timestamp,
     },
     remote::BoxAddress,
 };
 
+/// Who does it, as journals and boxes are told.
+const THE_KEEPER: &str = "the keeper";
+/// Steps that may wait to be noted.
+const REPORTS: usize = 64;
+
 /// One piece of work on a box.
 pub(super) struct Job {
     pub node: NodeName,
     pub tenant: Tenant,
-    pub spec: Arc<NodeSpec>,
-    pub deadline: Timestamp,
+    spec: Arc<NodeSpec>,
+    /// What was verified for the node before; without it the configured release is deployed.
+    release: Option<Placed>,
+    deadline: Timestamp,
 }
 
 impl Job {
+    /// `None` for a node that is not configured any more.
+    pub fn new(
+        node: NodeName,
+        tenant: Tenant,
+        release: Option<Placed>,
+        deadline: Timestamp,
+        policy: &Policy,
+    ) -> Option<Self> {
+        let spec = policy.nodes.get(&node).cloned()?;
+        Some(Self { node, tenant, spec, release, deadline })
+    }
+
+    /// Deploys, and reports that before the core hears how it ended.
     pub async fn deploy(
         &self,
         edges: &Edges,
         address: BoxAddress,
         clock: Clock,
+        events: &mpsc::Sender<Event>,
     ) -> Result<ReleaseRef, WorkFault> {
-        let artifact = edges.releases.wanted().await.map_err(fault)?;
+        let (artifact, env) = self.chosen(edges).await.map_err(fault)?;
+        let request = self.request(edges, address, clock, Arc::clone(&artifact), env);
+        let mut journey = Journey {
+            node: self.node.clone(),
+            instance: self.tenant.instance,
+            work: DeployKind::Deploy,
+            by: THE_KEEPER.into(),
+            healing: true,
+            rollout: None,
+            wanted: self.release.clone(),
+            leaves: None,
+            started_at: clock.now(),
+            steps: Vec::new(),
+        };
+        let (progress, mut reports) = mpsc::channel(REPORTS);
+        let work = async {
+            let result = deploy::deploy(&edges.remote, &request, &progress).await;
+            drop(progress);
+            result
+        };
+        let noted = async {
+            while let Some(report) = reports.recv().await {
+                journey.take(&report);
+            }
+        };
+        let (result, ()) = tokio::join!(work, noted);
+        if let Ok(deployed) = &result
+            && let Err(fault) = edges.shelf.put(&placed(deployed), &artifact, &request.env).await
+        {
+            tracing::warn!(node = %self.node, %fault, "the verified release cannot be kept");
+        }
+        let report = journey.end(clock.now(), &result, None);
+        // The engine outlives its work except at the very end.
+        let _ = events.send(Event::DeployReported(Box::new(report))).await;
+        result.map(|deployed| deployed.release).map_err(fault)
+    }
+
+    /// The program and its settings: the configured ones, or those that were verified for the node.
+    async fn chosen(&self, edges: &Edges) -> Result<(Arc<Artifact>, ServerEnv), DeployFault> {
+        let Some(release) = &self.release else {
+            let artifact = edges.releases.wanted().await?;
+            return Ok((artifact, edges.access.server_env.clone()));
+        };
+        let gone = |why: String| {
+            let name = &release.name;
+            DeployFault::Release(format!("the release `{name}`, last verified for this node, {why}"))
+        };
+        match edges.shelf.take(&release.name).await {
+            Ok(Some(kept)) => Ok(kept),
+            Ok(None) => Err(gone("is not kept here any more: deploy one by hand".into())),
+            Err(fault) => Err(gone(format!("cannot be read: {fault}"))),
+        }
+    }
+
+    fn request(
+        &self,
+        edges: &Edges,
+        address: BoxAddress,
+        clock: Clock,
+        artifact: Arc<Artifact>,
+        env: ServerEnv,
+    ) -> DeployRequest {
         let access = &edges.access;
         let op = self.tenant.rental.op.clone();
         let gate = Gate {
@@ -60,23 +143,19 @@ impl Job {
             keep: access.keep,
             deadline: budget,
             connect_budget: access.connect_budget,
-            by: "the keeper".into(),
+            by: THE_KEEPER.into(),
             wait_lock: Duration::ZERO,
         };
-        let request = DeployRequest {
+        DeployRequest {
             site,
             method: access.method.clone(),
             artifact,
-            env: access.server_env.clone(),
+            env,
             restart: Restart::Always,
             force: false,
             maintenance,
             smoke: access.smoke.clone(),
-        };
-        // Each step is logged where it is done; reports that nobody takes are dropped.
-        let (progress, _untaken) = mpsc::channel(1);
-        let deployed = deploy::deploy(&edges.remote, &request, &progress).await.map_err(fault)?;
-        Ok(deployed.release)
+        }
     }
 
     pub async fn remedy(
@@ -84,8 +163,8 @@ impl Job {
         rung: Rung,
         edges: &Edges,
         address: BoxAddress,
-        clock: Clock,
-        not_after: Timestamp,
+        (clock, not_after): (Clock, Timestamp),
+        events: &mpsc::Sender<Event>,
     ) -> Result<Option<ReleaseRef>, WorkFault> {
         if clock.now() > not_after {
             return Err(WorkFault::Unknown("the command expired before it was sent".into()));
@@ -96,7 +175,7 @@ impl Job {
                 deploy::restart_server(&edges.remote, &address, budget).await.map_err(fault)?;
                 Ok(None)
             }
-            Rung::Redeploy => self.deploy(edges, address, clock).await.map(Some),
+            Rung::Redeploy => self.deploy(edges, address, clock, events).await.map(Some),
             Rung::Reboot => {
                 let rebooted = edges.vast.reboot(self.tenant.instance, not_after).await;
                 rebooted.map(|()| None).map_err(|fault| WorkFault::Box(fault.to_string()))

@@ -4,7 +4,9 @@
 //! acted on.
 
 mod blame;
+mod deployed;
 mod rental;
+mod switch;
 
 use std::time::Duration;
 
@@ -70,11 +72,13 @@ impl Fleet {
             Record::RecoveryStarted { node, cause, keeps, spare_of, .. } => {
                 self.newcomer_is_settled("recovery-started", node)?;
                 self.node_mut(node).spare_of.clone_from(spare_of);
+                self.node_mut(node).next = None;
                 self.start_recovery(at, node, cause.clone(), keeps.clone());
             }
             Record::ReplacementCancelled { node, instance } => {
                 self.newcomer_is_settled("replacement-cancelled", node)?;
                 self.cancel_replacement(node, *instance)?;
+                self.node_mut(node).next = None;
             }
             Record::Doomed { instance, node, reason, price } => {
                 let doomed = Doomed {
@@ -88,6 +92,10 @@ impl Fleet {
                     self.doomed.entry(*instance).or_insert(doomed);
                 }
                 self.open_bill(at, *instance, None, *price);
+                let node = node.as_ref().and_then(|node| self.nodes.get_mut(node));
+                if let Some(node) = node.filter(|node| node.stands_by(*instance)) {
+                    node.standby = None;
+                }
             }
             Record::DestroyAcknowledged { instance } => {
                 if let Some(doomed) = self.doomed.get_mut(instance) {
@@ -124,10 +132,16 @@ impl Fleet {
             Record::Held { node, reason } => {
                 self.newcomer_is_settled("held", node)?;
                 self.hold(at, node, reason.clone());
+                self.node_mut(node).next = None;
             }
             Record::Released { node, .. } => self.release(at, node),
-            Record::Paused { node, by } => {
-                self.node_mut(node).paused = Some(Pause { by: by.clone(), since: at });
+            Record::NextRelease { .. } | Record::StoodBy { .. } | Record::SwitchedBack { .. } => {
+                return self.apply_switch(entry);
+            }
+            Record::Published { addresses } => self.published = Some(addresses.clone()),
+            Record::DeployReported(report) => self.apply_report(at, report),
+            Record::Paused { node, by, until } => {
+                self.node_mut(node).paused = Some(Pause { by: by.clone(), since: at, until: *until });
             }
             Record::Resumed { node, .. } => self.node_mut(node).paused = None,
             Record::Retired { node } => {

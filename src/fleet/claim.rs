@@ -1,9 +1,11 @@
 //! Who claims a node: the instance that fills it, and the one on its way. Whatever counts rentals counts claims, so that none
 //! of two is overlooked while a replacement is tried beside the tenant it is to replace.
 
+use std::{collections::BTreeMap, net::SocketAddr};
+
 use super::{
     name::{InstanceId, NodeName},
-    state::{Attempt, Fleet, NodeState, Recovery, Stage, Tenant},
+    state::{Attempt, Fleet, Node, NodeState, Recovery, Stage, Tenant},
     units::Timestamp,
 };
 
@@ -75,16 +77,30 @@ impl NodeState {
     }
 }
 
+impl Node {
+    /// Every rental that claims the node: those of its state, and the one that is kept as the way back.
+    pub fn claims(&self) -> impl Iterator<Item = (&Attempt, Option<InstanceId>)> {
+        self.state.claims().chain(self.standby.as_ref().map(|standby| of_tenant(&standby.tenant)))
+    }
+}
+
 fn of_tenant(tenant: &Tenant) -> (&Attempt, Option<InstanceId>) {
     (&tenant.rental, Some(tenant.instance))
 }
 
 impl Fleet {
+    /// Every node that has a box, with its server's address.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<NodeName, SocketAddr> {
+        let tenants = self.nodes.iter().filter_map(|(name, node)| Some((name, node.state.tenant()?)));
+        tenants.map(|(name, tenant)| (name.clone(), tenant.address)).collect()
+    }
+
     /// Every rental that claims a node.
     pub fn claims(&self) -> impl Iterator<Item = (&NodeName, &Attempt, Option<InstanceId>)> {
-        self.nodes.iter().flat_map(|(name, node)| {
-            node.state.claims().map(move |(attempt, instance)| (name, attempt, instance))
-        })
+        self.nodes
+            .iter()
+            .flat_map(|(name, node)| node.claims().map(move |(attempt, instance)| (name, attempt, instance)))
     }
 }
 

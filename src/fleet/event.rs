@@ -1,9 +1,10 @@
 //! What happens to the core (events), what it orders (commands), and what one step gives back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
     charge::Charges,
+    deployed::{DeployReport, Placed, SwitchRequest},
     journal::{Entry, Record, ReleaseRef},
     ledger::LedgerWish,
     memory::SelfCheck,
@@ -72,6 +73,17 @@ pub enum Event {
         /// The answer.
         answer: DestroyAnswer,
     },
+    /// The name of the wanted release as it would stand on a box, told before it is prepared.
+    ReleaseNamed(String),
+    /// A deploy or a rollback came to its end, whoever did it.
+    DeployReported(Box<DeployReport>),
+    /// Addresses were published, or could not be.
+    Published {
+        /// Which.
+        addresses: BTreeMap<NodeName, SocketAddr>,
+        /// Why not.
+        result: Result<(), String>,
+    },
     /// A start was answered, with the raised bid before it where there was one, or expired unsent.
     StartAnswered {
         /// Whose.
@@ -138,6 +150,8 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A person wants another box with another release beside the one that serves, and then in its place.
+    SwitchAsked(SwitchRequest),
     /// A person wants something.
     Asked {
         /// About which node.
@@ -185,6 +199,10 @@ pub enum Wish {
     Redeploy,
     /// Keep healing away from it.
     Pause,
+    /// Let the tenant that stands by after a blue-green replacement serve again.
+    SwitchBack,
+    /// Keep healing away from it for so many seconds at most: somebody works on its box, and may die over it.
+    PauseFor(u32),
     /// Let healing go on; also lets a held node go on.
     Resume,
 }
@@ -198,6 +216,8 @@ impl Wish {
             Self::Destroy => "destroy",
             Self::Redeploy => "redeploy",
             Self::Pause => "pause",
+            Self::SwitchBack => "switch-back",
+            Self::PauseFor(_) => "pause-for",
             Self::Resume => "resume",
         }
     }
@@ -252,6 +272,8 @@ pub enum Command {
         node: NodeName,
         /// Who runs there.
         tenant: super::state::Tenant,
+        /// The release that was verified for this node before, where it is not the configured one.
+        release: Option<Placed>,
         /// The deploy must have ended by then.
         deadline: Timestamp,
     },
@@ -263,6 +285,8 @@ pub enum Command {
         tenant: super::state::Tenant,
         /// Which.
         rung: Rung,
+        /// The release of a redeploy, as for a deploy.
+        release: Option<Placed>,
         /// It must have ended by then.
         deadline: Timestamp,
     },
@@ -290,6 +314,11 @@ pub enum Command {
         known: String,
         /// It is destroyed after this, whatever has come.
         limit: Duration,
+    },
+    /// Publish where the nodes are reached.
+    Publish {
+        /// Every node that has a box, with its server's address.
+        addresses: BTreeMap<NodeName, SocketAddr>,
     },
     /// Read the provider's list now.
     List,
@@ -321,6 +350,7 @@ impl Command {
             Self::StopWork { .. } => "stop-work",
             Self::AskWitness { .. } => "ask-witness",
             Self::TakeEvidence { .. } => "take-evidence",
+            Self::Publish { .. } => "publish",
             Self::List => "list",
             Self::ReadCredit => "read-credit",
             Self::ReadCharges { .. } => "read-charges",
@@ -331,7 +361,7 @@ impl Command {
     /// Whether it changes anything at the provider, on a box or in its server; refused in observe-only mode.
     #[must_use]
     pub fn changes_something(&self) -> bool {
-        self.is_drastic() || matches!(self, Self::AttachKey { .. })
+        self.is_drastic() || matches!(self, Self::AttachKey { .. } | Self::Publish { .. })
     }
 
     /// Whether it costs money or destroys; such a command expires.
@@ -349,6 +379,7 @@ impl Command {
             | Self::StopWork { .. }
             | Self::AskWitness { .. }
             | Self::TakeEvidence { .. }
+            | Self::Publish { .. }
             | Self::List
             | Self::ReadCredit
             | Self::ReadCharges { .. }

@@ -6,6 +6,7 @@
 mod money;
 mod network;
 mod rail;
+mod release;
 
 use std::time::Duration;
 
@@ -17,7 +18,6 @@ use super::{
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
     policy::Policy,
-    release::short,
     state::{ActionKind, Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
 };
@@ -118,7 +118,7 @@ impl Guard<'_> {
     /// The first rail in the way.
     pub fn create(&self, node: &NodeName, price: Option<Money>) -> Admission {
         self.anything(node)?;
-        self.release()?;
+        self.release_for(node)?;
         self.inventory()?;
         self.nothing_outstanding(node)?;
         self.unproven(node)?;
@@ -161,50 +161,6 @@ impl Guard<'_> {
         self.anything(node)?;
         self.nothing_outstanding(node)?;
         self.unless_observing(&["a healthy spare is in hand".into()])
-    }
-
-    /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
-    ///
-    /// # Errors
-    /// The release is not there, or it is condemned.
-    pub fn release(&self) -> Result<(), Deferral> {
-        if let Some(why) = &self.memory.release_missing {
-            return defer(Rail::Release, format!("the release is not there: {why}"), None);
-        }
-        let Some(wanted) = &self.memory.release else { return Ok(()) };
-        let standing = self.fleet.releases.get(&wanted.digest);
-        match standing.and_then(|standing| standing.condemned.as_ref()) {
-            Some(condemned) => {
-                let why = format!("release {} is at fault: {}", short(&wanted.digest), condemned.evidence);
-                defer(Rail::Release, why, None)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
-    fn unproven(&self, node: &NodeName) -> Result<(), Deferral> {
-        let Some(wanted) =
-            self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))
-        else {
-            return Ok(());
-        };
-        let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
-        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
-        let most = self.policy.rails.unproven_boxes.saturating_sub(lost).max(1);
-        let claims = |(name, other): &(&NodeName, &Node)| {
-            *name != node
-                && matches!(&other.state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some())
-        };
-        let under_way = self.fleet.nodes.iter().filter(claims).count();
-        if under_way >= most as usize {
-            let why = format!(
-                "release {} was never seen serving: {under_way} boxes try it first, {lost} failed with it",
-                short(&wanted.digest)
-            );
-            return defer(Rail::Unproven, why, None);
-        }
-        Ok(())
     }
 
     fn anything(&self, node: &NodeName) -> Result<(), Deferral> {
@@ -339,7 +295,7 @@ impl Guard<'_> {
             let why = format!("the destroy of instance {instance} is not acknowledged yet");
             return defer(Rail::Outstanding, why, None);
         }
-        let claims = self.fleet.nodes.get(node).into_iter().flat_map(|node| node.state.claims());
+        let claims = self.fleet.nodes.get(node).into_iter().flat_map(|node| node.claims());
         let claimed: Vec<InstanceId> = claims.filter_map(|(_, claimed)| claimed).collect();
         let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
         let stranger =

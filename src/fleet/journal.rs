@@ -6,13 +6,14 @@
 mod about;
 mod reason;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use reason::{Cause, DoomReason, HeldReason};
 use serde::{Deserialize, Serialize};
 
 use super::{
     culprit::Culprit,
+    deployed::{DeployReport, Placed},
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
     release::Digest,
@@ -273,6 +274,40 @@ pub enum Record {
         /// What was deployed.
         release: ReleaseRef,
     },
+    /// A deploy or a rollback came to its end: what healing goes by from now on, and the history of deploys.
+    DeployReported(Box<DeployReport>),
+    /// A replacement brings another release, and keeps the tenant before as the way back.
+    NextRelease {
+        /// Whose.
+        node: NodeName,
+        /// What its newcomer is given.
+        release: Placed,
+        /// How long the tenant is kept, in milliseconds.
+        keep_ms: u64,
+    },
+    /// The newcomer of a blue-green replacement has proven itself: the tenant before stands by.
+    StoodBy {
+        /// Whose.
+        node: NodeName,
+        /// The tenant before.
+        instance: InstanceId,
+        /// It is condemned then.
+        until: Timestamp,
+    },
+    /// The tenant that stood by serves again.
+    SwitchedBack {
+        /// Whose.
+        node: NodeName,
+        /// That tenant.
+        instance: InstanceId,
+        /// Who wanted it, or why.
+        by: String,
+    },
+    /// Where the nodes are reached is known outside.
+    Published {
+        /// Every node that has a box, with its server's address.
+        addresses: BTreeMap<NodeName, SocketAddr>,
+    },
     /// An instance that an unknown attempt rented is taken over, on probation.
     Imported {
         /// For which node.
@@ -337,6 +372,9 @@ pub enum Record {
         node: NodeName,
         /// Who.
         by: String,
+        /// Until when at most, where it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// A person resumed healing of a node.
     Resumed {

@@ -59,10 +59,14 @@ pub struct Memory {
     pub searches: BTreeMap<NodeName, Timestamp>,
     /// Offers that were gone when tried, and until when they are passed over: a search goes on showing them for a while.
     pub gone_offers: BTreeMap<OfferId, Timestamp>,
+    /// How publishing the nodes' addresses goes.
+    pub publishing: Publishing,
     /// Why the wanted release cannot be deployed yet; `None` once it is prepared.
     pub release_missing: Option<String>,
     /// The wanted release, once it was prepared.
     pub release: Option<ReleaseRef>,
+    /// The name under which it would stand on a box.
+    pub release_name: Option<String>,
     /// The last self-check.
     pub self_check: Option<SelfCheck>,
     /// When the canaries were last asked because a rail wanted to know.
@@ -229,6 +233,19 @@ pub struct SelfCheck {
     pub answered: u32,
     /// Canaries asked.
     pub asked: u32,
+}
+
+/// How publishing the nodes' addresses goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publishing {
+    /// When the attempt under way began.
+    pub since: Option<Timestamp>,
+    /// Not before this is the next one made.
+    pub not_before: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Whether it succeeded since the start.
+    pub done: bool,
 }
 
 impl Memory {

@@ -31,6 +31,8 @@ pub struct Policy {
     pub observe_only: bool,
     /// Take over what the account holds for this fleet and the journal does not know.
     pub import: bool,
+    /// Whether the nodes' addresses are published.
+    pub publish: bool,
     /// Work on this node alone: a one-off without a daemon leaves the others as they are.
     pub only: Option<NodeName>,
 }

@@ -14,11 +14,13 @@ use super::{
     bill::Bill,
     breaker::Position,
     culprit::Attribution,
+    deployed::{PairName, Placed, Quarantined},
     journal::{Cause, DoomReason, HeldReason, ReleaseRef},
     ledger::Strike,
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
     release::{Digest, Standing},
+    standby::{Next, Standby},
     units::{Money, Timestamp},
 };
 
@@ -36,6 +38,15 @@ pub struct Fleet {
     /// How the releases stand that were deployed or failed here.
     #[serde(default)]
     pub releases: BTreeMap<Digest, Standing>,
+    /// Pairs of program and settings that a box went back from: healing deploys none of them.
+    #[serde(default)]
+    pub quarantine: BTreeMap<PairName, Quarantined>,
+    /// The pair that was last verified by hand, on whichever node.
+    #[serde(default)]
+    pub verified: Option<Placed>,
+    /// Where the nodes are reached, as it was last published.
+    #[serde(default)]
+    pub published: Option<BTreeMap<NodeName, SocketAddr>>,
     /// What each rental has cost, for the daily budget: those that may still be billed, and those that ended within 25 h.
     #[serde(default)]
     pub bills: BTreeMap<InstanceId, Bill>,
@@ -60,6 +71,9 @@ impl Default for Fleet {
             ops: BTreeMap::new(),
             blamed: BTreeMap::new(),
             releases: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            verified: None,
+            published: None,
             bills: BTreeMap::new(),
             actions: VecDeque::new(),
             next_incident: 1,
@@ -85,6 +99,15 @@ pub struct Node {
     pub was_replaced: bool,
     /// What was last deployed on it with success.
     pub release: Option<ReleaseRef>,
+    /// The pair that was last verified on it by hand: what healing puts there again.
+    #[serde(default)]
+    pub placed: Option<Placed>,
+    /// What the newcomer of a blue-green replacement is given.
+    #[serde(default)]
+    pub next: Option<Next>,
+    /// The tenant before, kept as the way back after a blue-green replacement.
+    #[serde(default)]
+    pub standby: Option<Standby>,
     /// The group whose spare it is, if it is one.
     #[serde(default)]
     pub spare_of: Option<String>,
@@ -99,6 +122,9 @@ impl Default for Node {
             adopted_at: None,
             was_replaced: false,
             release: None,
+            placed: None,
+            next: None,
+            standby: None,
             spare_of: None,
         }
     }
@@ -330,6 +356,9 @@ pub struct Pause {
     pub by: String,
     /// Since when.
     pub since: Timestamp,
+    /// Until when at most.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
 }
 
 /// An open incident.

@@ -1,10 +1,15 @@
 //! The notices of the core, each complete in itself: what, why, the evidence, what it costs, what happens next.
 
+mod deploys;
 mod money;
 mod provider;
 
 use std::time::Duration;
 
+pub use deploys::report_text;
+pub(super) use deploys::{
+    deploy_ended, left_closed, not_published, published_again, steps_overrun, switched_back,
+};
 pub(super) use money::{
     charges_unread, mass_replacement, over_caps, overcharged, planned, price_changed, runway_long,
     runway_short,

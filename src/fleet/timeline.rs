@@ -195,6 +195,16 @@ pub fn words(record: &Record) -> String {
             let digest: String = release.digest.chars().take(12).collect();
             format!("deployed release {digest}, commit {}", release.commit)
         }
+        Record::NextRelease { release, .. } => {
+            format!(
+                "the newcomer gets release {} (commit {}); the tenant is kept as the way back",
+                release.name, release.commit
+            )
+        }
+        Record::StoodBy { instance, .. } => on(instance, "stands by as the way back"),
+        Record::SwitchedBack { instance, by, .. } => on(instance, &format!("serves again: {by}")),
+        Record::Published { addresses } => format!("published the addresses of {} nodes", addresses.len()),
+        Record::DeployReported(report) => tell::report_text(report),
         Record::Imported { instance, op, .. } => {
             on(instance, &format!("is taken over on probation: it bears the label of attempt {op}"))
         }
@@ -206,7 +216,8 @@ pub fn words(record: &Record) -> String {
         Record::Held { reason: reason @ HeldReason::Destroyed { .. }, .. } => tell::held_text(reason),
         Record::Held { reason, .. } => format!("waits for a human: {}", tell::held_text(reason)),
         Record::Released { by, .. } => format!("let go on by {by}"),
-        Record::Paused { by, .. } => format!("paused by {by}"),
+        Record::Paused { by, until: None, .. } => format!("paused by {by}"),
+        Record::Paused { by, until: Some(_), .. } => format!("paused by {by} while its box is worked on"),
         Record::Resumed { by, .. } => format!("resumed by {by}"),
         Record::Retired { .. } => "no longer configured".into(),
         Record::MachineBlamed { machine, detail, .. } => {

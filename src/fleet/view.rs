@@ -97,6 +97,9 @@ pub struct NodeView {
     /// The instance that is kept until that one has proven itself, where one is replaced create-first.
     #[serde(default)]
     pub kept: Option<InstanceId>,
+    /// The instance that served before a blue-green replacement and is kept as the way back.
+    #[serde(default)]
+    pub standby: Option<InstanceId>,
     /// Its machine.
     pub machine: Option<MachineId>,
     /// GPU, region, reliability in words.
@@ -303,6 +306,7 @@ pub(super) fn node_view(
             NodeState::Recovering(_) => node.state.tenant().map(|tenant| tenant.instance),
             _ => None,
         },
+        standby: node.standby.as_ref().map(|standby| standby.tenant.instance),
         machine: claim.map(|(attempt, _)| attempt.machine),
         offer: claim.map(|(attempt, _)| attempt.text.clone()),
         address: node.state.probed().map(|tenant| tenant.address),

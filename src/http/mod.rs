@@ -24,9 +24,11 @@ use self::socket::Socket;
 
 use crate::{
     fleet::{
+        deployed::{DeployReport, SwitchRequest},
         event::{Hint, Reply},
         ledger::{Export, LedgerRequest, LedgerView},
         name::{IncidentId, NodeName},
+        notice::Notice,
         timeline::{IncidentView, Line},
         view::{FleetView, Request},
         why::Why,
@@ -90,6 +92,36 @@ pub enum Question {
     AskLedger {
         /// What.
         request: Box<LedgerRequest>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Reply>>,
+    },
+    /// The newest deploys.
+    Deploys {
+        /// At most this many.
+        limit: u32,
+        /// Of this node only.
+        node: Option<NodeName>,
+        /// Where the answer goes; `None` when the store cannot be read.
+        reply: oneshot::Sender<Option<Vec<DeployReport>>>,
+    },
+    /// A blue-green replacement.
+    Switch {
+        /// What.
+        request: Box<SwitchRequest>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Reply>>,
+    },
+    /// Something that people should be told.
+    Tell {
+        /// What.
+        notice: Box<Notice>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Reply>>,
+    },
+    /// A deploy that somebody did by hand.
+    ReportDeploy {
+        /// What it came to.
+        report: Box<DeployReport>,
         /// Where the answer goes.
         reply: oneshot::Sender<Option<Reply>>,
     },

@@ -14,9 +14,11 @@ use tokio::sync::oneshot;
 
 use super::{Question, Site, hook, page};
 use crate::fleet::{
+    deployed::{DeployReport, SwitchRequest},
     event::Reply,
     ledger::LedgerRequest,
     name::{IncidentId, NodeName},
+    notice::Notice,
     view::Request,
 };
 use crate::metrics::Format;
@@ -42,7 +44,12 @@ pub(super) fn public(site: Site) -> Router {
 /// The same and the verbs: what the unix socket serves.
 pub(super) fn control(site: Site) -> Router {
     let imports = post(ask_ledger).layer(DefaultBodyLimit::max(LEDGER_BYTES));
-    let verbs = Router::new().route("/api/v1/control", post(ask)).route("/api/v1/ledger", imports);
+    let verbs = Router::new()
+        .route("/api/v1/control", post(ask))
+        .route("/api/v1/deploys", post(report_deploy))
+        .route("/api/v1/notices", post(tell))
+        .route("/api/v1/switch", post(switch))
+        .route("/api/v1/ledger", imports);
     finish(reading().merge(verbs), site)
 }
 
@@ -68,6 +75,7 @@ fn reading() -> Router<Site> {
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/incidents/{id}", get(incident))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/deploys", get(deploys))
 }
 
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
@@ -182,6 +190,34 @@ async fn incident(State(site): State<Site>, Path(id): Path<u64>) -> Result<Respo
         Some(incident) => Ok(Json(incident).into_response()),
         None => Err(problem(StatusCode::NOT_FOUND, &format!("there is no incident {id}"))),
     }
+}
+
+async fn deploys(State(site): State<Site>, Query(cut): Query<Cut>) -> Result<Response, Response> {
+    let limit = cut.limit();
+    let rows = put(&site, |reply| Question::Deploys { limit, node: cut.node, reply }).await?;
+    Ok(Json(rows).into_response())
+}
+
+async fn report_deploy(
+    State(site): State<Site>,
+    Json(report): Json<DeployReport>,
+) -> Result<Json<Reply>, Response> {
+    // What comes over the socket was done by hand: the keeper reports its own work to itself.
+    let report = Box::new(DeployReport { by: name_of(&report.by), healing: false, ..report });
+    put(&site, |reply| Question::ReportDeploy { report, reply }).await.map(Json)
+}
+
+async fn switch(
+    State(site): State<Site>,
+    Json(request): Json<SwitchRequest>,
+) -> Result<Json<Reply>, Response> {
+    let request = Box::new(SwitchRequest { by: name_of(&request.by), ..request });
+    put(&site, |reply| Question::Switch { request, reply }).await.map(Json)
+}
+
+async fn tell(State(site): State<Site>, Json(notice): Json<Notice>) -> Result<Json<Reply>, Response> {
+    let notice = Box::new(notice);
+    put(&site, |reply| Question::Tell { notice, reply }).await.map(Json)
 }
 
 async fn events(State(site): State<Site>, Query(cut): Query<Cut>) -> Result<Response, Response> {

@@ -6,6 +6,7 @@ use super::{Head, StoreError, thread::Writer};
 use crate::{
     crash::{self, Point},
     fleet::{
+        deployed::DeployReport,
         journal::{Entry, Record},
         name::NodeName,
         notice::Notice,
@@ -105,6 +106,9 @@ impl Writer {
             for (entry, body, incident) in &batch.entries {
                 head.seq += 1;
                 insert_entry(change, head.seq, entry, body)?;
+                if let Record::DeployReported(report) = &entry.record {
+                    insert_deploy(change, head.seq, report, body)?;
+                }
                 if let Some(incident) = incident {
                     change_incident(change, head.seq, entry, incident)?;
                 }
@@ -137,6 +141,30 @@ fn insert_entry(change: &Transaction<'_>, seq: u64, entry: &Entry, body: &str) -
             record.incident().map(|id| id.0),
             record.instance().map(|id| id.0),
             record.kind(),
+            body
+        ])?;
+    Ok(())
+}
+
+/// The history of deploys is asked for by node and by rollout; in the journal it would have to be searched for.
+fn insert_deploy(
+    change: &Transaction<'_>,
+    seq: u64,
+    report: &DeployReport,
+    body: &str,
+) -> rusqlite::Result<()> {
+    change
+        .prepare_cached(
+            "INSERT INTO deploys (seq, node, rollout, started_at, took, outcome, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            seq,
+            report.node.as_str(),
+            report.rollout,
+            report.started_at.0,
+            report.took_ms,
+            report.outcome.word(),
             body
         ])?;
     Ok(())

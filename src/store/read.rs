@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Loaded, OpenError, StoreError, thread::Handle};
 use crate::fleet::{
+    deployed::DeployReport,
     journal::{Cause, Entry, Outcome},
     name::{IncidentId, NodeName},
     units::Timestamp,
@@ -88,6 +89,19 @@ impl History {
         self.handle.call(move |writer| events_after(&writer.connection, seq, limit, node.as_deref())).await
     }
 
+    /// The newest deploys first, of one node or of all; at most 10,000.
+    ///
+    /// # Errors
+    /// The store is closed or cannot be read.
+    pub async fn deploys(
+        &self,
+        limit: u32,
+        node: Option<&NodeName>,
+    ) -> Result<Vec<(u64, DeployReport)>, StoreError> {
+        let node = node.map(|node| node.as_str().to_owned());
+        self.handle.call(move |writer| deploys(&writer.connection, limit, node.as_deref())).await
+    }
+
     /// Everything a start needs, for a keeper that may only watch.
     ///
     /// # Errors
@@ -108,6 +122,30 @@ impl History {
             })
             .await
     }
+}
+
+fn deploys(
+    connection: &Connection,
+    limit: u32,
+    node: Option<&str>,
+) -> Result<Vec<(u64, DeployReport)>, StoreError> {
+    let (limit, order) = (limit.min(MOST_ROWS), "ORDER BY seq DESC LIMIT ?1");
+    match node {
+        Some(node) => {
+            let text = format!("SELECT seq, body FROM deploys WHERE node = ?2 {order}");
+            let mut query = connection.prepare_cached(&text)?;
+            collect(query.query(params![limit, node])?, numbered_deploy)
+        }
+        None => {
+            let mut query = connection.prepare_cached(&format!("SELECT seq, body FROM deploys {order}"))?;
+            collect(query.query([limit])?, numbered_deploy)
+        }
+    }
+}
+
+fn numbered_deploy(row: &Row<'_>) -> Result<(u64, DeployReport), StoreError> {
+    let seq = row.get(0)?;
+    Ok((seq, parse(|| format!("deploy {seq}"), &row.get::<_, String>(1)?)?))
 }
 
 const INCIDENT: &str = "SELECT id, node, cause, first_failure_at, opened_at, closed_at, outcome, opened_seq, closed_seq FROM incidents";

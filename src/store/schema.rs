@@ -11,7 +11,8 @@ use super::OpenError;
 const APPLICATION_ID: i64 = 0x564b_5052;
 
 /// Each step brings the schema from its index to its index plus one.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE identity (
         id    INTEGER PRIMARY KEY CHECK (id = 1),
         store TEXT NOT NULL
@@ -63,7 +64,21 @@ const STEPS: &[&str] = &["
     ) STRICT;
     CREATE INDEX deliveries_pending ON deliveries (sink, notice) WHERE state = 'pending';
     CREATE INDEX deliveries_by_notice ON deliveries (notice);
-"];
+",
+    "
+    CREATE TABLE deploys (
+        seq        INTEGER PRIMARY KEY REFERENCES journal (seq),
+        node       TEXT NOT NULL,
+        rollout    TEXT,
+        started_at INTEGER NOT NULL,
+        took       INTEGER NOT NULL,
+        outcome    TEXT NOT NULL,
+        body       TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX deploys_by_node ON deploys (node, seq);
+    CREATE INDEX deploys_by_rollout ON deploys (rollout, seq) WHERE rollout IS NOT NULL;
+",
+];
 
 /// The schema this program writes.
 pub(super) const VERSION: usize = STEPS.len();

@@ -53,6 +53,7 @@ fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameErr
         inventory,
         observe_only: false,
         import: false,
+        publish: false,
         only: None,
     })
 }

@@ -12,6 +12,8 @@ mod config;
 mod crash_points;
 mod crashes;
 mod demo;
+mod deploying;
+mod environments;
 mod examples;
 mod gallery;
 mod harness;
@@ -22,7 +24,9 @@ mod licences;
 mod market;
 #[cfg(debug_assertions)]
 mod pauses;
+mod publishing;
 mod replacing;
+mod rollouts;
 mod secrets;
 #[cfg(debug_assertions)]
 mod store_disasters;

@@ -231,7 +231,7 @@ pub(super) const KEEPER: &[Key] = &[
         TEXT,
         "",
         "Where the journal lives. Without it `$STATE_DIRECTORY` (systemd), \
-         `$XDG_STATE_HOME/vast-keeper` or `~/.local/state/vast-keeper`",
+         `$XDG_STATE_HOME/vast-keeper` or `~/.local/state/vast-keeper`, with a profile a folder of its name in there",
     )
     .restart(),
     Key::new(

@@ -7,6 +7,7 @@ mod edges;
 mod method;
 mod node;
 mod rails;
+mod rollout;
 
 use super::kind::Kind;
 
@@ -144,6 +145,9 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
             edges::SSH,
             edges::DEPLOY,
             method::METHOD,
+            rollout::ROLLOUT,
+            rollout::PUBLISH,
+            rollout::ENVIRONMENTS,
             edges::ALERTS,
             edges::SCHEDULE,
             edges::KEEPER,

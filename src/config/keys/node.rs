@@ -49,6 +49,13 @@ pub(super) const FLEET: &[Key] = &[
         "After the journal was lost or restored: take over what bears this fleet's labels and proves its identity. Better as \
          `run --import`, for one start",
     ),
+    Key::new(
+        "fleet.protected",
+        Kind::Flag,
+        "false",
+        "Others depend on this fleet: no drills, and a promotion to it must be confirmed by typing its profile's name",
+    )
+    .restart(),
 ];
 
 pub(super) const HEALTH: &[Key] = &[

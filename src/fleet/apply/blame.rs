@@ -61,6 +61,7 @@ impl Fleet {
                 standing.condemned = Some(Condemned { at, evidence: evidence.clone() });
             }
             Record::ReleaseCleared { digest, .. } => {
+                self.quarantine.retain(|_, pair| pair.release.digest != *digest);
                 if let Some(standing) = self.releases.get_mut(digest) {
                     standing.condemned = None;
                     standing.failures.clear();

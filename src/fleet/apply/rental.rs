@@ -240,6 +240,11 @@ impl Fleet {
         node.was_replaced = node.adopted_at.is_some();
         node.adopted_at = Some(at);
         node.state = NodeState::Serving(tenant);
+        if let Some(next) = node.next.take() {
+            node.placed = Some(next.release.clone());
+            self.verified = Some(next.release);
+        }
+        let node = self.node_mut(name);
         let release = node.release.as_ref().map(|release| release.digest.clone());
         self.prove(at, release);
         Ok(())

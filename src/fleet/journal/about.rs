@@ -104,6 +104,15 @@ impl Record {
                 About::instance("address-changed", Some(node), *instance)
             }
             Self::Deployed { node, instance, .. } => About::instance("deployed", Some(node), *instance),
+            Self::NextRelease { node, .. } => About::node("next-release", node),
+            Self::StoodBy { node, instance, .. } => About::instance("stood-by", Some(node), *instance),
+            Self::SwitchedBack { node, instance, .. } => {
+                About::instance("switched-back", Some(node), *instance)
+            }
+            Self::Published { .. } => About::fleet("published"),
+            Self::DeployReported(report) => {
+                About::instance("deploy-reported", Some(&report.node), report.instance)
+            }
             Self::Imported { node, instance, .. } => About::instance("imported", Some(node), *instance),
             Self::ImportRefused { node, instance, .. } => {
                 About::instance("import-refused", Some(node), *instance)

@@ -84,6 +84,14 @@ impl Turn<'_> {
     pub(super) fn release_on(&self, name: &NodeName) -> Option<Digest> {
         let node = self.node(name)?;
         let deployed = node.release.as_ref();
+        if matches!(
+            &node.state,
+            NodeState::Recovering(Recovery { stage: Stage::Deploying { .. }, .. })
+                | NodeState::Remedying { .. }
+        ) && let Some(before) = self.verified_before(name)
+        {
+            return Some(before.digest);
+        }
         let wanted = self.memory.release.as_ref();
         let release = match &node.state {
             NodeState::Recovering(Recovery { stage: Stage::Deploying { .. }, .. })
@@ -224,7 +232,8 @@ impl Turn<'_> {
             _ => None,
         };
         let Some(digest) = held_for.or_else(|| self.barring_release(name)) else { return Ok(()) };
-        if self.fleet.releases.contains_key(&digest) {
+        let shunned = self.fleet.quarantine.values().any(|pair| pair.release.digest == digest);
+        if shunned || self.fleet.releases.contains_key(&digest) {
             self.record(Record::ReleaseCleared { digest, by: by.into() })?;
         }
         Ok(())
@@ -234,8 +243,11 @@ impl Turn<'_> {
     pub(super) fn barring_release(&self, name: &NodeName) -> Option<Digest> {
         let blocked = self.memory.desks.get(name)?.blocked.as_ref()?;
         let wanted = self.memory.release.as_ref().filter(|_| blocked.rail == Rail::Release)?;
-        let standing = self.fleet.releases.get(&wanted.digest)?;
-        standing.condemned.as_ref().map(|_| wanted.digest.clone())
+        let standing = self.fleet.releases.get(&wanted.digest);
+        let condemned = standing.is_some_and(|standing| standing.condemned.is_some());
+        let shunned =
+            self.memory.release_name.as_ref().is_some_and(|name| self.fleet.quarantine.contains_key(name));
+        (condemned || shunned).then(|| wanted.digest.clone())
     }
 
     /// What a person wants of the ledger.

@@ -79,8 +79,8 @@ impl Turn<'_> {
 
     /// Condemns the tenant whose replacement has proven itself.
     pub(super) fn doom_kept(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        let Some(Kept { tenant, doom }) = self.kept(name).cloned() else { return Ok(()) };
-        self.doom(tenant.instance, Some(name), doom, tenant.rental.price)
+        let Some(kept) = self.kept(name).cloned() else { return Ok(()) };
+        self.let_go_of_kept(name, kept)
     }
 
     /// A newcomer failed: what its probes said must not be taken for the tenant's. Where it was not probed yet, what is known

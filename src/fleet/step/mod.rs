@@ -21,6 +21,7 @@ mod bids;
 mod billing;
 mod blame;
 mod blindness;
+mod deployed;
 mod desk;
 mod doomed;
 mod evidence;
@@ -29,12 +30,14 @@ mod inventory;
 mod keep;
 mod newcomer;
 mod planned;
+mod publish;
 mod remedy;
 mod rent;
 mod search;
 mod serving;
 mod spare;
 mod suspect;
+mod switch;
 mod wish;
 
 use std::{sync::Arc, time::Duration};
@@ -98,7 +101,9 @@ impl Turn<'_> {
                 self.notice_blindness();
                 self.notice_ahead();
                 self.ask_for_charges();
-                Ok(())
+                self.end_standbys()?;
+                self.publish();
+                self.end_pauses()
             }
             Event::PolicyChanged => self.policy_changed(),
             Event::Look { node } => {
@@ -125,6 +130,12 @@ impl Turn<'_> {
                 self.memory.self_check = Some(check);
                 Ok(())
             }
+            Event::ReleaseNamed(name) => {
+                self.memory.release_name = Some(name);
+                Ok(())
+            }
+            Event::Published { addresses, result } => self.published(addresses, result),
+            Event::DeployReported(report) => self.deploy_reported(*report),
             Event::ReleasePrepared(prepared) => {
                 match prepared {
                     Ok(release) => self.release_prepared(release)?,
@@ -143,6 +154,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::LedgerAsked { wish, by } => self.ledger_asked(wish, &by),
+            Event::SwitchAsked(request) => self.switch_asked(request),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),
         }
     }
@@ -220,7 +232,7 @@ impl Turn<'_> {
             .collect();
         for name in unwanted {
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
-            let claim = node.state.claims().next().map(|(attempt, instance)| (attempt.price, instance));
+            let claim = node.claims().next().map(|(attempt, instance)| (attempt.price, instance));
             match claim {
                 Some(_) if self.is_surplus(&name) => self.shed_spare(&name)?,
                 // Losing a line of configuration must never cost a box; a person destroys it by name.
@@ -259,7 +271,7 @@ impl Turn<'_> {
             if self.is_surplus(name) {
                 return self.shed_spare(name);
             }
-            let emptied = self.node(name).is_some_and(|node| node.state.claims().next().is_none());
+            let emptied = self.node(name).is_some_and(|node| node.claims().next().is_none());
             return if emptied { self.retire(name) } else { Ok(()) };
         };
         let Some(node) = self.fleet.nodes.get(name) else {

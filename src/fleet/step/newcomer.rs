@@ -120,7 +120,8 @@ impl Turn<'_> {
             return Ok(());
         }
         if !std::mem::replace(&mut desk.working, true) {
-            self.order(Command::Deploy { node: name.clone(), tenant, deadline });
+            let release = self.verified_before(name);
+            self.order(Command::Deploy { node: name.clone(), tenant, release, deadline });
         }
         self.look(name, deadline);
         Ok(())

@@ -30,7 +30,10 @@ impl Turn<'_> {
         self.record(Record::RemedyStarted { node: name.clone(), rung, deadline, permit })?;
         self.memory.watch(name).start_over(now);
         self.memory.desk(name).working = true;
-        self.order(Command::Remedy { node: name.clone(), tenant, rung, deadline });
+        // A planned redeploy is there to bring the configured release.
+        let healing = rung == Rung::Redeploy && self.incident(name).is_some();
+        let release = if healing { self.verified_before(name) } else { None };
+        self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
         self.look(name, deadline);
         Ok(())
     }

@@ -130,6 +130,12 @@ impl Turn<'_> {
             }
             return Ok(());
         }
+        // Whoever works on the box stops and starts its server; the time for that ends by itself.
+        let pause = self.node(name).and_then(|node| node.paused.as_ref());
+        if pause.is_some_and(|pause| pause.until.is_some_and(|until| self.now() < until)) {
+            return Ok(());
+        }
+        let watch = self.memory.watch(name);
         let first_failure_at = watch.first_failure.as_ref().map_or(self.context.now, |(at, _)| *at);
         let vanished = watch.missing_lists >= self.context.policy.inventory.gone_lists.max(1);
         let cause = if vanished { Cause::Vanished } else { Cause::Failing { why: watch.failure_text() } };

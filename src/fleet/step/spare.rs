@@ -118,7 +118,7 @@ impl Turn<'_> {
         if self.context.policy.observe_only {
             return Ok(());
         }
-        let claims = self.node(name).into_iter().flat_map(|node| node.state.claims());
+        let claims = self.node(name).into_iter().flat_map(|node| node.claims());
         let claims: Vec<_> = claims.map(|(attempt, instance)| (instance, attempt.price)).collect();
         if claims.iter().any(|(instance, _)| instance.is_none()) {
             return Ok(());

@@ -227,6 +227,7 @@ impl Turn<'_> {
             return Ok(());
         }
         if rung == Rung::Replace
+            && self.standby(name).is_none()
             && let Some(until) = self.cooling_until(name).filter(|_| !planted(Bug::NoCooldown))
         {
             let why =
@@ -247,7 +248,8 @@ impl Turn<'_> {
             return Ok(());
         }
         // Whom only the provider or our probes call dead may have been stopped for want of credit: `create` knows.
-        let in_hand = source == Source::Box && self.ready_spare(name).is_some();
+        let spare = source == Source::Box && self.ready_spare(name).is_some();
+        let in_hand = spare || self.standby(name).is_some();
         let guard = self.guard();
         let wanted = if source == Source::ProbesAlone { Wanted::Unwitnessed } else { Wanted::ByItself };
         let admitted = guard.recovery(name, wanted).and_then(|permit| {
@@ -338,6 +340,14 @@ impl Turn<'_> {
         reason: DoomReason,
         permit: &str,
     ) -> Result<(), IllegalEvent> {
+        if self.standby(name).is_some() {
+            if matches!(cause, Cause::Failing { .. } | Cause::Vanished) {
+                // A box that is known to be good is in hand: nothing quicker could be rented.
+                let why = tell::cause_text(&cause);
+                return self.back_to_standby(name, reason, &why);
+            }
+            self.end_standby(name, "the node is replaced")?;
+        }
         let incident = self.incident(name);
         let tenant = self.node(name).and_then(|node| node.state.tenant()).cloned();
         let permit = permit.to_owned();

@@ -1,5 +1,7 @@
 //! What a person or the schedule asks for: reprovision, redeploy, destroy, pause, resume. A hand overrides patience, never money or ownership.
 
+use std::time::Duration;
+
 use super::{
     super::{
         event::{IllegalEvent, Reply, Wish},
@@ -20,7 +22,9 @@ impl Turn<'_> {
             return Ok(());
         }
         let reply = match wish {
-            Wish::Pause => self.pause(name, by)?,
+            Wish::Pause => self.pause(name, by, None)?,
+            Wish::SwitchBack => self.switch_back(name, by)?,
+            Wish::PauseFor(seconds) => self.pause(name, by, Some(seconds))?,
             Wish::Resume => self.resume(name, by)?,
             Wish::Reprovision => self.reprovision(name, by)?,
             Wish::Destroy => self.destroy(name, by)?,
@@ -30,11 +34,16 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn pause(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
-        if self.node(name).is_some_and(|node| node.paused.is_some()) {
+    fn pause(&mut self, name: &NodeName, by: &str, seconds: Option<u32>) -> Result<Reply, IllegalEvent> {
+        let paused = self.node(name).and_then(|node| node.paused.as_ref());
+        // Work on a box may go on longer than was thought, and a person's own pause outlasts it.
+        let longer = paused.is_some_and(|pause| pause.until.is_some() && pause.by == by);
+        let for_good = paused.is_some_and(|pause| pause.until.is_some()) && seconds.is_none();
+        if paused.is_some() && !longer && !for_good {
             return Ok(Reply::NothingToDo(format!("`{name}` is paused already")));
         }
-        self.record(Record::Paused { node: name.clone(), by: by.into() })?;
+        let until = seconds.map(|seconds| self.now().after(Duration::from_secs(seconds.into())));
+        self.record(Record::Paused { node: name.clone(), by: by.into(), until })?;
         Ok(Reply::Accepted(format!(
             "`{name}` is paused: it is watched, but not healed, until `resume {name}`"
         )))
@@ -96,7 +105,7 @@ impl Turn<'_> {
         if self.context.policy.observe_only {
             return Ok(Reply::Refused("the keeper only observes".into()));
         }
-        let claims = self.node(name).into_iter().flat_map(|node| node.state.claims());
+        let claims = self.node(name).into_iter().flat_map(|node| node.claims());
         let claims: Vec<_> = claims.map(|(attempt, instance)| (attempt.price, instance)).collect();
         if claims.iter().any(|(_, instance)| instance.is_none()) {
             return Ok(Reply::Refused(format!(

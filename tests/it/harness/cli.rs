@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Pid;
 use serde_json::Value;
 
 use super::{Fleet, Settings};
@@ -54,16 +55,59 @@ pub trait Run {
 
     /// Runs `vast-keeper <words> --config … --set …` with the fleet's environment.
     async fn cli(&self, words: &[&str]) -> Ended {
+        finish(self.command(words)).await
+    }
+
+    /// The same, begun and not waited for.
+    fn begin(&self, words: &[&str]) -> Begun {
+        let mut command = tokio::process::Command::from(self.command(words));
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
+        Begun { child: child.unwrap() }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         self.settings().write();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vast-keeper"));
         command
-            .args(words)
+            .args(words_before(words))
             .args(self.settings().arguments())
+            .args(words_after(words))
             .current_dir(&self.settings().scratch)
             .env_clear()
             .envs(&self.settings().environment)
             .stdin(Stdio::null());
-        finish(command).await
+        command
+    }
+}
+
+/// What follows `--` belongs to somebody else and comes last.
+fn split(words: &[&str]) -> usize {
+    words.iter().position(|word| *word == "--").unwrap_or(words.len())
+}
+
+fn words_before<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
+    &words[..split(words)]
+}
+
+fn words_after<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
+    &words[split(words)..]
+}
+
+/// A command under way; killed when dropped.
+pub struct Begun {
+    child: tokio::process::Child,
+}
+
+impl Begun {
+    pub fn pid(&self) -> Pid {
+        let id = self.child.id().expect("it has ended");
+        Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+    }
+
+    /// Its end.
+    pub async fn ended(self) -> Ended {
+        let output = tokio::time::timeout(LONGEST, self.child.wait_with_output()).await;
+        output.expect("a command hangs").unwrap().into()
     }
 }
 

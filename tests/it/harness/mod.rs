@@ -12,6 +12,7 @@ mod judge;
 mod keeper;
 mod liar;
 mod receiver;
+mod released;
 mod server;
 mod settings;
 mod watch;
@@ -36,7 +37,10 @@ use judge::Verdict;
 pub use keeper::Keeper;
 pub use liar::{Acts, Liar, Lie, Says};
 pub use receiver::{Receiver, URL_SECRET};
-pub use server::{example, server_binary, small_server};
+pub use server::{
+    crashing_server, example, next_server, picky_server, server_binary, sick_server, small_server,
+    tiring_server,
+};
 pub use settings::{ADMIN_CODE, API_KEY, Settings};
 pub use watch::{eventually, view_at};
 

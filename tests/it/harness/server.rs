@@ -16,20 +16,53 @@ pub fn server_binary() -> &'static Path {
     &BINARY
 }
 
-static SMALL: LazyLock<PathBuf> = LazyLock::new(|| {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-server");
+static SMALL: LazyLock<PathBuf> = LazyLock::new(|| build_small("aaaa111", ""));
+static NEXT: LazyLock<PathBuf> = LazyLock::new(|| build_small("bbbb222", ""));
+static CRASHING: LazyLock<PathBuf> = LazyLock::new(|| build_small("cccc333", "crash"));
+static SICK: LazyLock<PathBuf> = LazyLock::new(|| build_small("dddd444", "sick"));
+
+static TIRING: LazyLock<PathBuf> = LazyLock::new(|| build_small("eeee555", "tire"));
+static PICKY: LazyLock<PathBuf> = LazyLock::new(|| build_small("ffff666", "picky"));
+
+fn build_small(commit: &str, mode: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-server-{commit}"));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
     let options =
         ["--edition", "2024", "-C", "strip=symbols", "-C", "opt-level=s", "-C", "panic=abort", "-o"];
-    let built =
-        Command::new("rustc").args(options).arg(&path).arg(source).env("FIXTURE_COMMIT", "aaaa111").status();
-    assert!(built.unwrap().success());
+    let mut rustc = Command::new("rustc");
+    rustc.args(options).arg(&path).arg(source).env("FIXTURE_COMMIT", commit).env("FIXTURE_MODE", mode);
+    assert!(rustc.status().unwrap().success());
     path
-});
+}
 
 /// A server of a few hundred kilobytes that answers `/health` as ours does.
 pub fn small_server() -> &'static Path {
     &SMALL
+}
+
+/// The release that follows [`small_server`].
+pub fn next_server() -> &'static Path {
+    &NEXT
+}
+
+/// A release that ends as soon as it is started, whatever its settings.
+pub fn crashing_server() -> &'static Path {
+    &CRASHING
+}
+
+/// A release that runs and says that it is not well.
+pub fn sick_server() -> &'static Path {
+    &SICK
+}
+
+/// A release that does well for a while, and then does not.
+pub fn tiring_server() -> &'static Path {
+    &TIRING
+}
+
+/// A release that ends where it finds a file `poison` in its folder.
+pub fn picky_server() -> &'static Path {
+    &PICKY
 }
 
 /// An example's binary, built when it is asked for.

@@ -58,6 +58,7 @@ fn policy() -> Policy {
         inventory: InventoryPolicy::default(),
         observe_only: false,
         import: false,
+        publish: false,
         only: None,
     }
 }

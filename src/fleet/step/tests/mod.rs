@@ -39,6 +39,7 @@ fn with_spec(nodes: usize, spec: NodeSpec) -> Policy {
         inventory: InventoryPolicy::default(),
         observe_only: false,
         import: false,
+        publish: false,
         only: None,
     }
 }

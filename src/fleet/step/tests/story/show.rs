@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{
     super::super::super::{
+        deployed::Placed,
         event::{Command, Event, Step},
         journal::Record,
         ledger::LedgerWish,
@@ -123,6 +124,14 @@ pub(super) fn title(event: &Event) -> String {
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
+        Event::Published { result, .. } => format!("published: {result:?}"),
+        Event::SwitchAsked(request) => {
+            format!("{} asks: switch {} to {}", request.by, request.node, request.release.name)
+        }
+        Event::ReleaseNamed(name) => format!("the configured release is {name}"),
+        Event::DeployReported(report) => {
+            format!("{} of {} by {}: {}", report.work.word(), report.node, report.by, report.outcome.word())
+        }
         Event::ReleasePrepared(Ok(release)) => format!("the release {} is prepared", release.digest),
         Event::ReleasePrepared(Err(why)) => format!("the release cannot be prepared: {why}"),
         Event::EvidenceTaken { node, instance, .. } => format!("evidence of {node}, instance {instance}"),
@@ -140,6 +149,10 @@ pub(super) fn title(event: &Event) -> String {
     }
 }
 
+fn again(release: Option<&Placed>) -> String {
+    release.map(|release| format!(", release {}", release.name)).unwrap_or_default()
+}
+
 fn ordered(command: &Command) -> String {
     let word = command.word();
     match command {
@@ -150,11 +163,16 @@ fn ordered(command: &Command) -> String {
         Command::Start { node, instance, bid: None } => format!("{word} {node} on {instance}"),
         Command::Relabel { instance, label } => format!("{word} {instance} as {label}"),
         Command::TakeEvidence { node, instance, .. } => format!("{word} {node}, instance {instance}"),
-        Command::Deploy { node, tenant, .. } | Command::AskWitness { node, tenant } => {
-            format!("{word} {node} on {}", tenant.instance)
+        Command::Deploy { node, tenant, release, .. } => {
+            format!("{word} {node} on {}{}", tenant.instance, again(release.as_ref()))
         }
-        Command::Remedy { node, tenant, rung, .. } => {
-            format!("{word} {node} on {}: {}", tenant.instance, rung.word())
+        Command::AskWitness { node, tenant } => format!("{word} {node} on {}", tenant.instance),
+        Command::Remedy { node, tenant, rung, release, .. } => {
+            format!("{word} {node} on {}: {}{}", tenant.instance, rung.word(), again(release.as_ref()))
+        }
+        Command::Publish { addresses } => {
+            let all: Vec<String> = addresses.iter().map(|(node, at)| format!("{node}={at}")).collect();
+            format!("{word} {}", all.join(" "))
         }
         Command::List | Command::ReadCredit | Command::ReadCharges { .. } | Command::CheckSelf => {
             word.to_owned()

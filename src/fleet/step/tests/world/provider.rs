@@ -106,7 +106,10 @@ impl World {
                     rented.label = Some(label.to_string());
                 }
             }
-            Command::AttachKey { .. } | Command::StopWork { .. } | Command::TakeEvidence { .. } => {}
+            Command::AttachKey { .. }
+            | Command::StopWork { .. }
+            | Command::TakeEvidence { .. }
+            | Command::Publish { .. } => {}
         }
     }
 

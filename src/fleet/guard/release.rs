@@ -1,0 +1,92 @@
+//! Which release a node would get, and whether it may be deployed at all.
+
+use super::{Deferral, Guard, Rail, defer};
+use crate::fleet::{
+    deployed::Placed,
+    name::NodeName,
+    release::short,
+    state::{Node, NodeState},
+};
+
+impl Guard<'_> {
+    /// The release that was verified for a node by hand and is not the configured one; where the configured one is
+    /// quarantined, the last that was verified anywhere.
+    #[must_use]
+    pub fn verified_before(&self, node: &NodeName) -> Option<&Placed> {
+        let good = |placed: &&Placed| {
+            let standing = self.fleet.releases.get(&placed.digest);
+            !self.fleet.quarantine.contains_key(&placed.name)
+                && standing.is_none_or(|standing| standing.condemned.is_none())
+        };
+        let configured = self.memory.release_name.as_ref();
+        let next = self.fleet.nodes.get(node).and_then(|node| node.next.as_ref());
+        if let Some(next) = next.map(|next| &next.release).filter(good) {
+            return Some(next);
+        }
+        let own = self.fleet.nodes.get(node).and_then(|node| node.placed.as_ref()).filter(good);
+        match own {
+            Some(own) => Some(own).filter(|own| configured != Some(&own.name)),
+            None if configured.is_some_and(|name| self.fleet.quarantine.contains_key(name)) => {
+                self.fleet.verified.as_ref().filter(good)
+            }
+            None => None,
+        }
+    }
+
+    /// The same for what healing would put on a node.
+    pub(super) fn release_for(&self, node: &NodeName) -> Result<(), Deferral> {
+        if self.verified_before(node).is_some() { Ok(()) } else { self.release() }
+    }
+
+    /// Nothing is paid for, and nothing destroyed, for want of something to deploy.
+    ///
+    /// # Errors
+    /// The configured release is not there, or it is condemned or quarantined.
+    pub fn release(&self) -> Result<(), Deferral> {
+        if let Some(why) = &self.memory.release_missing {
+            return defer(Rail::Release, format!("the release is not there: {why}"), None);
+        }
+        let name = self.memory.release_name.as_ref();
+        if let Some(shunned) = name.and_then(|name| self.fleet.quarantine.get(name)) {
+            let why = format!("release {} is quarantined: {}", shunned.release.name, shunned.why);
+            return defer(Rail::Release, why, None);
+        }
+        let Some(wanted) = &self.memory.release else { return Ok(()) };
+        let standing = self.fleet.releases.get(&wanted.digest);
+        match standing.and_then(|standing| standing.condemned.as_ref()) {
+            Some(condemned) => {
+                let why = format!("release {} is at fault: {}", short(&wanted.digest), condemned.evidence);
+                defer(Rail::Release, why, None)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
+    pub(super) fn unproven(&self, node: &NodeName) -> Result<(), Deferral> {
+        if self.verified_before(node).is_some() {
+            return Ok(());
+        }
+        let Some(wanted) =
+            self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))
+        else {
+            return Ok(());
+        };
+        let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
+        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
+        let most = self.policy.rails.unproven_boxes.saturating_sub(lost).max(1);
+        let claims = |(name, other): &(&NodeName, &Node)| {
+            *name != node
+                && matches!(&other.state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some())
+        };
+        let under_way = self.fleet.nodes.iter().filter(claims).count();
+        if under_way >= most as usize {
+            let why = format!(
+                "release {} was never seen serving: {under_way} boxes try it first, {lost} failed with it",
+                short(&wanted.digest)
+            );
+            return defer(Rail::Unproven, why, None);
+        }
+        Ok(())
+    }
+}
