@@ -166,6 +166,7 @@ pacing = 0
 key_file = "{folder}/key"
 [deploy]
 file = "{executable}"
+gate_steady = "0s"
 [http]
 listen = "off"
 [keeper]

@@ -100,6 +100,7 @@ impl Fleet {
         let gate = Gate {
             path: spec.health.path.clone(),
             healthy_in_a_row: access.gate_healthy,
+            steady: access.gate_steady,
             within: access.gate_within,
             confirm_within: access.confirm_within,
             ..Gate::new(op.clone(), None)

@@ -167,6 +167,7 @@ mod tests {
             machine: crate::fleet::name::MachineId(1),
             host: crate::fleet::name::HostId(1),
             price: Money(1),
+            bid: None,
             text: String::new(),
         };
         let tenant = Tenant { rental, instance: InstanceId(1), address: "127.0.0.1:1".parse().unwrap() };

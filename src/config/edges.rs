@@ -139,10 +139,15 @@ pub(super) fn deploy(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Depl
     if gate_within > reader.duration("deadlines.deploy") {
         reader.fault("deploy.gate_within", "is longer than `deadlines.deploy`");
     }
+    let gate_steady = reader.duration("deploy.gate_steady");
+    if gate_steady >= gate_within {
+        reader.fault("deploy.gate_steady", "is not shorter than `deploy.gate_within`: no server could pass");
+    }
     Deploy {
         artifact,
         keep: reader.count("deploy.keep"),
         gate_healthy: reader.count("deploy.gate_healthy"),
+        gate_steady,
         gate_within,
         confirm_within: reader.duration("deploy.confirm_within"),
         maintenance_wait: reader.duration("deploy.maintenance_wait"),
@@ -197,11 +202,7 @@ fn artifact(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Artifact {
     }
     let fetched = download(reader);
     match (reader.text("deploy.file"), fetched) {
-        (Some(_), Some(_)) => {
-            reader.fault("deploy.artifact_url", "is set together with `deploy.file`: which one?");
-            Artifact::Build { workspace, package, portable }
-        }
-        (None, Some((url, sha256))) => Artifact::Url { url, sha256 },
+        (_, Some((url, sha256))) => Artifact::Url { url, sha256 },
         (None, None) => Artifact::Build { workspace, package, portable },
         (Some(file), None) => {
             let file = expand(&file, around.home());

@@ -118,6 +118,8 @@ pub struct Deploy {
     pub keep: u32,
     /// Healthy answers in a row that end a deploy.
     pub gate_healthy: u32,
+    /// How long they must span.
+    pub gate_steady: Duration,
     /// Longest wait for them.
     pub gate_within: Duration,
     /// What a box waits beyond that before it leaves a release that nobody confirms.

@@ -147,6 +147,7 @@ pub fn boxes(config: &Config, clock: Clock) -> Result<Boxes, StartError> {
         server_env: config.deploy.env.clone(),
         keep: config.deploy.keep as usize,
         gate_healthy: config.deploy.gate_healthy,
+        gate_steady: config.deploy.gate_steady,
         gate_within: config.deploy.gate_within,
         confirm_within: config.deploy.confirm_within,
         maintenance: maintenance(config),

@@ -57,7 +57,14 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
         return Err(Box::pin(run.go_back(name, fault)).await);
     }
     let release = ReleaseRef { digest: target.digest, commit: target.commit };
-    Ok(Deployed { release, name: target.name, unchanged: false, closed: None, steps: run.taken.clone() })
+    Ok(Deployed {
+        release,
+        name: target.name,
+        unchanged: false,
+        closed: None,
+        steps: run.taken.clone(),
+        round_trips: run.round_trips,
+    })
 }
 
 impl Run<'_> {
@@ -71,7 +78,7 @@ impl Run<'_> {
         let began = self.start(name).await?;
         self.finish(String::new());
         self.begin(Step::Gate);
-        let detail = Box::pin(self.pass_gate(Some(commit), began)).await?;
+        let detail = Box::pin(self.pass_gate(Some(commit), began, true)).await?;
         self.finish(detail);
         self.begin(Step::Confirm);
         let told = self.confirm(name).await?;
@@ -112,7 +119,7 @@ impl Run<'_> {
         };
         let began = field("began").and_then(|text| text.parse().ok()).unwrap_or(0);
         tracing::warn!(node = %self.site.node, instance = %self.site.instance, %to, "went back");
-        let gate = self.pass_gate(Some(field("commit").unwrap_or("unknown")), began);
+        let gate = self.pass_gate(Some(field("commit").unwrap_or("unknown")), began, false);
         match Box::pin(gate).await {
             Ok(_) => DeployFault::RolledBack { why: Box::new(fault), to },
             Err(detail) => {

@@ -283,7 +283,8 @@ async fn forward(
                 run.began = Some(began);
                 String::new()
             }),
-            Step::Gate => Box::pin(run.pass_gate(None, run.began.unwrap_or(0))).await,
+            // What has been serving was steady before.
+            Step::Gate => Box::pin(run.pass_gate(None, run.began.unwrap_or(0), plan.steps.len() > 1)).await,
             Step::Smoke => Box::pin(run.smoke(&request.smoke)).await,
             Step::Confirm => run.confirm(&release.name).await,
             Step::Exit => {
@@ -303,5 +304,6 @@ async fn forward(
         unchanged: plan.steps == [Step::Gate],
         closed,
         steps: run.taken.clone(),
+        round_trips: run.round_trips,
     })
 }

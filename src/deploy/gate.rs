@@ -61,13 +61,15 @@ impl Run<'_> {
         let url = format!("http://{}{}", self.site.public, gate.path);
         let end = Instant::now() + gate.within;
         let mut next_look = Instant::now() + LOOK_EVERY / 2;
-        let mut streak: Option<(u64, u32)> = None;
+        let mut streak: Option<(u64, u32, Instant)> = None;
         loop {
             let not_yet = match ask(&client, &url).await.and_then(|answer| judge(&answer, gate, began)) {
                 Ok(started_at) => {
-                    let count = streak.filter(|(of, _)| *of == started_at).map_or(1, |(_, count)| count + 1);
-                    streak = Some((started_at, count));
-                    if count >= gate.healthy_in_a_row {
+                    let going = streak.filter(|(of, ..)| *of == started_at);
+                    let (count, since) =
+                        going.map_or((1, Instant::now()), |(_, count, since)| (count + 1, since));
+                    streak = Some((started_at, count, since));
+                    if count >= gate.healthy_in_a_row && since.elapsed() >= gate.steady {
                         return Ok(format!("healthy {count} times in a row"));
                     }
                     None

@@ -28,6 +28,8 @@ mod back;
 mod backup;
 #[cfg(test)]
 mod backup_tests;
+#[cfg(test)]
+mod bad_day_tests;
 mod build;
 mod carry;
 mod control;

@@ -148,6 +148,8 @@ pub struct Gate {
     pub path: String,
     /// Good answers in a row.
     pub healthy_in_a_row: u32,
+    /// How long the good answers of one start must span: a server that dies soon is none.
+    pub steady: Duration,
     /// Limit from the start of the server.
     pub within: Duration,
     /// What comes on top of that before a box leaves a release that nobody confirms: stopping the old server and
@@ -170,6 +172,7 @@ impl Gate {
         Self {
             path: "/health".into(),
             healthy_in_a_row: 3,
+            steady: Duration::ZERO,
             within: Duration::from_secs(120),
             confirm_within: Duration::from_secs(90),
             interval: Duration::from_millis(500),
@@ -226,4 +229,6 @@ pub struct Deployed {
     pub closed: Option<String>,
     /// Every step with its time, in the order they were taken.
     pub steps: Vec<StepTime>,
+    /// Scripts that were sent to the box and connections that were made.
+    pub round_trips: u32,
 }

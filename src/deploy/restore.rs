@@ -97,7 +97,14 @@ async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deploye
         return Err(halfway(run, fault));
     }
     let release = ReleaseRef { digest: target.digest, commit: target.commit };
-    Ok(Deployed { release, name: target.name, unchanged: false, closed: None, steps: run.taken.clone() })
+    Ok(Deployed {
+        release,
+        name: target.name,
+        unchanged: false,
+        closed: None,
+        steps: run.taken.clone(),
+        round_trips: run.round_trips,
+    })
 }
 
 /// The backup that is meant, if it can be brought back at all.

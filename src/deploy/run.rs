@@ -78,6 +78,8 @@ pub(super) struct Run<'a> {
     /// The verified release to which the box cannot go back, because it cannot read the schema of now.
     pub(super) blocked: Option<String>,
     pub(super) taken: Vec<StepTime>,
+    /// Scripts that were sent and connections that were made: each costs at least the way to the box and back.
+    pub(super) round_trips: u32,
     /// The step under way, and since when.
     pub(super) under_way: Option<(Step, Instant)>,
 }
@@ -108,6 +110,7 @@ impl<'a> Run<'a> {
             backup,
             blocked,
             taken,
+            round_trips: 0,
             under_way,
         }
     }
@@ -240,6 +243,7 @@ impl<'a> Run<'a> {
             let lasting = self.lasting(step);
             let claimed = self.lease.as_ref().map(|lease| lease.on(script.clone(), lasting));
             let script = claimed.as_ref().unwrap_or(&script);
+            self.round_trips += 1;
             match Box::pin(self.session().await?.run(script, input, SCRIPT_LIMIT)).await {
                 Ok(output) if output.rc == RC_HELD && self.lease.is_some() => {
                     let granted = self.lease.as_ref().is_some_and(|lease| lease.granted);
@@ -293,6 +297,7 @@ impl<'a> Run<'a> {
     /// The session, or a new one.
     pub(super) async fn session(&mut self) -> Result<&Session, DeployFault> {
         if self.session.is_none() {
+            self.round_trips += 1;
             let budget = self.site.connect_budget;
             let address = self.site.address();
             let connected = Box::pin(self.remote.connect(&address, budget)).await;
@@ -330,13 +335,17 @@ impl<'a> Run<'a> {
         let _ = self.progress.try_send(StepReport { step, phase, took, detail });
     }
 
-    /// Asks the gate, with another commit than the site's where one is given.
+    /// Asks the gate, with another commit than the site's where one is given; `steady` where it must hold for a while.
     pub(super) async fn pass_gate(
         &mut self,
         commit: Option<&str>,
         began: u64,
+        steady: bool,
     ) -> Result<String, DeployFault> {
         let mut gate: Gate = self.site.gate.clone();
+        if !steady {
+            gate.steady = Duration::ZERO;
+        }
         if let Some(commit) = commit {
             gate.expect_commit = (commit != "unknown").then(|| commit.to_owned());
             gate.any_server = commit == ADOPTED;

@@ -58,6 +58,8 @@ pub struct BoxAccess {
     pub keep: usize,
     /// Healthy answers in a row that end a deploy.
     pub gate_healthy: u32,
+    /// How long healthy answers must span.
+    pub gate_steady: Duration,
     /// How long the gate may take.
     pub gate_within: Duration,
     /// How servers are brought to rest before a deploy; `None` without an admin code.

@@ -168,6 +168,7 @@ mod tests {
             unchanged: false,
             closed: None,
             steps: vec![StepTime { step: Step::Start, took: std::time::Duration::ZERO }],
+            round_trips: 1,
         };
         let report = journey.end(Timestamp(4_000), &Ok(deployed), None);
         assert_eq!((report.outcome, report.took_ms), (DeployOutcome::Verified, 3_000));

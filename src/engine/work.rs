@@ -123,6 +123,7 @@ impl Job {
         let gate = Gate {
             path: self.spec.health.path.clone(),
             healthy_in_a_row: access.gate_healthy,
+            steady: access.gate_steady,
             within: access.gate_within,
             confirm_within: access.confirm_within,
             ..Gate::new(op.clone(), Some(artifact.commit.clone()))

@@ -187,6 +187,8 @@ fn sources(
         ("provider.base_url", sim.url()),
         ("ssh.key_file", path(key)),
         ("deploy.file", path(server)),
+        // The demo shows a healing, and nobody wants to watch it wait.
+        ("deploy.gate_steady", "0s".to_owned()),
         ("keeper.state_dir", path(&scratch.join("state"))),
         ("keeper.control_socket", path(&scratch.join("control.sock"))),
     ];

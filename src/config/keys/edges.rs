@@ -82,7 +82,7 @@ pub(super) const DEPLOY: &[Key] = &[
         "deploy.artifact_url",
         TEXT,
         "",
-        "Fetch the binary from here instead: downloaded once, taken up where it broke off, and proven by its checksum \
+        "Fetch the binary from here, whatever `deploy.file` says: downloaded once, taken up where it broke off, and proven by its checksum \
          before any box is touched",
     )
     .restart(),
@@ -103,6 +103,13 @@ pub(super) const DEPLOY: &[Key] = &[
         count(1, 100),
         "3",
         "Healthy answers in a row, with the new commit and a new start time, that end a deploy",
+    )
+    .restart(),
+    Key::new(
+        "deploy.gate_steady",
+        duration(0, HOUR),
+        r#""6s""#,
+        "How long one start of the server must have answered well before it counts: one that dies after five seconds goes back",
     )
     .restart(),
     Key::new(

@@ -75,6 +75,7 @@ connect_budget = "30s"
 [deploy]
 gate_within = "30s"
 gate_healthy = 2
+gate_steady = "0s"
 
 [schedule]
 inventory_sweep = "0 0 0 1 1 *"

@@ -1,0 +1,369 @@
+//! What deploys cost, as ratios within one run.
+//!
+//! ```text
+//! cargo bench -p vast-keeper --bench deploy                    every row
+//! cargo bench -p vast-keeper --bench deploy -- upload          upload | unchanged | switch | rollback | fleet
+//! ```
+//!
+//! Each box is an OpenSSH server of its own on loopback with a home of its own (`/usr/sbin/sshd` must be installed); the server that
+//! is deployed is the fixture of the tests, whose own start takes a few milliseconds. A harness of its own instead of criterion,
+//! because a row is a story over seconds. A goal that is missed ends the run with a failure.
+//!
+//! On loopback there is no way to the box that could hide anything: `scp` is bounded by the same ciphers and the same processors.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep},
+};
+use vast_keeper::{
+    deploy::{
+        self, Artifact, ArtifactSource, DeployRequest, Gate, Method, Restart, RollbackRequest, Site, Smoke,
+        Step, StepPhase, StepReport,
+    },
+    fleet::{
+        name::{InstanceId, OpId},
+        provider::SshEndpoint,
+    },
+    remote::{BoxAddress, Remote, RemoteConfig, Upload},
+};
+
+const LIMIT: Duration = Duration::from_secs(300);
+const UPLOAD_BYTES: usize = 50 << 20;
+const BOXES: usize = 20;
+const AT_ONCE: usize = 8;
+
+/// A box: an SSH server with a home, and the port where its server will listen.
+struct Machine {
+    folder: TempDir,
+    ssh_port: u16,
+    server_port: u16,
+    sshd: Child,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let supervise = self.folder.path().join("home/keeper/supervise");
+        let _ = Command::new("sh").arg(supervise).arg("stop").stderr(Stdio::null()).status();
+        let _ = self.sshd.kill();
+        let _ = self.sshd.wait();
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Machine {
+    async fn start() -> Result<Self> {
+        let _ = fs::create_dir_all("/run/sshd");
+        let folder = tempfile::Builder::new().prefix("vk-bench").tempdir_in("/tmp")?;
+        let at = folder.path().display().to_string();
+        for name in ["host", "key"] {
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join(name));
+            ensure!(made_well(made)?, "no key was made");
+        }
+        fs::create_dir(folder.path().join("home"))?;
+        fs::copy(folder.path().join("key.pub"), folder.path().join("authorized_keys"))?;
+        let (ssh_port, server_port) = (free_port()?, free_port()?);
+        let config = format!(
+            "ListenAddress 127.0.0.1\nPort {ssh_port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized_keys\nUsePAM no\n\
+             StrictModes no\nPidFile none\nPasswordAuthentication no\nLogLevel ERROR\nSubsystem sftp internal-sftp\n\
+             SetEnv HOME={at}/home HOST=127.0.0.1\n"
+        );
+        fs::write(folder.path().join("sshd_config"), config)?;
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-f"]).arg(folder.path().join("sshd_config")).stdin(Stdio::null());
+        let sshd = command.spawn().context("sshd (apt-get install openssh-server)")?;
+        let machine = Self { folder, ssh_port, server_port, sshd };
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", ssh_port)).is_err() {
+            ensure!(Instant::now() < until, "sshd does not listen");
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(machine)
+    }
+
+    fn remote(&self) -> Result<Remote> {
+        Ok(Remote::new(RemoteConfig::new(self.folder.path().join("key"), self.folder.path().join("state")))?)
+    }
+
+    fn address(&self) -> Result<BoxAddress> {
+        let endpoints = vec![SshEndpoint { host: "127.0.0.1".into(), port: self.ssh_port }];
+        Ok(BoxAddress { instance: InstanceId(7), endpoints, user: user()? })
+    }
+
+    fn request(&self, artifact: &Arc<Artifact>) -> Result<DeployRequest> {
+        let op = OpId::from_bits(11);
+        let address = self.address()?;
+        let site = Site {
+            node: "duel-0".parse().map_err(|error| anyhow::anyhow!("{error}"))?,
+            instance: address.instance,
+            op: op.clone(),
+            endpoints: address.endpoints,
+            user: address.user,
+            server_port: self.server_port,
+            public: SocketAddr::from(([127, 0, 0, 1], self.server_port)),
+            gate: Gate { interval: Duration::from_millis(20), ..Gate::new(op, Some(artifact.commit.clone())) },
+            keep: 3,
+            deadline: LIMIT,
+            connect_budget: Duration::from_secs(20),
+            by: "the benchmark".into(),
+            wait_lock: Duration::ZERO,
+        };
+        Ok(DeployRequest {
+            site,
+            method: Method::default(),
+            artifact: Arc::clone(artifact),
+            env: BTreeMap::new(),
+            restart: Restart::Always,
+            force: false,
+            maintenance: None,
+            smoke: Smoke::default(),
+        })
+    }
+}
+
+fn made_well(command: &mut Command) -> Result<bool> {
+    Ok(command.status()?.success())
+}
+
+fn user() -> Result<String> {
+    Ok(String::from_utf8(Command::new("id").arg("-un").output()?.stdout)?.trim().to_owned())
+}
+
+/// The two releases of the fixture.
+async fn artifacts(folder: &Path) -> Result<[Arc<Artifact>; 2]> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/deployed_server.rs");
+    let mut made = Vec::new();
+    for commit in ["aaaa111", "bbbb222"] {
+        let path = folder.join(commit);
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "-O", "-C", "strip=symbols", "-o"]).arg(&path).arg(source);
+        ensure!(made_well(rustc.env("FIXTURE_COMMIT", commit))?, "the fixture does not compile");
+        made.push(Arc::new(Artifact::prepare(&ArtifactSource::File(path)).await?));
+    }
+    made.try_into().map_err(|_| anyhow::anyhow!("two releases"))
+}
+
+/// Prints a row, and whether its goal was reached.
+fn row(what: &str, seen: f64, unit: &str, most: f64) -> bool {
+    let good = seen <= most;
+    println!("{what:<58} {seen:>9.2} {unit:<4} goal ≤ {most:<7} {}", if good { "ok" } else { "MISSED" });
+    good
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+async fn upload() -> Result<bool> {
+    let machine = Machine::start().await?;
+    let file = machine.folder.path().join("large");
+    let mut random = fastrand::Rng::with_seed(7);
+    let bytes: Vec<u8> = (0..UPLOAD_BYTES).map(|_| random.u8(..)).collect();
+    fs::write(&file, &bytes)?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    let digest = String::from_utf8(Command::new("sha256sum").arg(&file).output()?.stdout)?;
+    let digest = digest.split(' ').next().unwrap_or_default().to_owned();
+    let remote = machine.remote()?;
+    let (mut ours, mut proven, mut theirs) = (vec![], vec![], vec![]);
+    for round in 0..5 {
+        let began = Instant::now();
+        let session = remote.connect(&machine.address()?, LIMIT).await?;
+        let upload = Upload::new(format!("ours-{round}"), UPLOAD_BYTES as u64, digest.clone());
+        let mut source = tokio::fs::File::open(&file).await?;
+        let sent = session.send(&mut source, &upload, &mut |_| {}, LIMIT).await?;
+        ensure!(sent.rc == 0, "{}", sent.reason());
+        ours.push(began.elapsed().as_secs_f64());
+        let settled = session.settle(&upload, LIMIT).await?;
+        ensure!(settled.rc == 0, "{}", settled.reason());
+        proven.push(began.elapsed().as_secs_f64());
+        session.close().await;
+        let began = Instant::now();
+        let mut scp = Command::new("scp");
+        scp.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"]);
+        scp.arg(machine.folder.path().join("key")).arg("-P").arg(machine.ssh_port.to_string()).arg(&file);
+        scp.arg(format!("{}@127.0.0.1:{}/home/theirs-{round}", user()?, machine.folder.path().display()));
+        let ended = tokio::task::spawn_blocking(move || scp.stderr(Stdio::null()).status()).await??;
+        ensure!(ended.success(), "scp failed");
+        theirs.push(began.elapsed().as_secs_f64());
+    }
+    let theirs = median(theirs);
+    println!("scp of 50 MiB, connecting included: {theirs:.2} s");
+    println!("ours with its checksum read back from the box's disk: {:.2} of scp's time", median(proven) / theirs);
+    Ok(row("upload of 50 MiB, time by that of scp (0.9 of its speed)", median(ours) / theirs, "", 1.0 / 0.9))
+}
+
+async fn unchanged(artifacts: &[Arc<Artifact>; 2]) -> Result<bool> {
+    let machine = Machine::start().await?;
+    let remote = machine.remote()?;
+    let (progress, _untaken) = mpsc::channel(1);
+    let request = machine.request(&artifacts[0])?;
+    deploy::deploy(&remote, &request, &progress).await?;
+    let again = deploy::deploy(&remote, &request, &progress).await?;
+    ensure!(again.steps.iter().all(|taken| taken.step != Step::Upload), "it was uploaded again");
+    let gentle = DeployRequest { restart: Restart::IfChanged, ..request };
+    let alone = deploy::deploy(&remote, &gentle, &progress).await?;
+    println!("of a release that serves and is left alone: {} round trips", alone.round_trips);
+    Ok(row("round trips of an unchanged redeploy with a restart", f64::from(again.round_trips), "", 10.0))
+}
+
+/// From the begin of the switch to the first good answer, without the server's own start.
+async fn switch(artifacts: &[Arc<Artifact>; 2], own: f64) -> Result<bool> {
+    let machine = Machine::start().await?;
+    let remote = machine.remote()?;
+    let (untaken, _progress) = mpsc::channel(1);
+    deploy::deploy(&remote, &machine.request(&artifacts[0])?, &untaken).await?;
+    let mut times = vec![];
+    for round in 0..5 {
+        let artifact = &artifacts[(round + 1) % 2];
+        let request = machine.request(artifact)?;
+        let (progress, mut reports) = mpsc::channel::<StepReport>(256);
+        let watched = async {
+            let mut began = None;
+            while let Some(report) = reports.recv().await {
+                if report.step == Step::Switch && report.phase == StepPhase::Started {
+                    began = Some(Instant::now());
+                    break;
+                }
+            }
+            let began = began?;
+            while !names(machine.server_port, &artifact.commit).await {
+                sleep(Duration::from_millis(2)).await;
+            }
+            let took = began.elapsed().as_secs_f64();
+            while reports.recv().await.is_some() {}
+            Some(took)
+        };
+        let work = async {
+            let done = deploy::deploy(&remote, &request, &progress).await;
+            drop(progress);
+            done
+        };
+        let (done, took) = tokio::join!(work, watched);
+        done?;
+        times.push(took.context("there was no switch")?);
+    }
+    Ok(row("switch to healthy, less the server's own start", (median(times) - own) * 1000.0, "ms", 250.0))
+}
+
+async fn names(port: u16, commit: &str) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        Some(text.contains(commit))
+    };
+    asked.await.unwrap_or(false)
+}
+
+/// The server's own start: from its process to its first answer.
+async fn own_start(artifact: &Artifact) -> Result<f64> {
+    let mut times = vec![];
+    for _ in 0..5 {
+        let port = free_port()?;
+        let folder = tempfile::tempdir()?;
+        let began = Instant::now();
+        let mut command = Command::new(&artifact.path);
+        command.env("HOST", "127.0.0.1").env("PORT", port.to_string()).current_dir(folder.path());
+        let mut child = command.stdout(Stdio::null()).spawn()?;
+        while !names(port, &artifact.commit).await {
+            sleep(Duration::from_millis(2)).await;
+        }
+        times.push(began.elapsed().as_secs_f64());
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(median(times))
+}
+
+async fn rollback(artifacts: &[Arc<Artifact>; 2], own: f64) -> Result<bool> {
+    let machine = Machine::start().await?;
+    let remote = machine.remote()?;
+    let (progress, _untaken) = mpsc::channel(1);
+    for artifact in artifacts {
+        deploy::deploy(&remote, &machine.request(artifact)?, &progress).await?;
+    }
+    let mut times = vec![];
+    for _ in 0..3 {
+        let site = machine.request(&artifacts[0])?.site;
+        let request = RollbackRequest { site, to: None, env: BTreeMap::new(), maintenance: None };
+        let began = Instant::now();
+        deploy::rollback(&remote, &request, &progress).await?;
+        times.push(began.elapsed().as_secs_f64());
+    }
+    Ok(row("rollback of a verified release, less the server's start", median(times) - own, "s", 3.0))
+}
+
+async fn fleet(artifacts: &[Arc<Artifact>; 2]) -> Result<bool> {
+    let one = Machine::start().await?;
+    let (progress, _untaken) = mpsc::channel(1);
+    let began = Instant::now();
+    deploy::deploy(&one.remote()?, &one.request(&artifacts[0])?, &progress).await?;
+    let alone = began.elapsed().as_secs_f64();
+    let mut machines = Vec::new();
+    for _ in 0..BOXES {
+        machines.push(Machine::start().await?);
+    }
+    let permits = Semaphore::new(AT_ONCE);
+    let began = Instant::now();
+    let all = machines.iter().map(async |machine| {
+        let _permit = permits.acquire().await?;
+        let (progress, _untaken) = mpsc::channel(1);
+        deploy::deploy(&machine.remote()?, &machine.request(&artifacts[0])?, &progress).await?;
+        anyhow::Ok(())
+    });
+    for done in join_all(all).await {
+        done?;
+    }
+    let all = began.elapsed().as_secs_f64();
+    println!("one box: {alone:.2} s; {BOXES} boxes, {AT_ONCE} at once: {all:.2} s, all on this machine's processors");
+    Ok(row("20 boxes, 8 at once, by the time of one", all / alone, "×", 2.5))
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let wanted: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let asked = |word: &str| wanted.is_empty() || wanted.iter().any(|one| one == word);
+    let folder: PathBuf = tempfile::tempdir()?.keep();
+    let artifacts = artifacts(&folder).await?;
+    let own = own_start(&artifacts[0]).await?;
+    println!("the server's own start: {:.1} ms", own * 1000.0);
+    let mut good = true;
+    if asked("upload") {
+        good &= upload().await?;
+    }
+    if asked("unchanged") {
+        good &= unchanged(&artifacts).await?;
+    }
+    if asked("switch") {
+        good &= switch(&artifacts, own).await?;
+    }
+    if asked("rollback") {
+        good &= rollback(&artifacts, own).await?;
+    }
+    if asked("fleet") {
+        good &= fleet(&artifacts).await?;
+    }
+    fs::remove_dir_all(folder)?;
+    ensure!(good, "a goal was missed");
+    Ok(())
+}
