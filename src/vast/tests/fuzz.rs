@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use super::never_wrong::{create_is_not_misjudged, destroy_is_not_misjudged};
 use crate::{
-    fleet::provider::{CreateAnswer, DestroyAnswer, ProviderFault},
+    fleet::{
+        provider::{CreateAnswer, DestroyAnswer, ProviderFault},
+        units::Timestamp,
+    },
     fuzz_tests::{Target, fuzz},
-    vast::{answers, list::Pages, offers, transport::Reply, wire},
+    vast::{answers, charges::ChargePages, list::Pages, offers, transport::Reply, wire},
 };
 
 const WORDS: &[&str] = &[
@@ -101,6 +104,9 @@ fn fuzz_destroy() {
 }
 
 const ROW_WORDS: &[&str] = &[
+    "\"results\":[{\"source\":\"instance-7\",\"amount\":0.3,\"items\":[]}]",
+    "\"total\":1",
+    "\"type\":\"bwd\"",
     "\"id\":7",
     "\"label\":null",
     "\"label\":\"vk:prod:duel-0:aaaaaaaaaaa\"",
@@ -131,6 +137,13 @@ fn fuzz_reads() {
             return "no object".into();
         };
         let found = offers::decode(&page, offers::Kind::Interruptible).map(|found| found.offers.len()).ok();
+        let mut bill = ChargePages::default();
+        if bill.add(&page).is_ok()
+            && let Ok(charges) = bill.finish(Timestamp(0))
+        {
+            let rows = page["results"].as_array().map_or(0, Vec::len);
+            assert!(charges.rows.len() <= rows, "{} charges of {rows} rows", charges.rows.len());
+        }
         if let Ok(credit) = wire::credit(&page) {
             assert!(page.contains_key("credit"), "{credit:?}");
         }
