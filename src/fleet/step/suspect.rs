@@ -29,6 +29,9 @@ const ASK_EVERY: Duration = Duration::from_secs(15);
 /// empty or another account's, and our own way to the boxes cut at the same time.
 const ABSENT_ALONE: Duration = Duration::from_secs(1800);
 
+/// A box whose own word is older than this is asked once more right before it is condemned.
+const LAST_WORD: Duration = Duration::from_secs(30);
+
 /// What the evidence says.
 enum Evidence {
     /// Not enough yet, with what is awaited.
@@ -278,6 +281,20 @@ impl Turn<'_> {
                 return Ok(());
             }
         };
+        let age = self
+            .memory
+            .watch(name)
+            .ssh
+            .as_ref()
+            .map_or(Duration::ZERO, |word| self.context.now.since(word.at));
+        if rung == Rung::Replace && source == Source::Box && age > LAST_WORD && !planted(Bug::OldWordIsEnough)
+        {
+            // A rail was in the way meanwhile, and the box may have come back.
+            self.ask_witness(name);
+            let why = format!("the box is asked once more: its last word is {} s old", age.as_secs());
+            self.block_for(name, Rail::Witness, why, None);
+            return Ok(());
+        }
         self.unblock(name);
         if rung == Rung::Replace {
             let cause = Cause::Failing { why: self.memory.watch(name).failure_text() };

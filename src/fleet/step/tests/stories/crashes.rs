@@ -10,6 +10,7 @@ use super::{
             name::InstanceId,
             provider::CreateAnswer,
             state::{NodeState, Stage},
+            watch::Word,
         },
         story::row,
     },
@@ -55,6 +56,8 @@ fn c1_before_the_decision_the_evidence_is_taken_anew() {
     s.lose(&node(0));
     assert_eq!(stage(&s), "suspect", "the warm-up holds");
     s.pass(70);
+    assert_eq!(stage(&s), "suspect", "its word is old by now: it is asked once more");
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
     assert_eq!(stage(&s), "started");
     assert_snapshot!(s.read());
 }

@@ -8,6 +8,7 @@ use super::{
             event::Event,
             name::{InstanceId, OpId},
             provider::{CreateAnswer, DestroyAnswer, OffersFound, ProviderFault},
+            watch::Word,
         },
         story::row,
     },
@@ -168,6 +169,9 @@ fn what_bears_anothers_label_is_left_alone() {
     s.extra.clear();
     s.fail(&node(0));
     s.pass(20);
+    let why = s.memory.desks[&node(0)].blocked.clone().unwrap().why;
+    assert!(why.contains("asked once more"), "{why}");
+    s.witness(&node(0), Word::Down("no answer on its own port".into()));
     assert_eq!(s.state(0).word(), "recovering");
     assert_snapshot!(s.read());
 }
