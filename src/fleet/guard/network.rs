@@ -46,11 +46,15 @@ impl Guard<'_> {
         self.canaries(since)
     }
 
-    /// Another node whose last probe was good and began after `since`.
+    /// Another node whose last probe was good and began after `since`, and before the last one of this node: what failed
+    /// before our way to the boxes came back says nothing of what it would answer now.
     pub fn peer_that_answered(&self, node: &NodeName, since: Timestamp) -> Option<&NodeName> {
+        let last = |name: &NodeName| self.memory.watches.get(name).and_then(|watch| watch.last.as_ref());
+        let own = last(node)?.at;
         let answers = |name: &&NodeName| {
-            let last = self.memory.watches.get(*name).and_then(|watch| watch.last.as_ref());
-            last.is_some_and(|last| last.at >= since && !matches!(last.verdict, Verdict::Failing(_)))
+            last(name).is_some_and(|last| {
+                (since..=own).contains(&last.at) && !matches!(last.verdict, Verdict::Failing(_))
+            })
         };
         self.policy.nodes.keys().filter(|peer| *peer != node).find(answers)
     }
