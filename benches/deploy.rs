@@ -73,7 +73,9 @@ impl Machine {
         let folder = tempfile::Builder::new().prefix("vk-bench").tempdir_in("/tmp")?;
         let at = folder.path().display().to_string();
         for name in ["host", "key"] {
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join(name));
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(folder.path().join(name));
             ensure!(made_well(made)?, "no key was made");
         }
         fs::create_dir(folder.path().join("home"))?;
@@ -117,7 +119,10 @@ impl Machine {
             user: address.user,
             server_port: self.server_port,
             public: SocketAddr::from(([127, 0, 0, 1], self.server_port)),
-            gate: Gate { interval: Duration::from_millis(20), ..Gate::new(op, Some(artifact.commit.clone())) },
+            gate: Gate {
+                interval: Duration::from_millis(20),
+                ..Gate::new(op, Some(artifact.commit.clone()))
+            },
             keep: 3,
             deadline: LIMIT,
             connect_budget: Duration::from_secs(20),
@@ -205,7 +210,10 @@ async fn upload() -> Result<bool> {
     }
     let theirs = median(theirs);
     println!("scp of 50 MiB, connecting included: {theirs:.2} s");
-    println!("ours with its checksum read back from the box's disk: {:.2} of scp's time", median(proven) / theirs);
+    println!(
+        "ours with its checksum read back from the box's disk: {:.2} of scp's time",
+        median(proven) / theirs
+    );
     Ok(row("upload of 50 MiB, time by that of scp (0.9 of its speed)", median(ours) / theirs, "", 1.0 / 0.9))
 }
 
@@ -334,7 +342,9 @@ async fn fleet(artifacts: &[Arc<Artifact>; 2]) -> Result<bool> {
         done?;
     }
     let all = began.elapsed().as_secs_f64();
-    println!("one box: {alone:.2} s; {BOXES} boxes, {AT_ONCE} at once: {all:.2} s, all on this machine's processors");
+    println!(
+        "one box: {alone:.2} s; {BOXES} boxes, {AT_ONCE} at once: {all:.2} s, all on this machine's processors"
+    );
     Ok(row("20 boxes, 8 at once, by the time of one", all / alone, "×", 2.5))
 }
 
