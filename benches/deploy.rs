@@ -73,10 +73,9 @@ impl Machine {
         let folder = tempfile::Builder::new().prefix("vk-bench").tempdir_in("/tmp")?;
         let at = folder.path().display().to_string();
         for name in ["host", "key"] {
-            let made = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(folder.path().join(name));
-            ensure!(made_well(made)?, "no key was made");
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join(name));
+            ensure!(made_well(&mut keygen)?, "no key was made");
         }
         fs::create_dir(folder.path().join("home"))?;
         fs::copy(folder.path().join("key.pub"), folder.path().join("authorized_keys"))?;
