@@ -11,6 +11,8 @@
 //!
 //! On loopback there is no way to the box that could hide anything: `scp` is bounded by the same ciphers and the same processors.
 
+#![expect(clippy::print_stdout, reason = "the rows of a benchmark are its output")]
+
 use std::{
     collections::BTreeMap,
     env, fs,
