@@ -11,6 +11,8 @@
 //!
 //! On loopback there is no way to the box that could hide anything: `scp` is bounded by the same ciphers and the same processors.
 
+#![expect(clippy::print_stdout, reason = "the rows of a benchmark are its output")]
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -73,10 +75,9 @@ impl Machine {
         let folder = tempfile::Builder::new().prefix("vk-bench").tempdir_in("/tmp")?;
         let at = folder.path().display().to_string();
         for name in ["host", "key"] {
-            let made = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(folder.path().join(name));
-            ensure!(made_well(made)?, "no key was made");
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join(name));
+            ensure!(made_well(&mut keygen)?, "no key was made");
         }
         fs::create_dir(folder.path().join("home"))?;
         fs::copy(folder.path().join("key.pub"), folder.path().join("authorized_keys"))?;

@@ -95,6 +95,7 @@ impl Journal {
             machine: MachineId(10_000 + self.instance % 5000),
             host: HostId(1000 + self.instance % 700),
             price: Money::from_dollars(0.35).context("no price")?,
+            bid: None,
             offer_text: "1x RTX 4090, California, US, reliability 0.993".into(),
             permit: "rental 1 of 3 in the window, fleet at $10.00/h, credit $100.00".into(),
         });

@@ -63,8 +63,8 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
     let here = reader.text("deploy.build_on").as_deref() == Some("here");
     let output = reader.text("deploy.build_output");
     let run = reader.text("deploy.run_command");
-    let image = reader.text("deploy.image");
-    let commit = reader.text("deploy.image_commit");
+    let image = reader.text("deploy.docker_image");
+    let commit = reader.text("deploy.docker_commit");
     let engine = reader.text("deploy.engine").unwrap_or_default();
     let options = reader.texts("deploy.engine_options").unwrap_or_default();
     let mut needed = |key: &str, value: Option<String>| {
@@ -94,13 +94,13 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
             Origin::Git { url, rev, build, made }
         }
         "docker" => {
-            let image = needed("deploy.image", image);
+            let image = needed("deploy.docker_image", image);
             let digest = image.rsplit_once("sha256:").map(|(_, digest)| digest).unwrap_or_default();
             let pinned = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !image.is_empty() && (!pinned || image.starts_with('-') || image.contains('\'')) {
                 let hint =
                     "write `name@sha256:…`; `docker buildx imagetools inspect NAME:TAG` prints the digest";
-                reader.fault_hint("deploy.image", "must be pinned by its digest: a tag moves", hint);
+                reader.fault_hint("deploy.docker_image", "must be pinned by its digest: a tag moves", hint);
             }
             if engine.is_empty() || engine.starts_with('-') || engine.contains(char::is_whitespace) {
                 reader.fault("deploy.engine", "is no command's name");

@@ -185,7 +185,9 @@ async fn pm2_keeps_a_server_running() {
     keeps(&mut stage).await;
     // The daemon that pm2 leaves behind is not of this box's processes.
     let daemon = fs::read_to_string(home.join("pm2.pid")).ok().and_then(|text| text.trim().parse().ok());
-    daemon.map(kill);
+    if let Some(daemon) = daemon {
+        kill(daemon);
+    }
 }
 
 /// Keeps containers as `docker` does, one process each, without isolation. Images are folders.

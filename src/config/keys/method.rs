@@ -49,13 +49,13 @@ pub(super) const METHOD: &[Key] = &[
     )
     .restart(),
     Key::new(
-        "deploy.image",
+        "deploy.docker_image",
         TEXT,
         "",
         "Image of the strategy `docker`, pinned: `registry.example.org/duel@sha256:…`. The one before stays for the way back",
     )
     .restart(),
-    Key::new("deploy.image_commit", TEXT, "", "The commit that its server names in `/health`, if it names one").restart(),
+    Key::new("deploy.docker_commit", TEXT, "", "The commit that its server names in `/health`, if it names one").restart(),
     Key::new("deploy.engine", TEXT, r#""docker""#, "The container engine's command on the box; `podman` works as well").restart(),
     Key::new(
         "deploy.engine_options",
