@@ -87,6 +87,8 @@ pub struct Watch {
     pub ssh: Option<Testimony>,
     /// Since when the probes of the present run of failures alone are enough, no witness having answered.
     pub alone_since: Option<Timestamp>,
+    /// Since when each answer was a good one.
+    pub well_since: Option<Timestamp>,
     /// When the box was last asked over SSH.
     pub ssh_asked_at: Option<Timestamp>,
     /// Complete lists in a row that lacked the node's instance.
@@ -117,6 +119,7 @@ impl Watch {
             }
             Verdict::Failing(failure) => {
                 self.failed_checks += 1;
+                self.well_since = None;
                 self.history |= 1;
                 self.successes = 0;
                 self.failures = self.failures.saturating_add(1);
@@ -132,6 +135,7 @@ impl Watch {
         // Each run of failures asks for itself.
         self.ssh_asked_at = None;
         self.alone_since = None;
+        self.well_since.get_or_insert(at);
         self.last_answer_at = Some(at);
     }
 

@@ -25,17 +25,17 @@ impl Guard<'_> {
         self.canaries(Timestamp(0))
     }
 
-    /// Proof that we can reach boxes, where no witness confirms what our probes saw. It must be newer than the evidence: what a
-    /// peer answered before says nothing of a network that failed since.
+    /// Proof that we can reach boxes, where no witness confirms what our probes saw: a peer that answered all along while this
+    /// node failed. One answer says nothing of a network that comes and goes.
     pub(super) fn way_to_boxes(&self, node: &NodeName, since: Timestamp) -> Result<String, Deferral> {
         self.inventory()?;
         // Canaries prove our way into the internet, not our way to the boxes: that only another box can, where there is one.
         if self.policy.nodes.keys().any(|peer| peer != node) && !planted(Bug::CanariesProveAll) {
-            if let Some(peer) = self.peer_that_answered(node, since) {
-                return Ok(format!("the provider and, since the evidence was complete, {peer} answer"));
+            if let Some(peer) = self.peer_that_answered_all_along(node) {
+                return Ok(format!("the provider answers, and so did {peer} all along"));
             }
-            let why = "only our own probes fail it: no witness answers, and no other node has answered since, so our way to \
-                       all boxes may be cut";
+            let why = "only our own probes fail it: no witness answers, and no other node has answered all along, so our way \
+                       to all boxes may be cut";
             return defer(Rail::SelfCheck, why, None);
         }
         if self.policy.rails.canaries.is_empty() {
@@ -44,6 +44,21 @@ impl Guard<'_> {
             return defer(Rail::SelfCheck, why, None);
         }
         self.canaries(since)
+    }
+
+    /// Another node all of whose probes were good for as long as the threshold takes, while all of this one's failed.
+    fn peer_that_answered_all_along(&self, node: &NodeName) -> Option<&NodeName> {
+        let (health, own) = (&self.policy.nodes.get(node)?.health, self.memory.watches.get(node)?);
+        let (failing_since, own_last) = (own.first_failure.as_ref()?.0, own.last.as_ref()?.at);
+        let window = health.interval.saturating_mul(health.failure_threshold.max(1));
+        let answered = |name: &&NodeName| {
+            let Some(watch) = self.memory.watches.get(*name) else { return false };
+            let (Some(well_since), Some(last)) = (watch.well_since, watch.last.as_ref()) else {
+                return false;
+            };
+            last.at <= own_last && last.at.since(well_since.max(failing_since)) >= window
+        };
+        self.policy.nodes.keys().filter(|peer| *peer != node).find(answered)
     }
 
     /// Another node whose last probe was good and began after `since`, and before the last one of this node: what failed
