@@ -149,10 +149,10 @@ mod tests {
     #[test]
     fn the_box_is_compared_with_what_is_wanted() {
         let stock = |lines: &str| Stock::read(lines);
-        let serving = stock("release=new\td\tc\t10\tcurrent\t\n");
+        let serving = stock("release=new\td\tc\t10\tcurrent\t0\t\n");
         assert!(release_drift("new", &serving).is_empty());
         assert_eq!(release_drift("other", &serving), ["it runs new, other is wanted"]);
-        let trial = stock("release=new\td\tc\t-\ttrial\t\n");
+        let trial = stock("release=new\td\tc\t-\ttrial\t0\t\n");
         assert_eq!(release_drift("new", &trial).len(), 2);
         assert_eq!(release_drift("new", &stock("")).len(), 1);
     }
