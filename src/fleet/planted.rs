@@ -46,8 +46,6 @@ bugs! {
     NoDoubling,
     /// A list that lacks a box is believed although nothing else answers.
     AbsenceIsEnough,
-    /// What a box said a while ago is not asked anew before its end.
-    OldWordIsEnough,
     /// Canaries count as proof of the way to the boxes, although other nodes could tell.
     CanariesProveAll,
     /// The breaker never holds.
