@@ -287,8 +287,7 @@ impl Turn<'_> {
             .ssh
             .as_ref()
             .map_or(Duration::ZERO, |word| self.context.now.since(word.at));
-        if rung == Rung::Replace && source == Source::Box && age > LAST_WORD && !planted(Bug::OldWordIsEnough)
-        {
+        if rung == Rung::Replace && source == Source::Box && age > LAST_WORD {
             // A rail was in the way meanwhile, and the box may have come back.
             self.ask_witness(name);
             let why = format!("the box is asked once more: its last word is {} s old", age.as_secs());
