@@ -65,6 +65,14 @@ async fn no_secret_appears_anywhere_but_where_it_is_used() {
     let mut files = Vec::new();
     files_of(&fleet.settings.state(), &mut files);
     assert!(files.iter().any(|file| file.ends_with("keeper.db")));
+    // The keeper's own copy of a release is its program and its settings, for its user alone: healing brings them again.
+    let (copies, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
+        file.ends_with("settings.json") && file.starts_with(fleet.settings.state().join("releases"))
+    });
+    for copy in copies {
+        let mode = fs::metadata(&copy).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", copy.display());
+    }
     for file in files {
         places.push((file.display().to_string(), fs::read(&file).unwrap_or_default()));
     }

@@ -10,7 +10,10 @@ impl Fleet {
     /// What a node's server says of itself, from outside.
     pub async fn health_of(&self, node: &str) -> Value {
         let view = self.view().await.unwrap();
-        let address = view.nodes.iter().find(|known| known.node.as_str() == node).unwrap().address.unwrap();
+        let Some(address) = view.nodes.iter().find(|known| known.node.as_str() == node).unwrap().address
+        else {
+            return Value::Null;
+        };
         let answer = exchange(address, "GET", "/health", b"").await;
         answer.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default()
     }
@@ -33,7 +36,7 @@ impl Fleet {
     /// The same with settings.
     pub async fn released_with(name: &'static str, nodes: u32, settings: &[(&str, &str)]) -> Self {
         let mut fleet = Self::light(name, nodes).await;
-        fleet.settings.edit("gate_within = \"30s\"", "gate_within = \"8s\"");
+        fleet.settings.edit("gate_within = \"30s\"", "gate_within = \"20s\"");
         for (key, value) in settings {
             fleet.settings.set(key, value);
         }
