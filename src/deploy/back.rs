@@ -14,7 +14,7 @@ use super::{
     plan::Step,
     request::{Deployed, RollbackRequest, StepReport},
     run::{Run, in_time, script},
-    stock::Stock,
+    stock::{Standing, Stock},
 };
 use crate::{fleet::journal::ReleaseRef, remote::Remote};
 
@@ -56,18 +56,22 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     if let Err(fault) = ended {
         return Err(Box::pin(run.go_back(name, fault)).await);
     }
-    let release = ReleaseRef { digest: target.digest, commit: target.commit };
-    Ok(Deployed {
-        release,
-        name: target.name,
-        unchanged: false,
-        closed: None,
-        steps: run.taken.clone(),
-        round_trips: run.round_trips,
-    })
+    Ok(run.serves(target))
 }
 
 impl Run<'_> {
+    /// What was achieved: this release of the box serves.
+    pub(super) fn serves(&self, target: Standing) -> Deployed {
+        Deployed {
+            release: ReleaseRef { digest: target.digest, commit: target.commit },
+            name: target.name,
+            unchanged: false,
+            closed: None,
+            steps: self.taken.clone(),
+            round_trips: self.round_trips,
+        }
+    }
+
     /// Switches to a sealed release, starts and proves it, and lets it stay.
     pub(super) async fn bring_up(&mut self, name: &str, commit: &str) -> Result<(), DeployFault> {
         self.begin(Step::Switch);

@@ -19,7 +19,7 @@ use super::{
     run::{Run, in_time, script},
     stock::Standing,
 };
-use crate::{fleet::journal::ReleaseRef, remote::Remote};
+use crate::remote::Remote;
 
 /// One restore on one box.
 #[derive(Debug, Clone)]
@@ -96,15 +96,7 @@ async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deploye
         let fault = Box::pin(run.go_back(&target.name, fault)).await;
         return Err(halfway(run, fault));
     }
-    let release = ReleaseRef { digest: target.digest, commit: target.commit };
-    Ok(Deployed {
-        release,
-        name: target.name,
-        unchanged: false,
-        closed: None,
-        steps: run.taken.clone(),
-        round_trips: run.round_trips,
-    })
+    Ok(run.serves(target))
 }
 
 /// The backup that is meant, if it can be brought back at all.

@@ -38,11 +38,6 @@ impl Guard<'_> {
                        to all boxes may be cut";
             return defer(Rail::SelfCheck, why, None);
         }
-        if self.policy.rails.canaries.is_empty() {
-            let why = "only our own probes fail it: no witness answers, there is no peer and no canary is configured, so we may \
-                       be the ones cut off; name one or two in `rails.canaries`";
-            return defer(Rail::SelfCheck, why, None);
-        }
         self.canaries(since)
     }
 
@@ -76,6 +71,11 @@ impl Guard<'_> {
 
     /// Most canaries answered, when last asked and not before `since`.
     fn canaries(&self, since: Timestamp) -> Result<String, Deferral> {
+        if self.policy.rails.canaries.is_empty() {
+            let why = "only our own probes fail it: no witness answers, there is no peer and no canary is configured, so we may \
+                       be the ones cut off; name one or two in `rails.canaries`";
+            return defer(Rail::SelfCheck, why, None);
+        }
         let fresh = |at: Timestamp| self.now.since(at) <= self.policy.rails.inventory_fresh && at >= since;
         match self.memory.self_check {
             Some(check) if fresh(check.at) && check.answered * 2 > check.asked => {

@@ -39,6 +39,7 @@ mod spare;
 mod suspect;
 mod switch;
 mod wish;
+mod witness;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,57 +1,29 @@
 //! A node under suspicion: gather evidence, then take the next rung of the ladder.
 //!
-//! Evidence is the threshold reached, a self-check, and a second witness. A fresh "up" from a witness vetoes. Where no
-//! witness can answer, the threshold doubles, and our own network must be proven by a healthy peer or by canaries: where
-//! there is neither, the node is left to a human, who is told.
+//! What is enough evidence stands in `witness.rs`. Where only our own probes speak, our way to the boxes must be proven by a
+//! peer that answered all along, or by canaries where there is no peer: where there is neither, the node is left to a human,
+//! who is told.
 
 use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        event::IllegalEvent,
         guard::{Deferral, Rail, Wanted},
         journal::{Cause, DoomReason, HeldReason, Record},
-        name::{InstanceId, NodeName},
+        name::NodeName,
         planted::{Bug, planted},
         policy::{NodeSpec, ReplaceOrder, Rung},
         state::NodeState,
         tell,
         units::Timestamp,
-        watch::{Testimony, Witness, Word},
     },
     Turn,
+    witness::{Evidence, Source},
 };
-
-/// How soon a box is asked over SSH again: a fresh connection each time, so not too often.
-const ASK_EVERY: Duration = Duration::from_secs(15);
-
-/// Lists that lack a box which does not answer are believed after this time where no other node answers either: a list may be
-/// empty or another account's, and our own way to the boxes cut at the same time.
-const ABSENT_ALONE: Duration = Duration::from_secs(1800);
 
 /// A box whose own word is older than this is asked once more right before it is condemned.
 const LAST_WORD: Duration = Duration::from_secs(30);
-
-/// What the evidence says.
-enum Evidence {
-    /// Not enough yet, with what is awaited.
-    Awaited(String),
-    /// A witness says the server is up.
-    Vetoed(String),
-    /// Enough, with the evidence in words and who confirms it.
-    Enough { text: String, source: Source },
-}
-
-/// Who confirms that a server is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// The box itself, so that it can be reached over SSH.
-    Box,
-    /// The provider's lists.
-    Provider,
-    /// Nobody but our own probes.
-    ProbesAlone,
-}
 
 impl Turn<'_> {
     pub(super) fn pursue_suspect(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
@@ -85,119 +57,6 @@ impl Turn<'_> {
                 Ok(())
             }
         }
-    }
-
-    fn evidence(&mut self, name: &NodeName, spec: &NodeSpec) -> Evidence {
-        let (now, fresh) = (self.now(), self.context.policy.rails.witness_fresh);
-        let watch = self.memory.watch(name);
-        let threshold = spec.health.failure_threshold.max(1);
-        let probes =
-            format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text());
-        let ssh = watch.testimony(Witness::Ssh, now, fresh);
-        if let Some(Word::Up(detail)) = ssh.filter(|_| !planted(Bug::MisreadWitness)) {
-            return Evidence::Vetoed(format!("{probes}; but the box itself says its server is up: {detail}"));
-        }
-        if let Some(Word::Down(detail) | Word::Up(detail)) = ssh {
-            return Evidence::Enough {
-                text: format!("{probes}; the box itself: {detail}"),
-                source: Source::Box,
-            };
-        }
-        // A list that lacks the box may be another account's: the box is heard first, if it can be.
-        let heard = watch.missing_lists == 0
-            || matches!(ssh, Some(Word::Silent(_)))
-            || watch.was_asked_in_vain(now, ASK_EVERY);
-        if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh).filter(|_| heard) {
-            let text = format!("{probes}; the provider: {detail}");
-            let lacking = watch.stopped_since.filter(|_| watch.missing_lists > 0);
-            let lacking_for = lacking.map_or(Duration::MAX, |since| now.since(since));
-            if lacking.is_some_and(|since| self.guard().peer_that_answered(name, since).is_none())
-                && lacking_for < ABSENT_ALONE
-                && !planted(Bug::AbsenceIsEnough)
-            {
-                let wait = (ABSENT_ALONE - lacking_for).as_secs() / 60 + 1;
-                return Evidence::Awaited(format!(
-                    "{text}; but no other node answers, so lists and probes may both be wrong: waiting {wait} min"
-                ));
-            }
-            return Evidence::Enough { text, source: Source::Provider };
-        }
-        let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
-        // Fast re-probes reach the count in seconds; without a witness the time must have passed as well.
-        let patience = spec.health.interval.saturating_mul(threshold);
-        let silence = match ssh {
-            Some(Word::Silent(detail)) => detail.as_str(),
-            // Asked long enough ago, and no word came: it may never come.
-            Some(Word::Up(_) | Word::Down(_)) | None if watch.was_asked_in_vain(now, ASK_EVERY) => {
-                "no answer"
-            }
-            // A word of an earlier run of failures, or one that is no longer fresh, is no silence: the box is asked anew.
-            Some(Word::Up(_) | Word::Down(_)) | None => {
-                return Evidence::Awaited("asking the box itself over ssh".into());
-            }
-        };
-        let doubled = threshold.saturating_mul(2);
-        if (watch.failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
-            let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
-            watch.alone_since.get_or_insert(now);
-            return Evidence::Enough { text, source: Source::ProbesAlone };
-        }
-        Evidence::Awaited(format!(
-            "no witness can answer ({silence}): waiting for {doubled} failures over {} s instead of {threshold}",
-            patience.as_secs()
-        ))
-    }
-
-    fn ask_witness(&mut self, name: &NodeName) {
-        let now = self.now();
-        let watch = self.memory.watch(name);
-        if watch.ssh_asked_at.is_none_or(|asked| now.since(asked) >= ASK_EVERY) {
-            watch.ssh_asked_at = Some(now);
-            if let Some(tenant) = self.node(name).and_then(|node| node.state.tenant()).cloned() {
-                self.order(Command::AskWitness { node: name.clone(), tenant });
-            }
-        }
-    }
-
-    fn veto(&mut self, name: &NodeName, why: String) -> Result<(), IllegalEvent> {
-        if !std::mem::replace(&mut self.memory.desk(name).episode.veto_told, true) {
-            let incident = self.incident(name);
-            self.record(Record::Noted { node: name.clone(), incident, text: format!("veto: {why}") })?;
-            let notice = tell::vetoed(self.now(), name, incident, &why);
-            self.tell(notice);
-        }
-        self.block_for(name, Rail::Witness, why, None);
-        Ok(())
-    }
-
-    pub(super) fn witnessed(
-        &mut self,
-        name: &NodeName,
-        instance: InstanceId,
-        asked_at: Timestamp,
-        word: Word,
-    ) -> Result<(), IllegalEvent> {
-        let Some(node) = self.node(name) else { return Ok(()) };
-        if node.state.probed().map(|tenant| tenant.instance) != Some(instance) {
-            return Ok(());
-        }
-        let incident = node.incident.as_ref().map(|incident| incident.id);
-        let silent = matches!(word, Word::Silent(_));
-        let watch = self.memory.watch(name);
-        let changed = watch.ssh.as_ref().map(|testimony| &testimony.word) != Some(&word);
-        watch.ssh = Some(Testimony { at: asked_at, word: word.clone() });
-        if changed && incident.is_some() {
-            let text = match word {
-                Word::Up(detail) => format!("the box over ssh: up, {detail}"),
-                Word::Down(detail) => format!("the box over ssh: down, {detail}"),
-                Word::Silent(detail) => format!("the box over ssh: no answer, {detail}"),
-            };
-            self.record(Record::Noted { node: name.clone(), incident, text })?;
-        }
-        if silent {
-            self.attach_key_again(name, instance);
-        }
-        self.pursue(name)
     }
 
     /// Takes the next rung that was not tried in this incident and can work.
