@@ -236,7 +236,12 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"at\":7,\"what\":\"ended\",\"no").unwrap();
         drop((book, lock));
-        let lock = books.lock().unwrap().unwrap();
+        // Another test that starts a program at this moment holds a copy of every open file until its exec.
+        let lock = (0..1_000_000).find_map(|_| {
+            std::thread::yield_now();
+            books.lock().unwrap()
+        });
+        let lock = lock.unwrap();
         let mut book = books.take_up(&lock).unwrap().unwrap();
         assert_eq!(book.rollout, before);
         let result = NodeResult::Done { changed: true };
