@@ -70,6 +70,16 @@ fn take(kind: SignalKind) -> Result<Signal, StartError> {
 async fn reload(old: Config, sources: &Sources, daemon: &Daemon, redactor: &Redactor) -> Config {
     systemd::reloading();
     let config = match config::load(sources) {
+        // Labels bear the fleet's name: under another one our own boxes would look like somebody else's.
+        Ok(new) if new.policy.fleet != old.policy.fleet => {
+            tracing::error!(
+                "the new configuration is refused and the old one kept: `fleet.name` cannot change from `{}` to `{}` while \
+                 the keeper runs; a fleet of another name needs a state folder of its own",
+                old.policy.fleet,
+                new.policy.fleet
+            );
+            old
+        }
         Ok(new) => {
             redactor.learn(&new.secrets);
             for change in config::changes(&old, &new) {

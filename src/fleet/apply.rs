@@ -8,21 +8,14 @@ mod deployed;
 mod rental;
 mod switch;
 
-use std::time::Duration;
-
 use super::{
+    action::{Action, ActionKind},
     journal::{Cause, DoomReason, Entry, HeldReason, Record},
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
-    state::{
-        Action, ActionKind, Attempt, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage,
-        Tenant,
-    },
+    state::{Attempt, Doomed, Fleet, Incident, Kept, Node, NodeState, Pause, Recovery, Stage, Tenant},
     units::Timestamp,
 };
-
-/// How long an action is remembered for the rails: longer than any window a rail is sensibly given.
-const ACTIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A record that does not fit the state it meets.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -301,10 +294,7 @@ impl Fleet {
     }
 
     fn count(&mut self, at: Timestamp, node: &NodeName, what: ActionKind) {
-        while self.actions.front().is_some_and(|oldest| at.since(oldest.at) > ACTIONS_KEPT) {
-            self.actions.pop_front();
-        }
-        self.actions.push_back(Action { at, node: node.clone(), what });
+        self.actions.add(Action { at, node: node.clone(), what });
     }
 
     fn hold(&mut self, at: Timestamp, name: &NodeName, reason: HeldReason) {

@@ -13,12 +13,13 @@ use std::time::Duration;
 pub use rail::Rail;
 
 use super::{
+    action::ActionKind,
     breaker::{self, Position},
     memory::Memory,
     name::{InstanceId, NodeName},
     planted::{Bug, planted},
     policy::Policy,
-    state::{ActionKind, Fleet, Node, NodeState, Stage},
+    state::{Fleet, Node, NodeState, Stage},
     units::{Money, Timestamp},
 };
 
@@ -222,7 +223,7 @@ impl Guard<'_> {
     }
 
     fn last_recovery(&self) -> Option<Timestamp> {
-        let recoveries = self.fleet.actions.iter().rev().find(|action| action.what == ActionKind::Recovery);
+        let recoveries = self.fleet.actions.newest_first().find(|action| action.what == ActionKind::Recovery);
         recoveries.map(|action| action.at)
     }
 
@@ -246,10 +247,11 @@ impl Guard<'_> {
 
     pub(super) fn replacements_since(&self, window: Duration) -> u32 {
         let since = self.now.before(window);
-        // All of them: a clock that was set back leaves them out of order.
-        let counted = self.fleet.actions.iter().filter(|action| {
-            action.at >= since && matches!(action.what, ActionKind::Create { replacement: true, .. })
-        });
+        let counted = self
+            .fleet
+            .actions
+            .from(since)
+            .filter(|action| matches!(action.what, ActionKind::Create { replacement: true, .. }));
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 
@@ -315,9 +317,11 @@ impl Guard<'_> {
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {
         let rails = &self.policy.rails;
         let since = self.now.before(rails.node_window.saturating_add(rails.command_expiry));
-        let creates = self.fleet.actions.iter().filter(|action| {
-            action.at >= since && action.node == *node && matches!(action.what, ActionKind::Create { .. })
-        });
+        let creates = self
+            .fleet
+            .actions
+            .from(since)
+            .filter(|action| action.node == *node && matches!(action.what, ActionKind::Create { .. }));
         let (count, oldest) = creates.fold((0_usize, None), |(count, oldest), action| {
             (count + 1, Some(oldest.map_or(action.at, |oldest: Timestamp| oldest.min(action.at))))
         });

@@ -145,6 +145,20 @@ pub struct Lists {
     pub faults: u32,
 }
 
+impl Lists {
+    fn take_labels(&mut self, rentals: &[Rental], fleet: &FleetName) {
+        self.labelled.clear();
+        self.owners.clear();
+        for rental in rentals {
+            let owner = ownership(rental.label.as_deref(), fleet);
+            if let Ownership::Ours(node, _) = &owner {
+                self.labelled.entry(node.clone()).or_default().push(rental.id);
+            }
+            self.owners.insert(rental.id, owner);
+        }
+    }
+}
+
 /// Work in flight for one node.
 #[derive(Debug, Clone, Default)]
 pub struct Desk {
@@ -306,14 +320,10 @@ impl Memory {
 
     /// Takes a good list in; `fleet` tells our labels from others.
     pub fn accept(&mut self, list: Inventory, fleet: &FleetName) {
-        self.lists.labelled.clear();
-        self.lists.owners.clear();
-        for rental in &list.rentals {
-            let owner = ownership(rental.label.as_deref(), fleet);
-            if let Ownership::Ours(node, _) = &owner {
-                self.lists.labelled.entry(node.clone()).or_default().push(rental.id);
-            }
-            self.lists.owners.insert(rental.id, owner);
+        let labels = list.rentals.iter().map(|rental| (rental.id, &rental.label));
+        // Most lists bear the labels of the one before, and a fleet's name never changes while the keeper runs.
+        if !labels.eq(self.lists.rows.values().map(|row| (row.id, &row.label))) {
+            self.lists.take_labels(&list.rentals, fleet);
         }
         self.lists.good = self.lists.good.saturating_add(1);
         self.lists.last_started_at = Some(list.started_at);

@@ -1,6 +1,7 @@
 //! The pure core: what the keeper knows and how it decides. No async, no input or output, no clock, no global random
 //! numbers, no logging; `now` and random bits are arguments.
 
+pub mod action;
 pub mod address;
 pub mod apply;
 pub mod bid;

@@ -3,14 +3,12 @@
 //! Data lives in the variant, so that a state cannot hold what it must not have. [`Fleet::apply`](super::apply) is the only
 //! code that changes it, live and in replay alike.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    action::Actions,
     bill::Bill,
     breaker::Position,
     culprit::Attribution,
@@ -50,8 +48,8 @@ pub struct Fleet {
     /// What each rental has cost, for the daily budget: those that may still be billed, and those that ended within 25 h.
     #[serde(default)]
     pub bills: BTreeMap<InstanceId, Bill>,
-    /// What the rails count, of the last day.
-    pub actions: VecDeque<Action>,
+    /// What the rails count, of the last week.
+    pub actions: Actions,
     /// The number of the next incident.
     pub next_incident: u64,
     /// Whether the provider takes our key.
@@ -75,7 +73,7 @@ impl Default for Fleet {
             verified: None,
             published: None,
             bills: BTreeMap::new(),
-            actions: VecDeque::new(),
+            actions: Actions::default(),
             next_incident: 1,
             key_accepted: true,
             breaker: Position::Normal,
@@ -319,34 +317,6 @@ pub struct Blame {
     /// Its failures one by one, oldest first.
     #[serde(default)]
     pub strikes: Vec<Strike>,
-}
-
-/// Something a rail counts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Action {
-    /// When.
-    pub at: Timestamp,
-    /// Whose.
-    pub node: NodeName,
-    /// What.
-    pub what: ActionKind,
-}
-
-/// What a rail counts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "what")]
-pub enum ActionKind {
-    /// A rental that happened or may have.
-    Create {
-        /// The attempt.
-        op: OpId,
-        /// Whether it replaces something or is a node's first.
-        replacement: bool,
-        /// Its price an hour.
-        price: Money,
-    },
-    /// A recovery of a node that had been filled began.
-    Recovery,
 }
 
 /// A person's pause.

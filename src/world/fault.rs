@@ -124,15 +124,15 @@ faults! {
 
     // The hosts.
     /// The container ends; the provider says so.
-    BoxExit "box-exit" Node 0..0 [0.01 0.05 9.0];
+    BoxExit "box-exit" Node 0..0 [0.01 0.05 20.0];
     /// The machine is disconnected; the provider says so.
-    BoxOffline "box-offline" Node 0..0 [0.01 0.05 6.0];
+    BoxOffline "box-offline" Node 0..0 [0.01 0.05 14.0];
     /// The box is gone, from the list as well.
-    BoxVanish "box-vanish" Node 0..0 [0.002 0.01 4.0];
+    BoxVanish "box-vanish" Node 0..0 [0.002 0.01 9.0];
     /// The server accepts and never answers; it may come back by itself.
-    ServerHang "server-hang" Node 0..0 [0.01 0.05 9.0];
+    ServerHang "server-hang" Node 0..0 [0.01 0.05 20.0];
     /// The server answers 500; it may come back by itself.
-    ServerError "server-error" Node 0..0 [0.01 0.05 6.0];
+    ServerError "server-error" Node 0..0 [0.01 0.05 14.0];
     /// A few probes fail, then all is well: below the threshold or just above.
     Flap "flap" Node 0..0 [0.2 1.0 9.0];
     /// The server says it is in maintenance for a while.
@@ -166,7 +166,7 @@ faults! {
 
     // The market.
     /// The provider stops a box for no reason that it names; a start may bring it back, or wait for its GPU.
-    BoxStopped "box-stopped" Node 0..0 [0.002 0.02 3.0];
+    BoxStopped "box-stopped" Node 0..0 [0.002 0.02 6.0];
 }
 
 impl Fault {

@@ -121,8 +121,9 @@ impl World {
         if self.judge.violation.is_some() || !self.keeper.up {
             return;
         }
-        match self.journal.fold_anew() {
-            Ok(state) if state == self.keeper.fleet => {}
+        let states = self.journal.fold_anew().and_then(|anew| Ok((anew, self.journal.fold()?)));
+        match states {
+            Ok((anew, beside)) if anew == self.keeper.fleet && anew == *beside => {}
             Ok(_) => self.broken(Invariant::Fold, "the fold of the journal is not the state".into()),
             Err(fault) => self.broken(Invariant::Fold, fault.to_string()),
         }

@@ -45,6 +45,15 @@ impl Journal {
         Ok(&self.state)
     }
 
+    /// Folds what was added to the journal into its own copy and changes places with `live`, the state of a keeper that died
+    /// having made durable all that it knew: so each of the two goes on from the other, and a difference stays until the
+    /// whole journal is folded at the end.
+    pub fn fold_beside(&mut self, live: &mut Fleet) -> Result<(), Unfoldable> {
+        self.fold()?;
+        std::mem::swap(&mut self.state, live);
+        Ok(())
+    }
+
     /// The last entries as text, oldest first.
     pub fn last_words(&self) -> Vec<String> {
         let surplus = self.texts.len().saturating_sub(LAST_WORDS);

@@ -7,8 +7,9 @@ mod lists;
 mod sent;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -135,9 +136,10 @@ pub(super) struct Seen {
 pub(super) struct Judge {
     pub violation: Option<Violation>,
     pub foreign: BTreeSet<InstanceId>,
-    pub tickets: BTreeMap<OpId, Ticket>,
-    /// Ops that may have rented something, by the time of their intent, for the caps.
-    pub creates: VecDeque<OpId>,
+    tickets: Vec<Ticket>,
+    ticket_of: BTreeMap<OpId, usize>,
+    /// Those of the tickets that a window may still count begin here.
+    counted_from: usize,
     pub accounts: BTreeMap<InstanceId, Account>,
     pub op_of: BTreeMap<InstanceId, OpId>,
     pub doomed: BTreeSet<InstanceId>,
@@ -164,8 +166,9 @@ impl Judge {
         Self {
             violation: None,
             foreign: BTreeSet::new(),
-            tickets: BTreeMap::new(),
-            creates: VecDeque::new(),
+            tickets: Vec::new(),
+            ticket_of: BTreeMap::new(),
+            counted_from: 0,
             accounts: BTreeMap::new(),
             op_of: BTreeMap::new(),
             doomed: BTreeSet::new(),
@@ -251,9 +254,31 @@ impl Judge {
         (now >= self.rails_seen_at + 5 * MINUTE).then_some(now)
     }
 
+    /// Keeps an intent; `false` if there was one of this op.
+    pub fn intended(&mut self, op: &OpId, ticket: Ticket) -> bool {
+        let first = self.ticket_of.insert(op.clone(), self.tickets.len()).is_none();
+        self.tickets.push(ticket);
+        first
+    }
+
+    pub fn ticket(&self, op: &OpId) -> Option<&Ticket> {
+        self.tickets.get(*self.ticket_of.get(op)?)
+    }
+
+    pub fn ticket_mut(&mut self, op: &OpId) -> Option<&mut Ticket> {
+        self.tickets.get_mut(*self.ticket_of.get(op)?)
+    }
+
+    /// What was intended in the last `window`; what is older is never looked at again.
+    pub fn intended_within(&mut self, window: Duration, now: Timestamp) -> &[Ticket] {
+        let recent = self.tickets.get(self.counted_from..).unwrap_or_default();
+        self.counted_from += recent.iter().take_while(|ticket| now.since(ticket.at) > window).count();
+        self.tickets.get(self.counted_from..).unwrap_or_default()
+    }
+
     /// A create that may have rented something no longer counts.
     pub fn create_failed(&mut self, op: &OpId) {
-        if let Some(ticket) = self.tickets.get_mut(op) {
+        if let Some(ticket) = self.ticket_mut(op) {
             ticket.failed = true;
         }
     }

@@ -107,6 +107,8 @@ pub(super) struct Keeper {
     pub pause: Option<bool>,
     /// The next commit fails.
     pub commit_fails: bool,
+    /// It died with more in its state than it had made durable.
+    pub knew_more: bool,
     /// Crashes still to come in a storm of them.
     pub crashes_left: u32,
 }
@@ -132,6 +134,7 @@ impl Keeper {
             crash: None,
             pause: None,
             commit_fails: false,
+            knew_more: false,
             crashes_left: 0,
         }
     }
@@ -182,11 +185,13 @@ impl World {
 
     /// The process starts: it folds what its journal holds and knows nothing else.
     pub(super) fn start_keeper(&mut self) {
-        match self.journal.fold() {
-            // Copied only where the one that died had more than it had made durable.
-            Ok(fleet) if *fleet != self.keeper.fleet => self.keeper.fleet.clone_from(fleet),
-            Ok(_) => {}
-            Err(fault) => return self.broken(Invariant::Fold, format!("the journal does not fold: {fault}")),
+        let folded = if std::mem::take(&mut self.keeper.knew_more) {
+            self.journal.fold().map(|fleet| self.keeper.fleet.clone_from(fleet))
+        } else {
+            self.journal.fold_beside(&mut self.keeper.fleet)
+        };
+        if let Err(fault) = folded {
+            return self.broken(Invariant::Fold, format!("the journal does not fold: {fault}"));
         }
         if self.keeper.offset != self.wall_error {
             self.tally.add("restart under another wall clock");
@@ -305,11 +310,13 @@ impl World {
     /// Makes a step durable, unless the keeper dies before, right after, or of it.
     fn commit(&mut self, step: &Step) -> bool {
         if self.is_armed(Point::BeforeCommit, step) {
+            self.keeper.knew_more = true;
             self.crash("crash before a commit");
             return false;
         }
         let fails = std::mem::take(&mut self.keeper.commit_fails);
         if fails && self.rng.bool() {
+            self.keeper.knew_more = true;
             self.crash("commit of unknown outcome");
             return false;
         }

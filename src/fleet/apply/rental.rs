@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Misfit, misfit, stage_misfit, tenant_mut};
 use crate::fleet::{
+    action::ActionKind,
     journal::{Entry, Record},
     name::{InstanceId, NodeName, OpId},
-    state::{Action, ActionKind, Attempt, Fleet, NodeState, Op, Recovery, Stage, Tenant},
+    state::{Attempt, Fleet, NodeState, Op, Recovery, Stage, Tenant},
     units::Timestamp,
 };
 
@@ -68,7 +69,7 @@ impl Fleet {
                 self.open_attempt("create-failed", node, op)?;
                 let stage = Stage::Started { since: at, not_before: *retry_at };
                 self.recovery_mut("create-failed", node)?.stage = stage;
-                self.forget_create(op);
+                self.actions.forget_create(op);
             }
             Record::CreateAbandoned { node, op } => {
                 self.open_attempt("create-abandoned", node, op)?;
@@ -78,14 +79,6 @@ impl Fleet {
             _ => {}
         }
         Ok(())
-    }
-
-    /// A create that certainly rented nothing does not count against the rails.
-    fn forget_create(&mut self, failed: &OpId) {
-        let is_it = |action: &Action| matches!(&action.what, ActionKind::Create { op, .. } if *op == *failed);
-        if let Some(place) = self.actions.iter().rposition(is_it) {
-            self.actions.remove(place);
-        }
     }
 
     fn recovery_mut(&mut self, kind: &'static str, name: &NodeName) -> Result<&mut Recovery, Misfit> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     super::{
         event::{Command, IllegalEvent},
+        forecast::Forecast,
         guard::{Rail, Wanted},
         journal::{Cause, DoomReason},
         name::{InstanceId, NodeName},
@@ -31,8 +32,9 @@ impl Turn<'_> {
             return;
         }
         self.memory.money.looked_at = now;
-        self.notice_runway();
-        self.notice_caps();
+        let forecast = self.guard().forecast();
+        self.notice_runway(&forecast);
+        self.notice_caps(&forecast);
         let plan = self.guard().plan().filter(|plan| plan.waiting.len() >= MASS);
         match plan {
             Some(plan) if !self.memory.money.plan => {
@@ -45,16 +47,15 @@ impl Turn<'_> {
         }
     }
 
-    fn notice_runway(&mut self) {
+    fn notice_runway(&mut self, forecast: &Forecast) {
         let (now, limit) = (self.now(), self.context.policy.rails.runway);
         let Some((_, credit)) = self.memory.credit.filter(|_| limit > Duration::ZERO) else { return };
-        let forecast = self.guard().forecast();
         // Somewhat more than the limit ends it, so that a reading at the edge does not tell twice.
         let enough = forecast.runway.is_none_or(|lasts| lasts >= limit.saturating_mul(11) / 10);
         let short = forecast.runway.filter(|lasts| *lasts < limit);
         if let Some(lasts) = short.filter(|_| !self.memory.money.runway) {
             self.memory.money.runway = true;
-            let notice = tell::runway_short(now, &forecast, lasts, credit.dollars);
+            let notice = tell::runway_short(now, forecast, lasts, credit.dollars);
             self.tell(notice);
         } else if enough && std::mem::take(&mut self.memory.money.runway) {
             let notice = tell::runway_long(now, forecast.runway);
@@ -62,8 +63,7 @@ impl Turn<'_> {
         }
     }
 
-    fn notice_caps(&mut self) {
-        let forecast = self.guard().forecast();
+    fn notice_caps(&mut self, forecast: &Forecast) {
         let rails = &self.context.policy.rails;
         let over = [
             ("rails.dollars_per_hour", rails.dollars_per_hour, forecast.wanted_hourly),
@@ -74,7 +74,7 @@ impl Turn<'_> {
         match over {
             Some((which, cap)) if !self.memory.money.caps => {
                 self.memory.money.caps = true;
-                let notice = tell::over_caps(self.now(), &forecast, which, cap);
+                let notice = tell::over_caps(self.now(), forecast, which, cap);
                 self.tell(notice);
             }
             Some(_) => {}

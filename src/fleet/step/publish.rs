@@ -21,11 +21,14 @@ impl Turn<'_> {
     /// Publishes what is not published yet.
     pub(super) fn publish(&mut self) {
         let (now, policy) = (self.now(), self.context.policy);
+        if !policy.publish || policy.observe_only {
+            return;
+        }
         let addresses = self.fleet.addresses();
         let publishing = &mut self.memory.publishing;
         let current = publishing.done && self.fleet.published.as_ref() == Some(&addresses);
         let under_way = publishing.since.is_some_and(|since| now.since(since) < HEARD_WITHIN);
-        if !policy.publish || policy.observe_only || current || under_way || now < publishing.not_before {
+        if current || under_way || now < publishing.not_before {
             return;
         }
         publishing.since = Some(now);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{
     super::{
+        action::{Action, ActionKind},
         event::{Command, IllegalEvent},
         guard::Rail,
         journal::{DoomReason, HeldReason, Record},
@@ -14,7 +15,7 @@ use super::{
         planted::{Bug, planted},
         policy::NodeSpec,
         provider::{CreateAnswer, ProviderFault},
-        state::{Action, ActionKind, Attempt, NodeState, Stage},
+        state::{Attempt, NodeState, Stage},
         tell,
         units::{Money, Timestamp},
     },
@@ -232,7 +233,7 @@ impl Turn<'_> {
             ActionKind::Create { op, price, .. } if op == wanted => Some(*price),
             ActionKind::Create { .. } | ActionKind::Recovery => None,
         };
-        self.fleet.actions.iter().find_map(of_op).unwrap_or_default()
+        self.fleet.actions.newest_first().find_map(of_op).unwrap_or_default()
     }
 
     pub(super) fn created(

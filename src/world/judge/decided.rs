@@ -88,10 +88,9 @@ impl World {
         }
         let replacement = self.judge.ever_filled.get(place).copied().unwrap_or_default();
         let ticket = Ticket { node: place, price, at, replacement, sent: false, failed: false };
-        if self.judge.tickets.insert(op.clone(), ticket).is_some() {
+        if !self.judge.intended(op, ticket) {
             self.broken(Invariant::OneSend, format!("op {op} is intended twice"));
         }
-        self.judge.creates.push_back(op.clone());
     }
 
     fn judge_created(&mut self, at: Timestamp, node: &NodeName, op: &OpId, instance: InstanceId) {
@@ -104,7 +103,7 @@ impl World {
         if self.judge.doubted.contains(op) {
             self.tally.add("create resolved by its label");
         }
-        let ticket = self.judge.tickets.get(op);
+        let ticket = self.judge.ticket(op);
         let (price, from) = ticket.map_or_else(Default::default, |ticket| (ticket.price, ticket.at));
         self.judge.accounts.entry(instance).or_insert(Account { price, from, to: None });
         self.judge.op_of.insert(instance, op.clone());

@@ -20,7 +20,7 @@ const MISLED: u64 = 5 * MINUTE;
 impl World {
     pub(in crate::world) fn judge_create(&mut self, node: &NodeName, offer: &Offer, op: &OpId, paused: bool) {
         self.tally.add("creates");
-        let Some(ticket) = self.judge.tickets.get_mut(op) else {
+        let Some(ticket) = self.judge.ticket_mut(op) else {
             return self.broken(Invariant::IntentFirst, format!("op {op} is sent without its intent"));
         };
         if std::mem::replace(&mut ticket.sent, true) {
@@ -88,15 +88,9 @@ impl World {
         let now = self.clock();
         let rails = &self.policy.rails;
         let (mut of_node, mut of_hour, mut of_day) = (0_u32, 0_u32, 0_u32);
-        let longest = rails.node_window.max(DAY);
-        let judge = &mut self.judge;
-        while let Some(first) = judge.creates.front()
-            && judge.tickets.get(first).is_none_or(|ticket| now.since(ticket.at) > longest + HOUR)
-        {
-            judge.creates.pop_front();
-        }
-        let counted = judge.creates.iter().filter_map(|op| judge.tickets.get(op));
-        for ticket in counted.filter(|ticket| ticket.sent && !ticket.failed && ticket.at <= now) {
+        // The wall clock may have been set back by an hour.
+        let counted = self.judge.intended_within(rails.node_window.max(DAY) + HOUR, now);
+        for ticket in counted.iter().filter(|ticket| ticket.sent && !ticket.failed && ticket.at <= now) {
             let ago = now.since(ticket.at);
             of_node += u32::from(ticket.node == place && ago < rails.node_window);
             of_hour += u32::from(ticket.replacement && ago < HOUR);
@@ -114,8 +108,12 @@ impl World {
 
     /// What the fleet costs with this rental, by prices and times on record.
     fn judge_budget(&mut self, op: &OpId) {
+        let rails = &self.policy.rails;
+        if rails.dollars_per_hour.is_none() && rails.dollars_per_day.is_none() {
+            return;
+        }
         let now = self.clock();
-        let price = self.judge.tickets.get(op).map_or(Money(0), |ticket| ticket.price);
+        let price = self.judge.ticket(op).map_or(Money(0), |ticket| ticket.price);
         let running = self.judge.accounts.values().filter(|account| account.to.is_none());
         let hourly = running.map(|account| account.price).sum::<Money>().plus(price);
         if self.policy.rails.dollars_per_hour.is_some_and(|cap| hourly > cap) {
