@@ -14,6 +14,8 @@ use super::{
 /// How long an ended rental, or a price of before, is remembered: yesterday and today, which the provider's charges are
 /// read for, and some slack. The budget looks back on a day.
 const BILLS_KEPT: Duration = Duration::from_secs(49 * 3600);
+/// At multiples of this number the old ones are removed.
+const BILLS_SWEPT_EVERY: usize = 32;
 
 /// What one rental is counted with. The provider bills by the second, so price and time tell the money without its help.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +58,9 @@ impl Bill {
 impl Fleet {
     /// A rental is on record from its create's intent: between that and the answer the provider billed already.
     pub(super) fn open_bill(&mut self, at: Timestamp, instance: InstanceId, op: Option<&OpId>, price: Money) {
-        self.bills.retain(|_, bill| bill.to.is_none_or(|to| at.since(to) < BILLS_KEPT));
+        if self.bills.len() % BILLS_SWEPT_EVERY == 0 {
+            self.bills.retain(|_, bill| bill.to.is_none_or(|to| at.since(to) < BILLS_KEPT));
+        }
         let from = op.and_then(|op| self.ops.get(op)).map_or(at, |op| op.at);
         self.bills.entry(instance).or_insert(Bill { price, from, to: None, before: Vec::new() });
     }

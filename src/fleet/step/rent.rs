@@ -84,11 +84,14 @@ impl Turn<'_> {
     }
 
     fn rent_next(&mut self, name: &NodeName, spec: &NodeSpec) -> Result<(), IllegalEvent> {
-        let excluded =
-            self.memory.desks.get(name).map(|desk| self.exclusions(&desk.offers)).unwrap_or_default();
-        let desk = self.memory.desk(name);
-        desk.offers.retain(|offer| excluded.why(offer).is_none() && offer.price <= spec.offers.price_cap);
-        let Some(offer) = desk.offers.first().cloned() else {
+        let now = self.now();
+        // What was chosen a moment ago was chosen by what must not be rented now.
+        let stale = self.memory.desks.get(name).filter(|desk| desk.offers_at != now);
+        if let Some(excluded) = stale.map(|desk| self.exclusions(&desk.offers)) {
+            let desk = self.memory.desk(name);
+            desk.offers.retain(|offer| excluded.why(offer).is_none() && offer.price <= spec.offers.price_cap);
+        }
+        let Some(offer) = self.memory.desk(name).offers.first().cloned() else {
             self.search(name);
             return Ok(());
         };
