@@ -38,7 +38,7 @@ impl Fleet {
             Record::Booted { .. } => self.open_intents_become_unresolved(at),
             Record::Noted { .. } => {}
             Record::IncidentOpened { incident, node, cause, first_failure_at } => {
-                self.next_incident = self.next_incident.max(incident.0 + 1);
+                self.next_incident = self.next_incident.max(incident.0.saturating_add(1));
                 let node = self.node_mut(node);
                 let incident = Incident {
                     id: *incident,

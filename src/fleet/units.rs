@@ -53,8 +53,8 @@ impl Money {
     #[must_use]
     pub fn from_dollars(dollars: f64) -> Option<Self> {
         let micros = (dollars * 1e6).round();
-        // Within ±9e15 an f64 holds every integer, so the cast below is exact.
-        (micros.abs() < 9e15).then_some(Self(micros as i64))
+        // Up to a thousand million dollars an f64 tells every millionth, so what is written down reads back the same.
+        (micros.abs() <= 1e15).then_some(Self(micros as i64))
     }
 
     /// As a number of dollars.

@@ -56,6 +56,15 @@ struct Line {
     uses: u32,
 }
 
+impl Line {
+    /// Whether it may carry another question: what came since the last answer answers none of ours, and would be taken for
+    /// the next answer's beginning.
+    fn is_fit(&self) -> bool {
+        let quiet = || matches!(self.stream.try_read(&mut [0]), Err(fault) if fault.kind() == io::ErrorKind::WouldBlock);
+        self.uses < REUSE_MAX && quiet()
+    }
+}
+
 impl Asker {
     /// For a server at an address. The path is checked: it holds no byte that could end the request line.
     pub(super) fn new(address: SocketAddr, path: &str, keep_alive: bool) -> Self {
@@ -74,7 +83,7 @@ impl Asker {
 
     /// Asks once.
     pub(super) async fn ask(&mut self) -> Result<Page, Fault> {
-        if let Some(mut kept) = self.line.take().filter(|line| line.uses < REUSE_MAX) {
+        if let Some(mut kept) = self.line.take().filter(Line::is_fit) {
             let mut reader = Reader::default();
             match self.exchange(&mut kept, &mut reader).await {
                 // A kept connection may have been closed by the server meanwhile; that is no failure of it.

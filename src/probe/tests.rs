@@ -297,6 +297,17 @@ async fn a_kept_connection_that_the_server_closed_is_no_failure() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_with_more_than_the_answer_in_it_is_not_asked_again() {
+    let server = serve(Act::AnswerThenMore(ok(WELL), b"x".to_vec())).await;
+    let (prober, mut reports) = prober(8);
+    let policy = HealthPolicy { keep_alive: true, interval: Duration::from_millis(100), ..policy() };
+    prober.watch(watched("n", server.address, policy)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Healthy);
+    }
+}
+
+#[tokio::test]
 async fn a_path_no_request_can_carry_is_refused() {
     let (prober, _reports) = prober(8);
     for path in ["", "health", "http://elsewhere/", "/he alth", "/\r\nx: y", "/#", "/ü"] {

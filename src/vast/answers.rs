@@ -32,7 +32,8 @@ pub(super) fn create(result: Result<Reply, Silence>) -> CreateAnswer {
         }
     };
     let Some(object) = reply.json.as_ref().and_then(Value::as_object) else {
-        if reply.status == 429 && is_own_throttle_text(&reply.text) && !reply.text.contains("new_contract") {
+        let may_have_rented = reply.text.contains("new_contract") || says_queued(&reply.text);
+        if reply.status == 429 && is_own_throttle_text(&reply.text) && !may_have_rented {
             return CreateAnswer::Refused(throttled(&reply));
         }
         return CreateAnswer::Ambiguous(unreadable(&reply));
@@ -65,9 +66,14 @@ fn refused(reply: &Reply, refusal: &Refusal) -> CreateAnswer {
         200 => meaning != Meaning::Other,
         status => REFUSING.contains(&status),
     };
-    // A queued change may still happen, and bill, wherever in the answer it is said.
-    let queued = meaning == Meaning::Queued || reply.text.to_lowercase().contains("state change queued");
-    if queued || !reliable || claims_success(reply) {
+    // Of a key that is given twice a JSON reader keeps one value, and it need not be the contract's.
+    let repeated = reply.text.matches("new_contract").nth(1).is_some();
+    if meaning == Meaning::Queued
+        || says_queued(&reply.text)
+        || repeated
+        || !reliable
+        || claims_success(reply)
+    {
         return CreateAnswer::Ambiguous(format!("status {}: {}", reply.status, refusal.detail()));
     }
     match meaning {
@@ -80,6 +86,11 @@ fn refused(reply: &Reply, refusal: &Refusal) -> CreateAnswer {
         | Meaning::Already
         | Meaning::Other => CreateAnswer::Refused(fault(reply, refusal)),
     }
+}
+
+/// A queued change may still happen, and bill, wherever in the answer it is said.
+fn says_queued(text: &str) -> bool {
+    text.to_lowercase().contains("state change queued")
 }
 
 fn claims_success(reply: &Reply) -> bool {

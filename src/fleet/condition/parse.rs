@@ -12,7 +12,7 @@
 use super::{Choice, Condition, Expected, Function, Hop, Op, Place, Subject, order};
 
 /// Longest condition in characters; far beyond any real one.
-const LENGTH_MAX: usize = 1024;
+pub(super) const LENGTH_MAX: usize = 1024;
 
 const PLACES: &str = "the placeholders are [STATUS], [RESPONSE_TIME], [CONNECTED] and [BODY]";
 const FUNCTIONS: &str = "the functions are len, has, opt, pat and any; other text with brackets needs quotes";

@@ -22,6 +22,8 @@ pub(super) enum Act {
     Answer(Vec<u8>),
     /// Reads a request, writes this, closes.
     AnswerThenClose(Vec<u8>),
+    /// Reads a request, writes this and a moment later that, goes on reading requests.
+    AnswerThenMore(Vec<u8>, Vec<u8>),
     /// Reads a request, then writes this over and over until the reader goes away.
     Flood(Vec<u8>, Vec<u8>),
     /// Reads a request, then writes a byte of it now and then.
@@ -92,6 +94,13 @@ async fn play(mut stream: TcpStream, act: Act, requests: Arc<AtomicUsize>, hung:
         }
         match &act {
             Act::Answer(bytes) => stream.write_all(bytes).await.unwrap(),
+            Act::AnswerThenMore(bytes, more) => {
+                stream.write_all(bytes).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if stream.write_all(more).await.is_err() {
+                    return;
+                }
+            }
             Act::AnswerThenClose(bytes) => return drop(stream.write_all(bytes).await),
             Act::Flood(first, again) => {
                 let mut written = stream.write_all(first).await;

@@ -61,8 +61,11 @@ fn fuzz_condition() {
             Ok(condition) => {
                 assert!(parse::is_sensible(&condition));
                 let shown = condition.to_string();
-                let again = Condition::try_from(shown.clone());
-                assert_eq!(again.as_ref(), Ok(&condition), "{text:?} is shown as {shown:?}");
+                // Its spaces may make the shown one longer than what may be written.
+                if shown.chars().count() <= parse::LENGTH_MAX {
+                    let again = Condition::try_from(shown.clone());
+                    assert_eq!(again.as_ref(), Ok(&condition), "{text:?} is shown as {shown:?}");
+                }
                 let held = answers.iter().filter(|answer| condition.evaluate(answer).is_ok()).count();
                 let word = if held > 0 { "holds" } else { "fails" };
                 format!("accepted and {word} {held} times, {}", shown.len() / 8)

@@ -86,13 +86,12 @@ fn fuzz_health() {
 fn read(input: &[u8], cuts: &[usize]) -> Result<Page, String> {
     let mut reader = Reader::default();
     let mut rest = input;
-    let mut done = false;
     for cut in cuts {
         let (piece, after) = rest.split_at((*cut).min(rest.len()));
-        done = done || reader.feed(piece)?;
+        reader.feed(piece)?;
         rest = after;
     }
-    // The prober reads no further once it is whole; here the rest still comes, as it does when all comes at once.
+    // The prober reads no further once it is whole; here all still comes, as it does when it comes at once.
     reader.feed(rest)?;
     reader.finish()
 }
