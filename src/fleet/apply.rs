@@ -262,7 +262,8 @@ impl Fleet {
         let node = self.nodes.entry(name.clone()).or_default();
         let previous_price = node.state.tenant().map(|tenant| tenant.rental.price);
         let alive = node.state.tenant().filter(|tenant| !doomed.contains_key(&tenant.instance)).cloned();
-        let kept = alive.zip(keeps).map(|(tenant, doom)| Kept { tenant, doom });
+        let release = node.release.clone();
+        let kept = alive.zip(keeps).map(|(tenant, doom)| Kept { tenant, doom, release });
         let was_filled = node.adopted_at.is_some();
         node.state = NodeState::Recovering(Recovery {
             cause,
@@ -289,7 +290,9 @@ impl Fleet {
         let Some(kept) = kept.filter(|kept| kept.tenant.instance == instance && !doomed) else {
             return Err(misfit("replacement-cancelled", name, &node.state));
         };
-        node.state = NodeState::Serving(kept.tenant.clone());
+        let tenant = kept.tenant.clone();
+        node.remember_kept_release();
+        node.state = NodeState::Serving(tenant);
         Ok(())
     }
 
@@ -301,6 +304,7 @@ impl Fleet {
         let doomed = &self.doomed;
         let node = self.nodes.entry(name.clone()).or_default();
         let tenant = node.state.tenant().filter(|tenant| !doomed.contains_key(&tenant.instance)).cloned();
+        node.remember_kept_release();
         node.state = NodeState::Held { reason, tenant, since: at };
     }
 

@@ -7,6 +7,7 @@
 
 use super::{
     offer::{Offer, OfferPolicy},
+    planted::{Bug, planted},
     policy::Rung,
     provider::Rental,
     units::Money,
@@ -123,7 +124,7 @@ impl Rental {
         let Some(floor) = bidding.floor.filter(|_| bidding.is_outbid()) else { return Some(Market::Start) };
         let storage = self.price.minus(bidding.bid).max(Money(0));
         let most = policy.most.min(price_cap.minus(storage));
-        let to = above(floor).min(most);
+        let to = if planted(Bug::BidBeyondMost) { above(floor) } else { above(floor).min(most) };
         Some(if to >= floor {
             Market::Raise { from: bidding.bid, floor, to }
         } else {

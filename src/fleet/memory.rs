@@ -170,6 +170,8 @@ pub struct Desk {
     pub offers_at: Timestamp,
     /// A deploy or remedy is running.
     pub working: bool,
+    /// A newcomer's deploy could not begin before this: a rail was in the way, and its time counts from here.
+    pub deploy_from: Timestamp,
     /// The next deploy is not begun before this: the outcome of the last one was unknown.
     pub work_after: Timestamp,
     /// What keeps the node back now.

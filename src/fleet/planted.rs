@@ -86,6 +86,14 @@ bugs! {
     BlindEvidence,
     /// A published address is not followed.
     AddressNotFollowed,
+    /// Machines that failed are rented again.
+    LedgerIgnored,
+    /// A release that was never seen serving is tried on any number of boxes.
+    UnprovenEverywhere,
+    /// A contract's end is not looked at.
+    EndIgnored,
+    /// More is bid than may be bid.
+    BidBeyondMost,
     /// A condemned instance that is still listed is not destroyed again.
     UndeadForgotten,
 }

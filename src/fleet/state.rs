@@ -111,6 +111,16 @@ pub struct Node {
     pub spare_of: Option<String>,
 }
 
+impl Node {
+    /// A newcomer did not take the node: what runs there is what the kept tenant runs.
+    pub(super) fn remember_kept_release(&mut self) {
+        let NodeState::Recovering(Recovery { kept: Some(kept), .. }) = &self.state else { return };
+        if let Some(release) = &kept.release {
+            self.release = Some(release.clone());
+        }
+    }
+}
+
 impl Default for Node {
     fn default() -> Self {
         Self {
@@ -225,6 +235,9 @@ pub struct Kept {
     pub tenant: Tenant,
     /// Why it will be condemned then.
     pub doom: DoomReason,
+    /// What runs on it: the node's own memory is the newcomer's meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseRef>,
 }
 
 /// How far a recovery is.
@@ -356,8 +369,9 @@ impl Fleet {
     #[must_use]
     pub fn is_proven(&self, digest: &Digest) -> bool {
         let stands = self.releases.get(digest).is_some_and(|standing| standing.proven_at.is_some());
+        // While a node is healed or recovers, what was last put there has still to prove itself.
         let serves = |node: &Node| {
-            node.state.tenant().is_some()
+            matches!(node.state, NodeState::Serving(_))
                 && node.release.as_ref().is_some_and(|release| release.digest == *digest)
         };
         stands || self.nodes.values().any(serves)

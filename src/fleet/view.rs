@@ -15,6 +15,7 @@ use super::{
     memory::{Blocked, Memory},
     name::{FleetName, HostId, IncidentId, InstanceId, MachineId, NodeName},
     offer::Exclusions,
+    planted::{Bug, planted},
     policy::{Policy, Rung},
     probe::Verdict,
     state::{Fleet, Node, NodeState},
@@ -387,7 +388,9 @@ pub fn exclusions(
     let (mut machines, mut hosts) = (BTreeMap::new(), BTreeSet::new());
     for (machine, host) in offered {
         hosts.insert(host);
-        if let Some(blame) = fleet.blamed.get(&machine).filter(|blame| blame.until > now) {
+        if let Some(blame) =
+            fleet.blamed.get(&machine).filter(|blame| blame.until > now && !planted(Bug::LedgerIgnored))
+        {
             machines.insert(machine, format!("failed us: {}", blame.detail));
         }
     }

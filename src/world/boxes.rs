@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
-use super::{Fault, SECOND, World, keeper::Due};
+use super::{Fault, SECOND, World, keeper::Due, releases::Release};
 use crate::fleet::{
     name::{HostId, InstanceId, MachineId, OpId},
     offer::Offer,
@@ -43,12 +44,25 @@ pub(super) struct Rented {
     pub op: Option<OpId>,
     pub machine: MachineId,
     pub host: HostId,
+    /// Dollars an hour, now.
     pub price: Money,
+    /// What it cost before, each price with its end.
+    pub prices_before: Vec<(u64, Money)>,
+    /// Our bid, of an interruptible one.
+    pub bid: Option<Money>,
+    /// What somebody else bids for its machine.
+    pub others: Option<Money>,
     pub born: u64,
     /// When it reaches `running`; never, if it is stuck.
     pub ready_at: Option<u64>,
     pub gone_at: Option<u64>,
+    /// When its contract ends, if that is near.
+    pub ends_at: Option<u64>,
     pub address: SocketAddr,
+    /// The release that it runs.
+    pub runs: Option<Release>,
+    /// The release that is being deployed to it.
+    pub deploying: Release,
     /// Whose server was deployed to it.
     pub serves: Option<OpId>,
     pub fate: Fate,
@@ -58,6 +72,8 @@ pub(super) struct Rented {
     pub sickly: bool,
     /// Since when it serves the world, if it does.
     pub well_since: Option<u64>,
+    /// Since when it no longer does, until its healing begins.
+    pub ill_since: Option<u64>,
     /// Counts its turns of fate, so that an older cure does not heal a newer illness.
     pub changes: u32,
     /// How it came to be unknown to the keeper, if its create did not go straight.
@@ -102,9 +118,37 @@ impl Rented {
         self.alive() && self.ready_at.is_some_and(|at| at <= now)
     }
 
+    /// It costs otherwise from now on.
+    pub fn reprice(&mut self, price: Money, now: u64) {
+        self.prices_before.push((now, self.price));
+        self.price = price;
+    }
+
+    /// What it cost within a span of time.
+    pub fn cost(&self, from: u64, to: u64) -> Money {
+        let mut since = self.born;
+        let mut sum = Money(0);
+        for (until, price) in self.prices_before.iter().copied().chain([(u64::MAX, self.price)]) {
+            let lasted = until.min(to).saturating_sub(since.max(from));
+            sum = sum.plus(price.over(Duration::from_millis(lasted)));
+            since = until;
+        }
+        sum
+    }
+
+    /// Whether a good release would serve on it.
+    pub fn would_serve(&self, now: u64) -> bool {
+        let there = !self.sickly && self.running(now) && now >= self.cut_until;
+        there && matches!(self.fate, Fate::Up | Fate::Maintained)
+    }
+
+    /// Whether its own server cannot be well on it.
+    pub fn is_spoilt(&self) -> bool {
+        self.sickly || self.runs.is_some_and(|release| release.bad)
+    }
+
     fn serves_now(&self, now: u64) -> bool {
-        let served = self.serves.is_some() && !self.sickly && self.running(now) && now >= self.cut_until;
-        served && matches!(self.fate, Fate::Up | Fate::Maintained)
+        self.serves.is_some() && self.runs.is_some_and(|release| !release.bad) && self.would_serve(now)
     }
 }
 
@@ -119,9 +163,15 @@ impl World {
     ) -> InstanceId {
         self.next_instance += 1;
         let id = InstanceId(self.next_instance);
-        let stuck = node.is_some() && self.hit(Fault::StuckBoot);
+        let spoilt = node.is_some() && self.bad_hosts.contains(&offer.host);
+        // Which way a bad host spoils boxes is its own habit.
+        let never_up = spoilt && offer.host.0.is_multiple_of(2);
+        let stuck = node.is_some() && self.hit(Fault::StuckBoot) || never_up;
         let ready = self.now + self.seconds(20..240);
-        let sickly = node.is_some() && self.hit(Fault::NeverHealthy);
+        let sickly = node.is_some() && self.hit(Fault::NeverHealthy) || spoilt;
+        if spoilt {
+            self.tally.add("box rented on a bad host");
+        }
         let offset = u32::try_from(self.next_instance % 0x00ff_0000).unwrap_or_default();
         let rented = Rented {
             label,
@@ -130,15 +180,22 @@ impl World {
             machine: offer.machine,
             host: offer.host,
             price: offer.price,
+            prices_before: Vec::new(),
+            bid: offer.bid,
+            others: None,
             born: self.now,
             ready_at: (!stuck).then_some(ready),
             gone_at: None,
+            ends_at: None,
             address: SocketAddr::new(Ipv4Addr::from(FIRST_ADDRESS + offset).into(), 45_555),
+            runs: None,
+            deploying: Release::default(),
             serves: None,
             fate: Fate::Up,
             cut_until: 0,
             sickly,
             well_since: None,
+            ill_since: None,
             changes: 0,
             oddity: None,
             unclaimed_lists: 0,
@@ -146,6 +203,9 @@ impl World {
             start_asked: false,
         };
         self.boxes.insert(id, rented);
+        if node.is_some() {
+            self.schedule_end(id, offer);
+        }
         id
     }
 
@@ -166,7 +226,13 @@ impl World {
         let Some(rented) = self.boxes.get_mut(&id) else { return };
         change(rented);
         let node = rented.node;
+        let was_well = rented.well_since.is_some();
         rented.well_since = if rented.serves_now(now) { rented.well_since.or(Some(now)) } else { None };
+        match (was_well, rented.well_since) {
+            (true, None) => rented.ill_since = Some(now),
+            (_, Some(_)) => rented.ill_since = None,
+            (false, None) => {}
+        }
         if let Some(node) = node {
             self.note_availability(node);
         }
@@ -192,7 +258,8 @@ impl World {
     }
 
     pub(super) fn heal(&mut self, id: InstanceId, changes: u32) {
-        if self.boxes.get(&id).is_some_and(|rented| rented.alive() && rented.changes == changes) {
+        let due = self.boxes.get(&id).is_some_and(|rented| rented.alive() && rented.changes == changes);
+        if due && self.others_leave(id) {
             self.befall(id, Fate::Up, None);
             self.change(id, |rented| rented.start_asked = false);
         }
@@ -204,7 +271,7 @@ impl World {
         let Some(rented) = self.boxes.get(&id).filter(|rented| rented.alive()) else { return };
         let (address, served) = (rented.address, rented.serves.is_some());
         if rented.node.is_some() {
-            self.books.paid(rented.price, now - rented.born);
+            self.books.paid(rented.cost(rented.born, now), now - rented.born);
         }
         self.change(id, |rented| rented.gone_at = Some(now));
         if served && self.rng.u32(0..4) == 0 {

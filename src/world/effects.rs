@@ -72,7 +72,7 @@ impl World {
             }
             Command::TakeEvidence { node, instance, .. } => self.show_evidence(node, instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, &tenant),
-            Command::Start { node, instance, .. } => self.start(node, instance),
+            Command::Start { node, instance, bid } => self.start(node, instance, bid),
             Command::Relabel { instance, label } => self.relabel(instance, &label),
             // Nothing is published in this world: its policies do not ask for it.
             Command::AttachKey { .. } | Command::Publish { .. } => {}
@@ -83,6 +83,9 @@ impl World {
         let Some(place) = self.places.get(node).copied() else { return };
         let Some(work) = self.keeper.work.get_mut(place) else { return };
         *work += 1;
+        if let Some(rented) = self.boxes.get_mut(&tenant.instance) {
+            rented.deploying = self.release;
+        }
         let epoch = self.keeper.epoch;
         let due = Due::WorkEnds { epoch, work: *work, node: place, tenant: Box::new(tenant), rung };
         self.queue.push(self.now + lasts, due);
@@ -153,12 +156,14 @@ impl World {
         let op = tenant.rental.op.clone();
         self.change(tenant.instance, |rented| {
             rented.serves = Some(op);
+            rented.runs = Some(rented.deploying);
             rented.fate = Fate::Up;
         });
         if unknown {
             return Err(WorkFault::Unknown("its last answer was lost".into()));
         }
-        Ok(ReleaseRef { digest: "d".into(), commit: "c".into() })
+        let runs = self.boxes.get(&tenant.instance).and_then(|rented| rented.runs);
+        Ok(runs.unwrap_or(self.release).named())
     }
 
     fn remedied(&mut self, tenant: &Tenant, rung: Rung) -> Result<Option<ReleaseRef>, WorkFault> {
@@ -183,8 +188,10 @@ impl World {
             return;
         }
         let reached = self.ssh_reaches(tenant);
-        let fate =
-            self.boxes.get(&instance).map(|rented| (rented.fate, rented.serves.is_some(), rented.sickly));
+        let fate = self
+            .boxes
+            .get(&instance)
+            .map(|rented| (rented.fate, rented.serves.is_some(), rented.is_spoilt()));
         let word = match fate {
             Some((Fate::Up | Fate::Maintained, true, false)) if reached => {
                 Word::Up("its own health check answers".into())

@@ -167,6 +167,14 @@ faults! {
     // The market.
     /// The provider stops a box for no reason that it names; a start may bring it back, or wait for its GPU.
     BoxStopped "box-stopped" Node 0..0 [0.002 0.02 6.0];
+    /// Somebody bids more for an interruptible box, within what we may bid or beyond; others leave again or not.
+    BoxOutbid "box-outbid" Node 0..0 [0.05 0.3 6.0];
+    /// A host spoils every box from now on, and is cheaper than all others.
+    BadHost "bad-host" Fleet 0..0 [0.01 0.05 1.0];
+    /// There is a new release; every third one is bad, until the next.
+    NewRelease "new-release" Fleet 0..0 [0.03 0.1 2.0];
+    /// Machines are on offer for hours only: their boxes end with their contracts.
+    ShortContracts "short-contracts" Fleet 600..7200 [0.02 0.1 4.0];
 }
 
 impl Fault {

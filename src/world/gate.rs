@@ -9,11 +9,15 @@ use std::{
 
 use super::{Base, Menu, Setting};
 use crate::fleet::{
+    bid::BidPolicy,
     name::NodeName,
+    offer::OfferPolicy,
     policy::{HealthPolicy, InventoryPolicy, NodeSpec, Policy, Rails, ReplaceOrder, Rung},
     units::Money,
 };
 
+/// In millionths of a dollar.
+const CENT: i64 = 10_000;
 /// How long faults strike in a run of the gate, in simulated hours.
 pub const HOURS: u64 = 168;
 
@@ -38,7 +42,15 @@ fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameErr
         busy_interval: Duration::from_secs(rng.u64(10..30)),
         ..InventoryPolicy::default()
     };
-    let rails = rails(rng, count, &inventory);
+    let mut spares = BTreeSet::new();
+    if rng.u32(0..3) == 0 {
+        for number in 0..rng.u32(1..3) {
+            let name: NodeName = format!("duel-spare-{number}").parse()?;
+            nodes.insert(name.clone(), Arc::clone(&spec));
+            spares.insert(name);
+        }
+    }
+    let rails = rails(rng, nodes.len(), &inventory);
     if rng.u32(0..3) == 0 {
         let mut with_start = NodeSpec::clone(&spec);
         with_start.ladder.insert(with_start.ladder.len() - 1, Rung::Start);
@@ -49,7 +61,7 @@ fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameErr
         fleet: "gate".parse()?,
         rails,
         nodes,
-        spares: BTreeSet::new(),
+        spares,
         inventory,
         observe_only: false,
         import: false,
@@ -71,7 +83,21 @@ fn spec(rng: &mut fastrand::Rng) -> NodeSpec {
     let mut ladder: Vec<Rung> = softer.into_iter().filter(|_| rng.u32(0..4) == 0).collect();
     ladder.push(Rung::Replace);
     let order = if rng.bool() { ReplaceOrder::CreateFirst } else { ReplaceOrder::DestroyFirst };
-    NodeSpec { health, ladder, order, ..NodeSpec::default() }
+    NodeSpec {
+        health,
+        ladder,
+        order,
+        offers: OfferPolicy { bid: bid(rng), ..OfferPolicy::default() },
+        ..NodeSpec::default()
+    }
+}
+
+/// A third of all fleets is interruptible, some with a first bid that wins little.
+fn bid(rng: &mut fastrand::Rng) -> Option<BidPolicy> {
+    (rng.u32(0..3) == 0).then(|| {
+        let most = rng.i64(80..160) * CENT;
+        BidPolicy { start: rng.bool().then_some(Money(most / 2)), most: Money(most) }
+    })
 }
 
 /// Wide enough that much healing is tried, tight enough that each rail is met now and then.

@@ -65,7 +65,7 @@ impl World {
 
     /// What is not well yet, after the faults, if anything.
     pub(super) fn unsettled(&self) -> Option<String> {
-        for name in &self.names {
+        for name in self.names.iter().filter(|name| self.is_wanted(name)) {
             let Some(node) = self.keeper.fleet.nodes.get(name) else {
                 return Some(format!("`{name}` was never begun"));
             };

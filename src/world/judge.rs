@@ -2,12 +2,13 @@
 //! believes of itself.
 
 mod alerts;
+mod census;
 mod decided;
 mod lists;
 mod sent;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     time::Duration,
 };
@@ -16,9 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{MINUTE, World};
 use crate::fleet::{
-    name::{InstanceId, OpId},
+    journal::Cause,
+    name::{HostId, InstanceId, MachineId, OpId},
     policy::ReplaceOrder,
     probe::{Observation, Verdict},
+    state::{NodeState, Recovery},
     units::{Money, Timestamp},
 };
 
@@ -32,7 +35,8 @@ pub enum Invariant {
     IntentFirst,
     /// 3. No box is replaced that was well, and the evidence is as old as the keeper's last start or stall at most.
     NoWrongKill,
-    /// 4. Creates and recoveries stay under their caps and cooldowns, counted at the send.
+    /// 4. Creates and recoveries stay under their caps and cooldowns, counted at the send; no machine is rented that is
+    /// excluded, and a bad release costs no more boxes than are tried with one.
     Rate,
     /// 5. No second create while another rental of the node lives or is on its way.
     NoSecondCreate,
@@ -102,6 +106,7 @@ pub struct Violation {
 pub(super) struct Ticket {
     pub node: usize,
     pub price: Money,
+    pub bid: Option<Money>,
     /// By the keeper's clock.
     pub at: Timestamp,
     pub replacement: bool,
@@ -116,6 +121,21 @@ pub(super) struct Account {
     pub price: Money,
     pub from: Timestamp,
     pub to: Option<Timestamp>,
+}
+
+/// Boxes that a bad release cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lost {
+    pub release: u32,
+    pub boxes: u32,
+}
+
+/// What the journal says of a machine that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Excluded {
+    pub host: HostId,
+    pub at: Timestamp,
+    pub until: Timestamp,
 }
 
 /// What the judge saw of one node's health, as delivered to the keeper that lives now.
@@ -141,6 +161,10 @@ pub(super) struct Judge {
     /// Those of the tickets that a window may still count begin here.
     counted_from: usize,
     pub accounts: BTreeMap<InstanceId, Account>,
+    /// What rentals cost before their price changed.
+    pub closed_accounts: VecDeque<Account>,
+    /// The last bid on record for each interruptible rental.
+    pub bids: BTreeMap<InstanceId, Money>,
     pub op_of: BTreeMap<InstanceId, OpId>,
     pub doomed: BTreeSet<InstanceId>,
     pub gone: BTreeSet<InstanceId>,
@@ -154,8 +178,12 @@ pub(super) struct Judge {
     /// When each node was last replaced, by the keeper's clock.
     pub replaced_at: Vec<Option<Timestamp>>,
     pub ever_filled: Vec<bool>,
+    /// Spares that gave their box away and are to be filled anew.
+    pub to_refill: BTreeSet<usize>,
     pub incidents: BTreeSet<u64>,
     pub closed: BTreeSet<u64>,
+    pub lost: Lost,
+    pub excluded: BTreeMap<MachineId, Excluded>,
     pub rails_seen_at: u64,
     /// Whether the breaker holds, by the journal.
     pub held: bool,
@@ -170,6 +198,8 @@ impl Judge {
             ticket_of: BTreeMap::new(),
             counted_from: 0,
             accounts: BTreeMap::new(),
+            closed_accounts: VecDeque::new(),
+            bids: BTreeMap::new(),
             op_of: BTreeMap::new(),
             doomed: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -179,8 +209,11 @@ impl Judge {
             last_start: None,
             replaced_at: vec![None; nodes],
             ever_filled: vec![false; nodes],
+            to_refill: BTreeSet::new(),
             incidents: BTreeSet::new(),
             closed: BTreeSet::new(),
+            lost: Lost::default(),
+            excluded: BTreeMap::new(),
             rails_seen_at: 0,
             held: false,
         }
@@ -288,7 +321,13 @@ impl World {
     /// How many rentals of one node may be claimed at once: two where the old one is kept until the new one is proven.
     pub(super) fn most_claims(&self, node: usize) -> usize {
         let spec = self.names.get(node).and_then(|name| self.policy.nodes.get(name));
+        let planned = |recovery: &Recovery| matches!(recovery.cause, Cause::Planned { .. });
+        let state = self.names.get(node).and_then(|name| self.keeper.fleet.nodes.get(name));
+        let planned = state
+            .is_some_and(|node| matches!(&node.state, NodeState::Recovering(recovery) if planned(recovery)));
         match spec.map(|spec| spec.order) {
+            // Whom only the provider's word is against is kept, whatever the order.
+            _ if planned => 2,
             Some(ReplaceOrder::CreateFirst) => 2,
             Some(ReplaceOrder::DestroyFirst) | None => 1,
         }

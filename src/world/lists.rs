@@ -150,8 +150,8 @@ fn row(id: InstanceId, rented: &Rented, now: u64, port: u16) -> Rental {
         public_ip: running.then_some(rented.address.ip()),
         ports,
         ssh_proxy: None,
-        ends_at: None,
+        ends_at: rented.ends_at.map(Timestamp),
         stopped: rented.fate == Fate::Stopped,
-        bidding: None,
+        bidding: rented.bidding(),
     }
 }

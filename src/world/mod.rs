@@ -18,7 +18,9 @@
 //! an answer is what the `vast` edge makes of it.
 
 mod boxes;
+mod contracts;
 mod effects;
+mod engine;
 mod fault;
 mod figures;
 pub mod gate;
@@ -30,15 +32,21 @@ mod lists;
 mod market;
 mod menu;
 mod probes;
+mod process;
 mod provider;
 mod queue;
+mod releases;
+mod spares;
 mod strikes;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use self::{
     boxes::{Rented, Strangers},
@@ -49,13 +57,13 @@ use self::{
 };
 pub use self::{
     fault::{Fault, Row, Scope, TABLE},
-    figures::Figures,
+    figures::{Figures, Reaction},
     judge::{Invariant, Violation},
     menu::{Base, Menu},
     tally::{Tally, sometimes},
 };
 use crate::fleet::{
-    name::{InstanceId, NodeName},
+    name::{HostId, InstanceId, NodeName},
     policy::Policy,
     units::Timestamp,
 };
@@ -119,6 +127,12 @@ struct World {
     begin: u64,
     rng: fastrand::Rng,
     policy: Policy,
+    /// What is to be deployed.
+    release: releases::Release,
+    /// Hosts that spoil every box.
+    bad_hosts: BTreeSet<HostId>,
+    /// A spare that the present configuration leaves out.
+    unwanted: Option<spares::Unwanted>,
     names: Vec<NodeName>,
     places: BTreeMap<NodeName, usize>,
     queue: Queue<Due>,
@@ -164,6 +178,9 @@ impl World {
             books: figures::Books::new(names.len()),
             rng,
             policy,
+            release: releases::Release::default(),
+            bad_hosts: BTreeSet::new(),
+            unwanted: None,
             names,
             places,
             faults,

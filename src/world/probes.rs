@@ -31,15 +31,18 @@ impl Probing {
 
 impl World {
     pub(super) fn retarget_touched(&mut self, step: &Step) {
-        let mut before = usize::MAX;
+        let (mut touched, mut before) = (Vec::new(), usize::MAX);
         for record in step.records() {
-            if let Some(place) = record.node().and_then(|node| self.places.get(node)).copied()
-                && place != before
-            {
-                self.retarget(place);
-                self.note_availability(place);
-                before = place;
+            for place in record.touched().filter_map(|node| self.places.get(node)).copied() {
+                if place != before {
+                    touched.push(place);
+                    before = place;
+                }
             }
+        }
+        for place in touched {
+            self.retarget(place);
+            self.note_availability(place);
         }
     }
 
@@ -47,11 +50,8 @@ impl World {
     pub(super) fn retarget(&mut self, place: usize) {
         let Some(name) = self.names.get(place) else { return };
         let tenant = self.keeper.fleet.nodes.get(name).and_then(|node| node.state.probed());
-        let (Some(probing), Some(spec)) = (self.keeper.probing.get_mut(place), self.policy.nodes.get(name))
-        else {
-            return;
-        };
-        let Some(tenant) = tenant else {
+        let Some(probing) = self.keeper.probing.get_mut(place) else { return };
+        let (Some(tenant), Some(spec)) = (tenant, self.policy.nodes.get(name)) else {
             if probing.target.is_some() {
                 probing.forget();
                 self.judge.retargeted(place, None);
@@ -151,7 +151,8 @@ impl World {
         if now < rented.cut_until || !rented.running(now) {
             return timeout();
         }
-        let serves = rented.serves.as_ref() == Some(&target.identity) && !rented.sickly;
+        let bad = rented.runs.is_none_or(|release| release.bad);
+        let serves = rented.serves.as_ref() == Some(&target.identity) && !rented.sickly && !bad;
         match rented.fate {
             Fate::Up if serves => (Verdict::Healthy, took),
             Fate::Maintained if serves => (Verdict::Maintenance, took),

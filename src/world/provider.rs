@@ -21,8 +21,12 @@ const MACHINES: u64 = 64_000;
 /// Longest delay of a create or destroy that the provider executes after its answer.
 const LATE: std::ops::Range<u64> = 1..110;
 
-/// How long hosts let their machines, in seconds: contracts that end are not among the faults of this world.
-const LONG_CONTRACT_S: f64 = 90.0 * 86_400.0;
+/// Machines of each host.
+const HOST_MACHINES: u64 = 8;
+/// What a bad host asks, in thousandths of the cap: less than anybody else.
+const LURE: i64 = 390;
+/// What the disk of an interruptible box costs an hour beside its bid.
+const STORAGE: Money = Money(40_000);
 
 impl World {
     /// A fault that any call to the provider may meet.
@@ -63,10 +67,9 @@ impl World {
     }
 
     fn charges(&self, from: Timestamp) -> BTreeMap<InstanceId, Charge> {
-        let began = Timestamp(self.moment(from));
+        let began = self.moment(from);
         let row = |(id, rented): (&InstanceId, &Rented)| {
-            let end = Timestamp(rented.gone_at.unwrap_or(self.now));
-            let rent = rented.price.over(end.since(Timestamp(rented.born).max(began)));
+            let rent = rented.cost(began, rented.gone_at.unwrap_or(self.now));
             (*id, Charge { label: rented.label.clone(), rent, traffic: Money(0) })
         };
         self.boxes.iter().map(row).collect()
@@ -91,36 +94,52 @@ impl World {
 
     /// An offer of the marketplace that meets a policy's floors. What a machine is and costs follows from its number.
     pub(super) fn any_offer(&mut self, wanted: Option<&OfferPolicy>) -> Offer {
-        let machine = self.rng.u64(1..=MACHINES);
+        let (machine, lure) = match self.bad_machine() {
+            Some(machine) => (machine, true),
+            None => (self.rng.u64(1..=MACHINES), false),
+        };
         let fallback = OfferPolicy::default();
         let wanted = wanted.unwrap_or(&fallback);
         // From four to seven tenths of the cap, so that the price step leaves a choice whatever was rented before.
-        let tenths = 400 + i64::try_from(machine.wrapping_mul(0x9e37_79b9) % 300).unwrap_or_default();
+        let thousandths = 400 + i64::try_from(machine.wrapping_mul(0x9e37_79b9) % 300).unwrap_or_default();
+        let thousandths = if lure { LURE } else { thousandths };
+        let of = |most: Money| Money((most.0 / 1000).saturating_mul(thousandths));
+        let floor = wanted.bid.map(|bids| of(bids.most));
+        let contract_s = self.contract_s(wanted.min_duration_s);
         let ports = wanted.min_direct_ports.saturating_add(8);
         Offer {
             id: OfferId(machine + 10_000),
             machine: MachineId(machine),
-            host: HostId(machine / 8),
+            host: HostId(machine / HOST_MACHINES),
             gpu: wanted.gpus.first().cloned().unwrap_or_else(|| "RTX 4090".into()),
             gpus: 1,
             gpu_ram_mb: Some(wanted.min_gpu_ram_mb),
             cpu_ram_mb: Some(wanted.min_cpu_ram_mb),
             cpu_cores: Some(wanted.min_cpu_cores),
             disk_gb: None,
-            price: Money((wanted.price_cap.0 / 1000).saturating_mul(tenths)),
+            price: floor.map_or_else(|| of(wanted.price_cap), |floor| floor.plus(STORAGE)),
             reliability: Some(1.0),
             inet_down_mbps: Some(wanted.min_inet_down_mbps),
             inet_up_mbps: None,
             direct_ports: Some(ports),
-            duration_s: Some(wanted.min_duration_s.max(LONG_CONTRACT_S)),
+            duration_s: Some(contract_s),
             cuda: None,
             display_active: None,
             geolocation: wanted.prefer_regions.first().cloned(),
             verified: None,
             static_ip: None,
-            floor: wanted.bid.map(|bids| Money(bids.most.0 / 2)),
+            floor,
             bid: None,
         }
+    }
+
+    /// Now and then a machine of a bad host, if there is one.
+    fn bad_machine(&mut self) -> Option<u64> {
+        if self.bad_hosts.is_empty() || self.rng.u32(0..6) > 0 {
+            return None;
+        }
+        let host = self.bad_hosts.iter().nth(self.rng.usize(0..self.bad_hosts.len()))?;
+        Some(host.0 * HOST_MACHINES + self.rng.u64(0..HOST_MACHINES))
     }
 
     pub(super) fn create(&mut self, node: &NodeName, offer: &Offer, label: &Label, paused: bool) {

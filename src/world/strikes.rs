@@ -4,8 +4,10 @@ use super::{
     DAY, Fault, HOUR, MINUTE, World,
     boxes::{Fate, Rented},
 };
-use crate::fleet::{event::Event, name::InstanceId};
+use crate::fleet::name::{HostId, InstanceId};
 
+/// Hosts that may turn bad, by number.
+const HOSTS: u64 = 8_000;
 /// The farthest that the wall clock is off.
 const WALL_ERROR: i64 = 3_600_000;
 
@@ -57,7 +59,12 @@ impl World {
             }
             Fault::WallJump => self.wall_error = self.rng.i64(-WALL_ERROR..WALL_ERROR),
             Fault::CommitFails => self.keeper.commit_fails = true,
-            Fault::Reload if self.keeper.up => self.tell(0, Event::PolicyChanged),
+            Fault::Reload => self.reload(),
+            Fault::NewRelease => self.new_release(),
+            Fault::BadHost => {
+                let host = HostId(self.rng.u64(1..HOSTS));
+                self.bad_hosts.insert(host);
+            }
             Fault::Wish => self.wish(),
             Fault::CreditOut => self.strike_share(1, 2, Fate::Exited, None),
             Fault::MassHang => {
@@ -86,6 +93,7 @@ impl World {
             _ if !up => {}
             Fault::BoxExit => self.befall(id, Fate::Exited, None),
             Fault::BoxStopped => self.befall(id, Fate::Stopped, None),
+            Fault::BoxOutbid => self.outbid(id),
             Fault::BoxOffline => {
                 let heals = self.perhaps(120..2400, 3);
                 self.befall(id, Fate::Offline, heals);
@@ -132,6 +140,13 @@ impl World {
     pub(super) fn end_faults(&mut self) {
         self.stormy = false;
         self.spells.fill(0);
+        self.bad_hosts.clear();
+        if self.release.bad {
+            self.new_release();
+        }
+        if self.unwanted.is_some() {
+            self.reload();
+        }
         let keeper = &mut self.keeper;
         (keeper.crash, keeper.pause, keeper.commit_fails, keeper.crashes_left) = (None, None, false, 0);
     }

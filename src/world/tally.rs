@@ -77,6 +77,21 @@ const CASES: &[&str] = &[
     "stopped box started",
     "start queued",
     "evidence shown",
+    "spare promoted",
+    "spare refilled",
+    "spare lost",
+    "spare shed",
+    "replaced ahead of its contract's end",
+    "contract ended, keeper hindered",
+    "bad release wanted",
+    "box lost to a bad release",
+    "box rented on a bad host",
+    "outbid",
+    "outbid beyond the most",
+    "bid raised",
+    "outbid box back by itself",
+    "outbid box only left alone",
+    "start in vain, outbid",
 ];
 
 /// Everything that must have happened at least once in a campaign under the storm.

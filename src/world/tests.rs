@@ -7,10 +7,14 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use super::*;
-use crate::fleet::planted::{BUGS, Bug, plant};
+use crate::fleet::{
+    planted::{BUGS, Bug, plant},
+    policy::Rails,
+};
 
 /// Seeds within which a planted mistake must be found.
 const SEEDS: u64 = 200;
@@ -63,6 +67,30 @@ fn a_short_gate_holds() {
         recoveries > 10 * seeds && crashes * 10 > recoveries * 4,
         "{recoveries} recoveries, {crashes} crashes"
     );
+}
+
+/// What goes wrong on the hosts alone, often enough to measure by.
+fn hosts_alone(seed: u64) -> Setting {
+    let Setting { policy, .. } = gate::setting(seed, 1).unwrap();
+    let policy = Policy { rails: Rails { cooldown: Duration::ZERO, ..Rails::default() }, ..policy };
+    let mut menu = Menu::of(Base::Nothing);
+    let kinds = [Fault::BoxExit, Fault::BoxOffline, Fault::ServerHang, Fault::ServerError, Fault::BoxVanish];
+    menu.rates = kinds.iter().map(|kind| (*kind, 0.5)).collect();
+    Setting { policy, menu, seed, hours: 48 }
+}
+
+#[test]
+fn failures_are_answered_in_time_where_only_hosts_fail() {
+    let (mut in_time, mut all) = (0, 0);
+    for seed in 0..12 {
+        let outcome = run(&hosts_alone(seed));
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        let undisturbed = outcome.figures.reactions.iter().filter(|reaction| reaction.undisturbed);
+        all += undisturbed.clone().count();
+        in_time += undisturbed.filter(|reaction| reaction.in_time()).count();
+    }
+    assert!(all > 200, "{all}");
+    assert!(in_time * 100 >= all * 99, "{in_time} of {all}");
 }
 
 /// The gate's run of a seed; what must meet for a mistake to matter is made to meet more often.

@@ -4,6 +4,7 @@
 //! promises of the README again, over settings drawn anew for each run. A run that breaks a promise is written down as a
 //! file, and `--replay` tells the same story again.
 
+mod bounds;
 mod campaign;
 mod failure;
 mod menu;

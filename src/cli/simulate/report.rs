@@ -2,7 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{SimulateArgs, campaign::Campaign, failure::Failed};
+use super::{
+    SimulateArgs,
+    bounds::{Bounds, quantile},
+    campaign::Campaign,
+    failure::Failed,
+};
 use crate::{
     cli::{
         print::{self, Printed, data},
@@ -58,13 +63,10 @@ pub(super) fn expectations(args: &SimulateArgs, first: &Campaign, second: Option
             show::table(&["of each run", "p50", "p90", "other:", other[0], other[1], other[2]], &rows)?;
         }
     }
-    let reaction = reactions(first);
-    if !reaction.is_empty() {
-        data(&format!(
-            "first failed probe to the start of its recovery: p50 {} s, p99 {} s",
-            quantile(&reaction, 0.5),
-            quantile(&reaction, 0.99)
-        ))?;
+    Bounds::of(first).print()?;
+    if let Some(second) = second {
+        data("of the other:")?;
+        Bounds::of(second).print()?;
     }
     broken(first)?;
     speed(first)
@@ -113,19 +115,6 @@ fn values(line: &Line, campaign: &Campaign) -> Vec<f64> {
     values
 }
 
-fn reactions(campaign: &Campaign) -> Vec<f64> {
-    let all = campaign.outcomes.values().flat_map(|outcome| outcome.figures.reaction_s.iter());
-    let mut all: Vec<f64> = all.map(|seconds| f64::from(*seconds)).collect();
-    all.sort_by(f64::total_cmp);
-    all
-}
-
-/// The nearest rank in sorted values.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).or(sorted.last()).copied().unwrap_or_default()
-}
-
 fn figures(campaign: &Campaign) -> Value {
     let mut object = serde_json::Map::new();
     for line in LINES {
@@ -136,11 +125,7 @@ fn figures(campaign: &Campaign) -> Value {
         });
         object.insert(line.key.into(), quantiles);
     }
-    let reaction = reactions(campaign);
-    object.insert(
-        "reaction_s".into(),
-        json!({ "p50": quantile(&reaction, 0.5), "p99": quantile(&reaction, 0.99) }),
-    );
+    object.insert("bounds".into(), Bounds::of(campaign).json());
     object.insert("campaign".into(), common(campaign));
     Value::Object(object)
 }
@@ -168,23 +153,26 @@ fn common(campaign: &Campaign) -> Value {
 pub(super) fn proof(args: &SimulateArgs, campaign: &Campaign) -> Result<bool, crate::cli::exit::Failure> {
     let floor = args.campaign.unwrap_or(GATE_RECOVERIES);
     let missing = campaign.tally.missing();
-    let checks = [
+    let bounds = Bounds::of(campaign);
+    let counted = [
         ("no promise broken", campaign.violations().count() == 0),
         ("enough recoveries", campaign.recoveries >= floor),
         ("enough keeper crashes", campaign.crashes * 100 >= campaign.recoveries * GATE_CRASHES_PERCENT),
         ("every case happened", missing.is_empty()),
     ];
-    let passed = checks.iter().all(|(_, held)| *held);
+    let checks = || counted.into_iter().chain(bounds.checks());
+    let passed = checks().all(|(_, held)| held);
     if args.json {
         let mut value = common(campaign);
         if let Some(object) = value.as_object_mut() {
             object.insert("passed".into(), passed.into());
             object.insert("missing".into(), missing.into());
+            object.insert("bounds".into(), bounds.json());
         }
         print::json(&value)?;
         return Ok(passed);
     }
-    for (what, held) in checks {
+    for (what, held) in checks() {
         data(&format!("{} {what}", if held { "ok    " } else { "FAILED" }))?;
     }
     for what in missing {
@@ -200,6 +188,7 @@ pub(super) fn proof(args: &SimulateArgs, campaign: &Campaign) -> Result<bool, cr
         campaign.tally.get("destroys"),
         campaign.hash
     ))?;
+    bounds.print()?;
     broken(campaign)?;
     speed(campaign)?;
     Ok(passed)

@@ -140,6 +140,7 @@ impl Fleet {
                 recovery.attempts = recovery.attempts.saturating_add(1);
                 recovery.seeking_since = at;
                 recovery.stage = Stage::Started { since: at, not_before: *retry_at };
+                self.node_mut(node).remember_kept_release();
             }
             Record::Promoted { node, from, instance } => self.promote(at, node, from, *instance)?,
             Record::Imported { .. } => self.import(entry)?,

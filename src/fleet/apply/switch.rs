@@ -46,6 +46,7 @@ impl Fleet {
                     digest: placed.digest.clone(),
                     commit: placed.commit.clone(),
                 });
+                let release = release.or(kept.release);
                 node.standby = Some(Standby { tenant: kept.tenant, until: *until, release, placed });
             }
             Record::SwitchedBack { node: name, instance, .. } => {

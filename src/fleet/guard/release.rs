@@ -4,8 +4,9 @@ use super::{Deferral, Guard, Rail, defer};
 use crate::fleet::{
     deployed::Placed,
     name::NodeName,
-    release::short,
-    state::{Node, NodeState},
+    planted::{Bug, planted},
+    release::{Digest, short},
+    state::{Node, NodeState, Stage},
 };
 
 impl Guard<'_> {
@@ -62,28 +63,65 @@ impl Guard<'_> {
         }
     }
 
+    /// May the wanted release be deployed to a box that is up? It may have been rented before that release was wanted, so
+    /// what was asked before the rental is asked again: a bad one must not reach every newcomer at once.
+    ///
+    /// # Errors
+    /// It is condemned or quarantined, or it was never seen serving and enough boxes try it.
+    pub fn deploy(&self, node: &NodeName) -> Result<(), Deferral> {
+        if self.memory.release_missing.is_some() || self.verified_before(node).is_some() {
+            // The deploy itself says what is missing.
+            return Ok(());
+        }
+        self.release()?;
+        let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
+        let tries = |(name, other): &(&NodeName, &Node)| match &other.state {
+            NodeState::Recovering(recovery) if *name != node => match &recovery.stage {
+                Stage::Deploying { .. } => self.memory.desks.get(*name).is_some_and(|desk| desk.working),
+                Stage::Probation { .. } => {
+                    other.release.as_ref().is_some_and(|given| given.digest == *wanted)
+                }
+                Stage::Started { .. }
+                | Stage::Intent { .. }
+                | Stage::Unresolved { .. }
+                | Stage::Booting { .. } => false,
+            },
+            _ => false,
+        };
+        let trying = self.fleet.nodes.iter().filter(tries).count();
+        if trying >= most as usize && !planted(Bug::UnprovenEverywhere) {
+            let why = format!(
+                "release {} was never seen serving: {trying} boxes try it first, {lost} failed with it",
+                short(wanted)
+            );
+            return defer(Rail::Unproven, why, None);
+        }
+        Ok(())
+    }
+
+    /// The wanted release, where it was never seen serving, on how many boxes at once it is tried, and how many it lost.
+    fn trial(&self) -> Option<(&Digest, u32, u32)> {
+        let wanted = self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))?;
+        let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
+        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
+        Some((&wanted.digest, self.policy.rails.unproven_boxes.saturating_sub(lost).max(1), lost))
+    }
+
     /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
     pub(super) fn unproven(&self, node: &NodeName) -> Result<(), Deferral> {
         if self.verified_before(node).is_some() {
             return Ok(());
         }
-        let Some(wanted) =
-            self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))
-        else {
-            return Ok(());
-        };
-        let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
-        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
-        let most = self.policy.rails.unproven_boxes.saturating_sub(lost).max(1);
+        let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
         let claims = |(name, other): &(&NodeName, &Node)| {
             *name != node
                 && matches!(&other.state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some())
         };
         let under_way = self.fleet.nodes.iter().filter(claims).count();
-        if under_way >= most as usize {
+        if under_way >= most as usize && !planted(Bug::UnprovenEverywhere) {
             let why = format!(
                 "release {} was never seen serving: {under_way} boxes try it first, {lost} failed with it",
-                short(&wanted.digest)
+                short(wanted)
             );
             return defer(Rail::Unproven, why, None);
         }

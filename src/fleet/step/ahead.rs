@@ -10,6 +10,7 @@ use super::{
         guard::{Rail, Wanted},
         journal::{Cause, DoomReason},
         name::{InstanceId, NodeName},
+        planted::{Bug, planted},
         policy::Rung,
         state::NodeState,
         tell,
@@ -86,7 +87,7 @@ impl Turn<'_> {
     fn reason_to_leave(&self, name: &NodeName, instance: InstanceId) -> Option<String> {
         let (spec, row) = (self.context.policy.nodes.get(name)?, self.memory.row(instance)?);
         // A contract that has ended and yet serves is no fact to act on.
-        let ends = row.ends_at.filter(|ends| *ends > self.now());
+        let ends = row.ends_at.filter(|ends| *ends > self.now() && !planted(Bug::EndIgnored));
         let left = ends.map(|ends| self.now().until(ends));
         if let Some(left) = left.filter(|left| *left < spec.before_end) {
             return Some(format!("the contract of instance {instance} ends in {}", tell::span(left)));

@@ -6,6 +6,7 @@ use super::{
     super::{
         culprit::Culprit,
         event::{Command, IllegalEvent, WorkFault},
+        guard::Deferral,
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
         name::{InstanceId, NodeName},
         policy::NodeSpec,
@@ -102,7 +103,12 @@ impl Turn<'_> {
         tenant: Tenant,
         since: Timestamp,
     ) -> Result<(), IllegalEvent> {
-        let (now, deadline) = (self.now(), self.due(since, spec.deadlines.deploy));
+        let begins = since.max(self.memory.desk(name).deploy_from);
+        let (now, deadline) = (self.now(), self.due(begins, spec.deadlines.deploy));
+        let working = self.memory.desks.get(name).is_some_and(|desk| desk.working);
+        if !working && let Err(deferral) = self.guard().deploy(name) {
+            return self.wait_for_release(name, spec, since, deferral);
+        }
         if now >= deadline {
             let detail = format!("not finished after {} s", now.since(since).as_secs());
             return self.fail_start(name, detail);
@@ -120,11 +126,34 @@ impl Turn<'_> {
             return Ok(());
         }
         if !std::mem::replace(&mut desk.working, true) {
+            self.unblock(name);
             let release = self.verified_before(name);
             self.order(Command::Deploy { node: name.clone(), tenant, release, deadline });
         }
         self.look(name, deadline);
         Ok(())
+    }
+
+    /// A box that is up waits until the release is known to be good, or another one is there: for the time of a second deploy
+    /// beyond its own at most, then it is let go and a person asked.
+    fn wait_for_release(
+        &mut self,
+        name: &NodeName,
+        spec: &NodeSpec,
+        since: Timestamp,
+        deferral: Deferral,
+    ) -> Result<(), IllegalEvent> {
+        let (now, limit) = (self.now(), self.due(since, spec.deadlines.deploy.saturating_mul(2)));
+        if now < limit {
+            self.look(name, now.after(LOOK_AGAIN).min(limit));
+            self.memory.desk(name).deploy_from = now;
+            self.block(name, deferral);
+            return Ok(());
+        }
+        let detail = format!("nothing could be deployed to it: {}", deferral.why);
+        let release = self.memory.release.as_ref().map(|release| release.digest.clone());
+        self.doom_newcomer(name, DoomReason::Unneeded { detail: detail.clone() })?;
+        self.hold(name, HeldReason::ReleaseAtFault { detail, release })
     }
 
     pub(super) fn deploy_ended(

@@ -56,7 +56,7 @@ impl Turn<'_> {
 
     /// The newcomer has proven itself: whom it replaces is condemned, or stands by after a blue-green replacement.
     pub(super) fn let_go_of_kept(&mut self, name: &NodeName, kept: Kept) -> Result<(), IllegalEvent> {
-        let Kept { tenant, doom } = kept;
+        let Kept { tenant, doom, .. } = kept;
         let Some(next) = self.node(name).and_then(|node| node.next.clone()).filter(|next| next.keep_ms > 0)
         else {
             return self.doom(tenant.instance, Some(name), doom, tenant.rental.price);

@@ -1,17 +1,15 @@
 //! What must hold of a step: judged when its records are durable and before its commands are performed.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use super::{Account, Invariant, Ticket};
+use super::{Account, Excluded, Invariant, Ticket, census::Acting};
 use crate::{
     fleet::{
-        breaker::Position,
         event::Step,
-        journal::{Cause, DoomReason, Outcome, Record},
-        name::{InstanceId, NodeName, OpId},
+        journal::{DoomReason, Outcome, Record},
+        name::{HostId, InstanceId, MachineId, NodeName, OpId},
         policy::HealthPolicy,
-        state::NodeState,
-        units::{Timestamp, millis},
+        units::{Money, Timestamp, millis},
     },
     world::{SECOND, World, boxes::Oddity},
 };
@@ -30,13 +28,22 @@ impl World {
         }
     }
 
-    fn place(&self, node: &NodeName) -> usize {
+    pub(super) fn place(&self, node: &NodeName) -> usize {
         self.places.get(node).copied().unwrap_or(usize::MAX)
     }
 
     fn judge_record(&mut self, at: Timestamp, record: &Record, step: &Step) {
         match record {
-            Record::Intent { node, op, price, .. } => self.judge_intent(at, node, op, *price),
+            Record::Intent { node, op, machine, host, price, bid, .. } => {
+                self.judge_machine(at, node, *machine, *host);
+                self.judge_intent(at, node, op, *price, *bid);
+            }
+            Record::MachineBlamed { machine, host, until, .. } => {
+                let until =
+                    self.judge.excluded.get(machine).map_or(*until, |before| before.until.max(*until));
+                self.judge.excluded.insert(*machine, Excluded { host: *host, at, until });
+            }
+            Record::ReleaseCleared { .. } => self.judge.lost.boxes = 0,
             Record::Doomed { instance, node, reason, price } => {
                 self.judge_doom(at, *instance, node.as_ref(), reason, *price, step);
             }
@@ -46,6 +53,8 @@ impl World {
                 }
             }
             Record::Gone { instance } => self.judge_gone(*instance),
+            Record::BidRaised { instance, bid, price, .. } => self.judge_raise(at, *instance, *bid, *price),
+            Record::PriceChanged { instance, price, .. } => self.judge_price(at, *instance, *price),
             Record::Created { node, op, instance } => self.judge_created(at, node, op, *instance),
             Record::CreateFailed { op, .. } => self.judge.create_failed(op),
             Record::CreateAbandoned { .. } => self.tally.add("create settled as absent"),
@@ -54,7 +63,9 @@ impl World {
             {
                 self.broken(Invariant::MonotoneDoom, format!("work goes on with doomed instance {instance}"));
             }
-            Record::Deployed { node, .. } | Record::RemedyStarted { node, .. } => {
+            Record::Deployed { node, .. } => self.judge.start_over(self.place(node), self.now),
+            Record::RemedyStarted { node, .. } => {
+                self.note_remedy(node);
                 self.judge.start_over(self.place(node), self.now);
             }
             Record::Adopted { node, instance } => self.judge_adoption(at, node, *instance),
@@ -68,8 +79,11 @@ impl World {
                     self.judge.start_over(self.place(node), self.now);
                 }
             }
+            Record::Promoted { node, from, instance } => self.judge_promotion(node, from, *instance),
             Record::ReplacementCancelled { .. } => self.tally.add("replacement cancelled"),
             Record::Held { .. } => self.tally.add("held"),
+            // Whoever is paused waits for a person.
+            Record::Paused { node, .. } | Record::Resumed { node, .. } => self.forget_illness(node),
             Record::IncidentClosed { outcome: Outcome::ByItself, .. } => {
                 self.tally.add("recovery not needed")
             }
@@ -80,16 +94,31 @@ impl World {
         }
     }
 
-    fn judge_intent(&mut self, at: Timestamp, node: &NodeName, op: &OpId, price: crate::fleet::units::Money) {
+    fn judge_intent(&mut self, at: Timestamp, node: &NodeName, op: &OpId, price: Money, bid: Option<Money>) {
         let place = self.place(node);
         let silent = self.keeper.fleet.nodes.get(node).is_some_and(|node| node.paused.is_some());
         if silent {
             self.broken(Invariant::Silence, format!("`{node}` is paused and rented for"));
         }
         let replacement = self.judge.ever_filled.get(place).copied().unwrap_or_default();
-        let ticket = Ticket { node: place, price, at, replacement, sent: false, failed: false };
+        let ticket = Ticket { node: place, price, bid, at, replacement, sent: false, failed: false };
         if !self.judge.intended(op, ticket) {
             self.broken(Invariant::OneSend, format!("op {op} is intended twice"));
+        }
+    }
+
+    /// What failed a while ago is not rented, nor anything of a host of which two machines did.
+    fn judge_machine(&mut self, at: Timestamp, node: &NodeName, machine: MachineId, host: HostId) {
+        let excluded = &self.judge.excluded;
+        let itself = excluded.get(&machine).is_some_and(|excluded| excluded.until > at);
+        let of_host = || excluded.values().filter(|excluded| excluded.host == host);
+        let last = of_host().map(|excluded| excluded.at).max().unwrap_or_default();
+        let host_bad = of_host().count() >= 2 && at < last.after(self.policy.rails.exclude_for);
+        if itself || host_bad {
+            let what = if itself { "it failed" } else { "two machines of its host failed" };
+            let detail =
+                format!("`{node}` is rented on machine {machine} of host {host} although {what} lately");
+            self.broken(Invariant::Rate, detail);
         }
     }
 
@@ -105,7 +134,11 @@ impl World {
         }
         let ticket = self.judge.ticket(op);
         let (price, from) = ticket.map_or_else(Default::default, |ticket| (ticket.price, ticket.at));
+        let bid = ticket.and_then(|ticket| ticket.bid);
         self.judge.accounts.entry(instance).or_insert(Account { price, from, to: None });
+        if let Some(bid) = bid {
+            self.judge.bids.insert(instance, bid);
+        }
         self.judge.op_of.insert(instance, op.clone());
         let _ = at;
     }
@@ -137,6 +170,7 @@ impl World {
             self.broken(Invariant::Identity, format!("instance {instance} is adopted for `{node}` unproven"));
         }
         if self.judge.ever_filled.get(place).copied().unwrap_or_default() {
+            self.note_refilled(place);
             self.tally.add("recovery completed");
             if let Some(replaced) = self.judge.replaced_at.get_mut(place) {
                 *replaced = Some(at);
@@ -153,7 +187,7 @@ impl World {
         instance: InstanceId,
         node: Option<&NodeName>,
         reason: &DoomReason,
-        price: crate::fleet::units::Money,
+        price: Money,
         step: &Step,
     ) {
         self.judge.doomed.insert(instance);
@@ -162,7 +196,15 @@ impl World {
             self.broken(Invariant::Ownership, format!("foreign instance {instance} is doomed"));
         }
         let oddity = self.boxes.get(&instance).and_then(|rented| rented.oddity);
+        self.judge_shed(instance, node, reason);
+        if *reason == DoomReason::Stray {
+            self.note_stray(instance);
+        }
         match reason {
+            DoomReason::FailedToStart { .. } if oddity.is_none() => self.judge_lost_newcomer(instance),
+            DoomReason::Planned { detail } if detail.contains("the contract") => {
+                self.tally.add("replaced ahead of its contract's end");
+            }
             DoomReason::Stray if oddity == Some(Oddity::Late) => self.tally.add("late create reaped"),
             DoomReason::Stray if oddity.is_none() || oddity == Some(Oddity::Twin) => {
                 self.tally.add("duplicate reaped");
@@ -195,6 +237,10 @@ impl World {
 
     /// A filled node is taken down because its box failed.
     fn judge_replacement(&mut self, at: Timestamp, instance: InstanceId, node: &NodeName, evidence: &str) {
+        self.note_reaction(node, instance);
+        if self.policy.spares.contains(node) {
+            self.tally.add("spare lost");
+        }
         let place = self.place(node);
         let Some(spec) = self.policy.nodes.get(node).cloned() else { return };
         let paused = self.keeper.fleet.nodes.get(node).is_some_and(|node| node.paused.is_some());
@@ -235,7 +281,7 @@ impl World {
         // What cannot be reached from here for long, while others can, is replaced on purpose: no witness can speak for it.
         let only_it = self.was_cut_from_here(instance, news);
         if !only_it {
-            let (filled, healthy, sick) = self.census(node, &BTreeSet::new());
+            let (filled, healthy, sick) = self.census(node, &Acting::default());
             let detail = format!(
                 "instance {instance} of `{node}` was well for {} s, yet replaced: {evidence}; of {filled} others {healthy} \
                  healthy and {sick} sick, breaker {}",
@@ -245,115 +291,4 @@ impl World {
             self.broken(Invariant::NoWrongKill, detail);
         }
     }
-
-    fn judge_start(&mut self, at: Timestamp, node: &NodeName, cause: &Cause, step: &Step) {
-        self.books.recovery_began(
-            self.judge.seen.get(self.place(node)).and_then(|seen| seen.first_failure),
-            self.now,
-        );
-        if matches!(cause, Cause::Wanted | Cause::Manual { .. }) {
-            self.judge.last_start = self.judge.last_start.max(self.counted(node).then_some(at));
-            return;
-        }
-        let (filled, healthy, sick) = self.census(node, &witnessed(step));
-        let rails = &self.policy.rails;
-        let many = sick >= rails.breaker_count
-            && u64::from(sick) * 100 >= u64::from(rails.breaker_percent) * u64::from(filled + 1);
-        let last = self.judge.last_start.replace(at);
-        if filled >= 2 && healthy == 0 && sick > 0 {
-            let detail = format!("`{node}` is recovered although none of {filled} nodes is healthy");
-            return self.broken(Invariant::MassAction, detail);
-        }
-        let spaced = last
-            .is_none_or(|last| at < last || at.since(last) + Duration::from_secs(1) >= rails.breaker_spacing);
-        if many && !spaced {
-            let detail = format!(
-                "`{node}` is recovered while {sick} of {filled} nodes are sick, too soon after another"
-            );
-            self.broken(Invariant::MassAction, detail);
-        }
-    }
-
-    /// When a hold ends, what was measured in it is no evidence against a single box.
-    fn judge_breaker(&mut self, to: Position, step: &Step) {
-        let held = std::mem::replace(&mut self.judge.held, to == Position::Hold);
-        if !held || to == Position::Hold {
-            return;
-        }
-        let (now, fresh) = (self.clock(), self.policy.rails.witness_fresh);
-        for (place, name) in self.names.iter().enumerate() {
-            let watch = self.keeper.memory.watches.get(name);
-            // What is recovered in the same step was judged by what is forgotten since.
-            let recovered = step
-                .records()
-                .any(|record| matches!(record, Record::RecoveryStarted { node, .. } if node == name));
-            if !recovered && !watch.is_some_and(|watch| watch.is_confirmed(now, fresh)) {
-                self.judge.start_over_failing(place, self.now);
-            }
-        }
-    }
-
-    fn counted(&self, node: &NodeName) -> bool {
-        self.judge.ever_filled.get(self.place(node)).copied().unwrap_or_default()
-    }
-
-    /// Nodes with a tenant that was probed lately, those that are healthy, and those that look sick without the provider or
-    /// the box itself saying so. What is being recovered right now is left out, and of what else begins in the same step those
-    /// in `witnessed` are not sick: the core forgets a witness's word as soon as it has acted on it.
-    fn census(&self, except: &NodeName, witnessed: &BTreeSet<&NodeName>) -> (u32, u32, u32) {
-        let (mut filled, mut healthy, mut sick) = (0, 0, 0);
-        let fresh = self.policy.rails.witness_fresh;
-        let now = self.clock();
-        for (place, name) in self.names.iter().enumerate().filter(|(_, name)| *name != except) {
-            let (Some(seen), Some(node)) = (self.judge.seen.get(place), self.keeper.fleet.nodes.get(name))
-            else {
-                continue;
-            };
-            // What was seen of a newcomer that this very step gave up says nothing of the tenant beside it.
-            let same =
-                node.state.probed().is_some_and(|probed| Some(&probed.rental.op) == seen.identity.as_ref());
-            let in_play =
-                same && node.state.tenant().is_some() && !matches!(node.state, NodeState::Held { .. });
-            let Some(spec) = self.policy.nodes.get(name) else { continue };
-            let Some(last) = seen.last.filter(|_| in_play) else { continue };
-            if self.now - last > 2 * millis(spec.health.interval) {
-                continue;
-            }
-            filled += 1;
-            if seen.failures == 0 {
-                healthy += 1;
-                continue;
-            }
-            // Who confirms a death is asked of the core's memory of the witnesses: their words are events of the world.
-            let watch = self.keeper.memory.watches.get(name);
-            // A probe that was under way when the counts started over reached the keeper, and told it nothing.
-            if watch.is_none_or(|watch| watch.last.is_none()) {
-                filled -= 1;
-                continue;
-            }
-            let confirmed =
-                witnessed.contains(name) || watch.is_some_and(|watch| watch.is_confirmed(now, fresh));
-            if !confirmed && seen.failures * 2 >= spec.health.failure_threshold {
-                sick += 1;
-            }
-        }
-        (filled, healthy, sick)
-    }
-}
-
-/// Nodes of which a step says, on record, that a witness confirms their end and that something is done about it.
-fn witnessed(step: &Step) -> BTreeSet<&NodeName> {
-    let named = |evidence: &str| {
-        ["; the provider: ", "; the box itself: "].iter().any(|witness| evidence.contains(witness))
-    };
-    step.records()
-        .filter_map(|record| match record {
-            Record::RecoveryStarted { node, keeps: Some(DoomReason::Replaced { evidence }), .. }
-            | Record::Doomed { node: Some(node), reason: DoomReason::Replaced { evidence }, .. }
-            | Record::RemedyStarted { node, permit: evidence, .. } => Some((node, evidence)),
-            _ => None,
-        })
-        .filter(|(_, evidence)| named(evidence))
-        .map(|(node, _)| node)
-        .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Invariant;
+use super::{Account, Invariant};
 use crate::{
     fleet::{
         name::{InstanceId, NodeName, OpId},
@@ -31,6 +31,11 @@ impl World {
             && offer.price > spec.offers.price_cap
         {
             self.broken(Invariant::Budget, format!("{} is rented above the cap", offer.price));
+        }
+        if let Some((bid, bids)) = offer.bid.zip(self.policy.nodes.get(node).and_then(|spec| spec.offers.bid))
+            && bid > bids.most
+        {
+            self.broken(Invariant::Budget, format!("{bid} is bid, the most is {}", bids.most));
         }
         self.judge_twins(node, place, op);
         self.judge_undestroyed(node, place);
@@ -108,12 +113,16 @@ impl World {
 
     /// What the fleet costs with this rental, by prices and times on record.
     fn judge_budget(&mut self, op: &OpId) {
+        let price = self.judge.ticket(op).map_or(Money(0), |ticket| ticket.price);
+        self.judge_cost(price);
+    }
+
+    fn judge_cost(&mut self, price: Money) {
         let rails = &self.policy.rails;
         if rails.dollars_per_hour.is_none() && rails.dollars_per_day.is_none() {
             return;
         }
         let now = self.clock();
-        let price = self.judge.ticket(op).map_or(Money(0), |ticket| ticket.price);
         let running = self.judge.accounts.values().filter(|account| account.to.is_none());
         let hourly = running.map(|account| account.price).sum::<Money>().plus(price);
         if self.policy.rails.dollars_per_hour.is_some_and(|cap| hourly > cap) {
@@ -130,8 +139,56 @@ impl World {
         }
     }
 
+    /// A bid leaves the process: on record, and within what may be bid and paid.
+    pub(in crate::world) fn judge_bid(&mut self, node: &NodeName, instance: InstanceId, bid: Money) {
+        let Some(spec) = self.policy.nodes.get(node) else { return };
+        let most = spec.offers.bid.map(|bids| bids.most).unwrap_or_default();
+        let storage = self
+            .boxes
+            .get(&instance)
+            .and_then(|rented| Some(rented.price.minus(rented.bid?)))
+            .unwrap_or_default();
+        if bid > most || bid.plus(storage) > spec.offers.price_cap {
+            let detail = format!("{bid} is bid for instance {instance}, the most is {most}");
+            return self.broken(Invariant::Budget, detail);
+        }
+        if self.judge.bids.get(&instance) != Some(&bid) {
+            let detail = format!("{bid} is bid for instance {instance} and is not on record");
+            self.broken(Invariant::IntentFirst, detail);
+        }
+    }
+
+    /// What a rental costs from now on, as the journal has it.
+    pub(in crate::world) fn judge_price(&mut self, at: Timestamp, instance: InstanceId, price: Money) {
+        let Some(account) = self.judge.accounts.get_mut(&instance).filter(|account| account.to.is_none())
+        else {
+            return;
+        };
+        let before = Account { to: Some(at), ..*account };
+        *account = Account { price, from: at, to: None };
+        let closed = &mut self.judge.closed_accounts;
+        closed.push_back(before);
+        while closed.front().is_some_and(|oldest| oldest.to.is_none_or(|to| at.since(to) > DAY + HOUR)) {
+            closed.pop_front();
+        }
+    }
+
+    /// A raise is decided: with it the fleet stays under its caps.
+    pub(in crate::world) fn judge_raise(
+        &mut self,
+        at: Timestamp,
+        instance: InstanceId,
+        bid: Money,
+        price: Money,
+    ) {
+        self.tally.add("bid raised");
+        self.judge.bids.insert(instance, bid);
+        self.judge_price(at, instance, price);
+        self.judge_cost(Money(0));
+    }
+
     fn spent(&self, since: Timestamp, now: Timestamp) -> Money {
-        let accounts = self.judge.accounts.values();
+        let accounts = self.judge.accounts.values().chain(&self.judge.closed_accounts);
         accounts
             .map(|account| account.price.over(account.to.unwrap_or(now).since(account.from.max(since))))
             .sum()

@@ -13,6 +13,7 @@ use super::{
         ledger::{self, Export, LedgerWish, Strike},
         memory::SelfCheck,
         name::{HostId, MachineId, NodeName},
+        policy::Rung,
         provider::{CreateAnswer, Status},
         state::{Blame, Fleet},
         units::Timestamp,
@@ -371,4 +372,24 @@ fn the_first_message_and_why_say_who_is_most_likely_at_fault() {
     let facts = &s.last.notices.first().expect("the incident is told").facts;
     let fault = facts.iter().find(|(name, _)| name == "likely at fault").map(|(_, text)| text.as_str());
     assert_eq!(fault, Some("host: the same release serves on 2 other hosts"), "{facts:?}");
+}
+
+#[test]
+fn a_failing_box_that_was_given_a_release_does_not_prove_it() {
+    let mut policy = policy(3);
+    for spec in policy.nodes.values_mut() {
+        std::sync::Arc::make_mut(spec).ladder = vec![Rung::Redeploy, Rung::Replace];
+    }
+    let mut s = Story::serving_with(policy);
+    s.tell(release("d2"));
+    s.lose(&node(0));
+    assert_eq!(s.state(0).word(), "remedying");
+    let given = ReleaseRef { digest: "d2".into(), commit: "c".into() };
+    s.remedied(&node(0), Rung::Redeploy, Ok(Some(given)));
+    assert!(!s.fleet.is_proven("d2"), "nobody has seen it serve yet");
+    s.pass(5);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving");
+    assert!(s.fleet.is_proven("d2"));
 }

@@ -6,7 +6,8 @@ use super::{
     super::{
         super::super::{
             breaker::Position,
-            event::Wish,
+            event::{Event, Wish},
+            journal::ReleaseRef,
             policy::{Policy, ReplaceOrder},
             provider::{CreateAnswer, Status},
             units::Money,
@@ -218,4 +219,49 @@ fn a_word_of_the_old_box_says_nothing_of_the_newcomer_on_probation() {
         word,
     });
     assert!(s.memory.watches[&node(0)].ssh.is_none());
+}
+
+/// A newcomer beside the tenant was given release `d2`, and its server never serves.
+fn given_another_release() -> Story {
+    let mut s = replacing();
+    s.tell(Event::ReleasePrepared(Ok(release("d2"))));
+    let instance = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    s.pass(20);
+    s.tell(Event::DeployEnded { node: node(0), instance, result: Ok(release("d2")) });
+    s
+}
+
+fn release(digest: &str) -> ReleaseRef {
+    ReleaseRef { digest: digest.into(), commit: "c".into() }
+}
+
+#[test]
+fn a_release_is_not_proven_by_a_newcomer_that_has_still_to_prove_itself() {
+    let mut s = given_another_release();
+    assert_eq!(s.state(0).word(), "recovering");
+    assert!(!s.fleet.is_proven("d2"), "the tenant that is kept beside it runs another");
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert!(s.fleet.is_proven("d2"));
+}
+
+#[test]
+fn a_tenant_that_is_kept_keeps_its_release_on_record_when_the_newcomer_fails() {
+    let mut s = given_another_release();
+    let newcomer = s.instance(&node(0));
+    while s.fleet.doomed.is_empty() {
+        s.fail(&node(0));
+        s.pass(10);
+    }
+    s.destroyed(newcomer);
+    let on_record =
+        |s: &Story| s.fleet.nodes[&node(0)].release.as_ref().map(|release| release.digest.clone());
+    assert_eq!(on_record(&s).as_deref(), Some("d1"));
+    s.pass(20);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving", "the tenant came back");
+    assert_eq!(on_record(&s).as_deref(), Some("d1"));
+    assert!(!s.fleet.is_proven("d2"), "what never served anywhere is tried on few boxes still");
 }
