@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::{
-    args::{Common, DeployArgs},
+    args::{Common, Consent, DeployArgs},
     boxes::Fleet,
+    consent,
     exit::{self, Failure},
     print::{data, talk},
-    promote::confirm,
     release::{self, tell_fleet},
     setup,
     work::Release,
@@ -57,11 +57,9 @@ pub(super) async fn follow(common: &Common, asked: Asked) -> Result<u8, Failure>
     let Some(push) = config.environment.push.clone() else {
         return Err(Failure::new(exit::USAGE, "there is nothing to follow").hint("set `push.remote`"));
     };
-    let profile = config.profile.clone().unwrap_or_else(|| config.policy.fleet.to_string());
-    if config.environment.protected {
-        let act = format!("deploy to {profile} whatever is pushed to `{}`", push.branch);
-        confirm(&config, &profile, asked.i_mean.is_some(), asked.i_mean.as_deref(), &act)?;
-    }
+    let act = format!("deploy to {} whatever is pushed to `{}`", consent::name(&config), push.branch);
+    let consent = Consent { yes: asked.i_mean.is_some(), i_mean: asked.i_mean };
+    consent::if_protected(&config, &consent, &act)?;
     let mut seen = remembered(&config, &push);
     if seen.is_none() && !asked.now {
         let commit = ask(&push).await.map_err(unreachable)?;
