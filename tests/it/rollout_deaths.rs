@@ -152,7 +152,7 @@ async fn an_abort_sees_to_what_a_killed_command_left() {
     let mut fleet = Fleet::released_with("aborted rollouts", 3, &QUICK).await;
     let none = [false; 3];
     let deaths = [
-        with(died(DEPLOY, "step-done:enter 1", [HALF, WAITS, WAITS], ABORT), none),
+        with(died(DEPLOY, "step-done:enter-maintenance 1", [HALF, WAITS, WAITS], ABORT), none),
         with(died(DEPLOY, "step-done:start 1", [HALF, WAITS, WAITS], ABORT), none),
         with(died(DEPLOY, "step-done:gate 1", [HALF, WAITS, WAITS], BACK), none),
         // It was confirmed, and that is not on record: it serves, so it stays.

@@ -162,16 +162,20 @@ async fn what_a_rollout_was_begun_with_holds_for_whoever_takes_it_up() {
     let mut fleet = Fleet::released_with("a rollout's terms", 2, &QUICK).await;
     fleet.settings.set("rollout.wait", "4s");
     let killed_after_the_first = async |fleet: &Fleet, words: &[&str]| {
-        let runner = fleet.begin(words);
-        eventually("the first node has it", PATIENCE, async || {
+        let state = async || {
             let rollout = fleet.cli(&["rollout", "status", "--json"]).await;
-            rollout.code == 0
-                && rollout.json()["running"] == true
-                && rollout.json()["nodes"][0]["state"] == "done"
-        })
-        .await;
-        rustix::process::kill_process(runner.pid(), Signal::KILL).unwrap();
-        runner.ended().await
+            if rollout.code == 0 { rollout.json() } else { Value::Null }
+        };
+        let runner = fleet.begin(words);
+        tokio::select! {
+            ended = runner.ended() => panic!("it ended by itself: {}", ended.said()),
+            // What loses is dropped, and a command that is dropped is killed.
+            () = eventually("the first node has it", PATIENCE, async || {
+                let rollout = state().await;
+                rollout["running"] == true && rollout["nodes"][0]["state"] == "done"
+            }) => {}
+        }
+        eventually("it is dead", PATIENCE, async || state().await["running"] == false).await;
     };
     // By default a release that serves already is left alone.
     let started = fleet.health_of("duel-1").await["started_at"].clone();
