@@ -32,6 +32,11 @@ impl Stop {
     pub(super) async fn asked(&self) {
         self.asked.cancelled().await;
     }
+
+    /// Whether somebody wanted it already.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_cancelled()
+    }
 }
 
 impl Drop for Stop {

@@ -121,6 +121,16 @@ pub(super) async fn rollout(common: &Common, action: RolloutAction) -> Result<u8
     }
 }
 
+/// Whether a rollout of that release has not ended.
+pub(super) fn is_open(config: &Config, release: &str) -> Result<bool, Failure> {
+    Ok(open(&Books::new(&config.state_dir))?.is_some_and(|open| open.brief.release.name == release))
+}
+
+/// Goes on with the open rollout, for whoever was allowed to begin it.
+pub(super) async fn take_up(common: &Common) -> Result<u8, Failure> {
+    go_on(common, Wish::Continue { by: person() }, None, false).await
+}
+
 /// What a wish meets: the right to carry it out oneself, or the end of the command.
 type Met = ControlFlow<u8, (book::Lock, Rollout)>;
 
