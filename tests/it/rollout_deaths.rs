@@ -179,3 +179,63 @@ async fn an_abort_sees_to_what_a_killed_command_left() {
     fleet.nothing_is_left("a way back that died four times").await;
     fleet.verdict(&[]).await.is_clean();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_box_outlives_the_command_and_the_keeper_that_rent_it() {
+    const BLUE_GREEN: &[&str] = &["deploy", "--fleet", "--strategy", "blue-green"];
+    let mut fleet = Fleet::released_with("killed blue-green", 2, &QUICK).await;
+    let before = fleet.instances().await;
+    fleet.gives(next_server());
+    // The keeper is asked for a second box, and the command that asked is dead.
+    let runner = fleet.begin(BLUE_GREEN);
+    eventually("a second box is rented", PATIENCE, async || fleet.sim.ledger().live().count() == 3).await;
+    rustix::process::kill_process(runner.pid(), Signal::KILL).unwrap();
+    let _ = runner.ended().await;
+    let stands = async |fleet: &Fleet| {
+        let rollout = fleet.cli(&["rollout", "status", "--json"]).await.exits(0).json();
+        assert_eq!((&rollout["running"], &rollout["ending"]), (&false.into(), &serde_json::Value::Null));
+        [0, 1].map(|at| rollout["nodes"][at]["state"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(stands(&fleet).await, [HALF, WAITS]);
+    // So is the keeper; the next one finishes what was begun, and `continue` finds it.
+    fleet.take_keeper().kill().await;
+    fleet.start().await;
+    fleet.dies(CONTINUE, "rollout:ended 1").await;
+    assert_eq!(stands(&fleet).await, [DONE, WAITS]);
+    assert_eq!(fleet.commits().await, [NEXT, FIRST]);
+    fleet.cli(CONTINUE).await.exits(0);
+    assert_eq!(fleet.commits().await, [NEXT; 2]);
+
+    // In the time in which the first boxes are kept the keeper dies again, and the way back is still there.
+    assert_eq!(fleet.sim.ledger().live().count(), 4);
+    fleet.take_keeper().kill().await;
+    fleet.start().await;
+    fleet.all_serve().await;
+    assert_eq!(fleet.sim.ledger().live().count(), 4, "nothing was rented or destroyed for that");
+    let seconds = fleet.instances().await;
+    fleet.cli(&["rollback", "--fleet", "--yes"]).await.exits(0);
+    assert_eq!((fleet.instances().await, fleet.commits().await), (before, vec![FIRST.to_owned(); 2]));
+    fleet.all_serve().await;
+    let asked_for: Vec<u64> = seconds.into_values().collect();
+    let verdict = fleet.verdict(&asked_for).await;
+    assert_eq!(verdict.doubled.len(), 2, "one pair a node, for its time: {verdict:?}");
+    assert!(verdict.leaked.is_empty() && verdict.wrongly_destroyed.is_empty(), "{verdict:?}");
+    assert_eq!(fleet.incidents().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blue_green_rollout_that_is_aborted_switches_back() {
+    let mut fleet = Fleet::released_with("aborted blue-green", 2, &QUICK).await;
+    let before = fleet.instances().await;
+    fleet.gives(next_server());
+    fleet.dies(&["deploy", "--fleet", "--strategy", "blue-green"], "rollout:ended 1").await;
+    assert_eq!(fleet.commits().await, [NEXT, FIRST]);
+    fleet.cli(BACK).await.exits(0);
+    assert_eq!((fleet.instances().await, fleet.commits().await), (before, vec![FIRST.to_owned(); 2]));
+    let rollout = fleet.cli(&["rollout", "status", "--json"]).await.exits(0).json();
+    assert_eq!(
+        (&rollout["nodes"][0]["state"], &rollout["nodes"][1]["state"]),
+        (&"back".into(), &WAITS.into())
+    );
+    fleet.all_serve().await;
+}
