@@ -33,10 +33,14 @@ use crate::{
 /// How long a box may take to tell what stands on it.
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 
-pub(super) async fn deploy(common: &Common, args: DeployArgs) -> Result<u8, Failure> {
+pub(super) async fn deploy(common: &Common, mut args: DeployArgs) -> Result<u8, Failure> {
+    args.nodes.append(&mut args.named);
     named(&args.nodes, args.fleet)?;
     let fleet = Fleet::find(common, &args.nodes).await?;
-    let release = Release::configured(&fleet).await?;
+    let release = match &args.release {
+        Some(name) => Release::named(&fleet, name).await?,
+        None => Release::configured(&fleet).await?,
+    };
     if !args.dry_run {
         let act = format!("deploy {} to {}", release.placed.name, fleet.names());
         consent::if_protected(&fleet.config, &args.working.consent, &act)?;

@@ -12,10 +12,10 @@ use super::{
     print,
     release::{maintenance, told, unrest},
     show,
-    work::Work,
+    work::{Unfinished, Work},
 };
 use crate::{
-    deploy::{self, RestoreRequest},
+    deploy::{self, DeployFault, RestoreRequest},
     fleet::name::NodeName,
 };
 
@@ -58,7 +58,14 @@ pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result<u8, Fa
         maintenance: maintenance(&fleet, on_timeout.map(unrest)),
     };
     let work = Work { fleet: &fleet, filled, rollout: None, quiet: *json, leaves: None };
-    let restored = work.restore(&request).await.map_err(|end| end.failure(&filled.node))?;
+    let restored = work.restore(&request).await.map_err(|end| match end {
+        // Said before anything was changed; no release is blamed for a backup that is not there.
+        Unfinished::Fault(DeployFault::Release(why)) => {
+            Failure::new(exit::REFUSED, format!("{}: {why}", args.node))
+                .hint(format!("`vast-keeper backups {}` lists what is there", args.node))
+        }
+        end => end.failure(&filled.node),
+    })?;
     told(&filled.node, &restored, *json)?;
     Ok(exit::DONE)
 }

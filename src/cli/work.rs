@@ -34,6 +34,8 @@ use crate::{
 const REPORTS: usize = 64;
 /// What a deploy may take beyond its own deadline: connections that end slowly, a look at what serves.
 const SLACK: Duration = Duration::from_secs(120);
+/// Kept releases that are named where none or several fit.
+const NAMED_SHOWN: usize = 5;
 /// What is put on record of work that was interrupted.
 const INTERRUPTED: &str = "interrupted: the same command takes it up again";
 /// How long a box may take to tell what stands on it.
@@ -87,6 +89,41 @@ impl Release {
         let artifact = fleet.edges.releases.wanted().await.map_err(refused)?;
         let env = fleet.edges.access.server_env.clone();
         Self::of(fleet, artifact, env)
+    }
+
+    /// One that is kept here since it was verified, by the beginning of its name or by its commit.
+    pub(super) async fn named(fleet: &Fleet, name: &str) -> Result<Self, Failure> {
+        let unreadable = |fault: std::io::Error| {
+            Failure::new(exit::REFUSED, format!("the kept releases cannot be read: {fault}"))
+        };
+        let found = fleet.edges.shelf.named(name).await.map_err(unreadable)?;
+        let refused = |why: &str, known: &[Placed]| {
+            let known = known.iter().map(|placed| format!("{} (commit {})", placed.name, placed.commit));
+            let known: Vec<String> = known.take(NAMED_SHOWN).collect();
+            let hint = if known.is_empty() {
+                "none was verified yet; without `--release` the configured one is deployed".to_owned()
+            } else {
+                format!("kept are {}", known.join(", "))
+            };
+            Failure::new(exit::REFUSED, format!("{why} `{name}`")).hint(hint)
+        };
+        match found.as_slice() {
+            [placed] => {
+                let taken = Self::kept(fleet, placed).await.map_err(unreadable)?;
+                taken.ok_or_else(|| refused("no release is kept that is named like", &[]))
+            }
+            [] => {
+                let all = fleet.edges.shelf.named("").await.map_err(unreadable)?;
+                Err(refused("no release is kept that is named like", &all))
+            }
+            several => Err(refused("more than one kept release is named like", several)),
+        }
+    }
+
+    /// That very release from the keeper's own copy, if it is there.
+    pub(super) async fn kept(fleet: &Fleet, placed: &Placed) -> std::io::Result<Option<Self>> {
+        let taken = fleet.edges.shelf.take(&placed.name).await?;
+        Ok(taken.map(|(artifact, env)| Self { placed: placed.clone(), artifact, env }))
     }
 
     /// A program with settings.

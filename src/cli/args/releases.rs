@@ -40,6 +40,12 @@ pub struct DeployArgs {
     /// The nodes
     #[arg(conflicts_with = "fleet")]
     pub nodes: Vec<NodeName>,
+    /// The nodes, too: `--nodes duel-0,duel-1`
+    #[arg(long = "nodes", value_name = "NODES", value_delimiter = ',', conflicts_with = "fleet")]
+    pub named: Vec<NodeName>,
+    /// One that was verified before, by the beginning of its name or by its commit [default: the configured one]
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
     /// All nodes that are filled: the first alone, then batch after batch (`rollout.*`)
     #[arg(long)]
     pub fleet: bool,

@@ -200,10 +200,9 @@ async fn kept(fleet: &Fleet, open: &Rollout) -> Result<Release, Failure> {
         )
         .hint("`vast-keeper rollout abort` ends it; begin another")
     };
-    let taken = fleet.edges.shelf.take(&placed.name).await;
+    let taken = Release::kept(fleet, placed).await;
     let taken = taken.map_err(|fault| lost(format!("cannot be read: {fault}")))?;
-    let (artifact, env) = taken.ok_or_else(|| lost("is not kept here any more".into()))?;
-    Ok(Release { placed: placed.clone(), artifact, env })
+    taken.ok_or_else(|| lost("is not kept here any more".into()))
 }
 
 /// The book of the open rollout with the wish in it.
