@@ -39,6 +39,8 @@ pub enum Point {
     Uploading,
     /// A step of a deploy is done.
     Deployed(&'static str),
+    /// This is on record of a rollout, and nothing that follows from it was done.
+    Rollout(&'static str),
     /// A notice is ready and not sent.
     NoticeSending,
     /// A sink took a notice, and that is not on record.
@@ -103,6 +105,7 @@ impl fmt::Display for Point {
             Self::ScriptSent => f.write_str("script-sent"),
             Self::Uploading => f.write_str("uploading"),
             Self::Deployed(step) => write!(f, "step-done:{step}"),
+            Self::Rollout(happened) => write!(f, "rollout:{happened}"),
             Self::NoticeSending => f.write_str("notice-sending"),
             Self::NoticeTaken => f.write_str("notice-taken"),
             Self::Stopping => f.write_str("stopping"),

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -17,7 +17,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Channel, Sink, TIMEOUT, check_url};
-use crate::fleet::notice::Severity;
+use crate::{
+    clock::Clock,
+    fleet::{notice::Severity, units::Timestamp},
+};
 
 /// What the fake speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub(crate) enum Answer {
 /// One request as it came.
 #[derive(Clone)]
 pub(crate) struct Request {
-    pub at: Instant,
+    pub at: Timestamp,
     pub path: String,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -68,6 +71,7 @@ struct Shared {
     /// Least time between messages that are taken; sooner ones get a 429.
     spacing: Option<Duration>,
     seen: tokio::sync::Notify,
+    clock: Clock,
 }
 
 /// A running fake; it ends with the value.
@@ -100,6 +104,7 @@ impl Fake {
             script: Mutex::default(),
             spacing,
             seen: tokio::sync::Notify::new(),
+            clock: Clock::new(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -155,10 +160,9 @@ impl Fake {
 
 async fn serve(State(fake): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let scripted = fake.script.lock().unwrap().pop_front();
-    #[expect(clippy::disallowed_methods, reason = "the fake judges pacing by the real clock")]
-    let at = Instant::now();
+    let at = fake.clock.now();
     let last = fake.requests.lock().unwrap().iter().rev().find(|request| request.taken).map(|taken| taken.at);
-    let early = fake.spacing.zip(last).is_some_and(|(spacing, last)| at.duration_since(last) < spacing);
+    let early = fake.spacing.zip(last).is_some_and(|(spacing, last)| at.since(last) < spacing);
     let (taken, answer) = match scripted {
         Some(Answer::Status(status, headers, body)) => (false, Some(scripted_answer(status, headers, body))),
         Some(Answer::Silence) => (false, None),

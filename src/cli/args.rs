@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::releases::{
-    DeployArgs, DrillAction, DrillArgs, MannerWord, OnTimeoutWord, PromoteArgs, RestoreArgs, RollbackArgs,
-    RolloutAction,
+    Consent, DeployArgs, DrillAction, DrillArgs, MannerWord, OnTimeoutWord, PromoteArgs, RestoreArgs,
+    RollbackArgs, RolloutAction, Working,
 };
 use crate::fleet::name::NodeName;
 
@@ -382,9 +382,8 @@ pub struct Calm {
 pub struct Drastic {
     /// The node
     pub node: NodeName,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
+    #[command(flatten)]
+    pub consent: Consent,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -1,12 +1,13 @@
 //! The boxes behind the nodes' names, for verbs that work on them over SSH.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
 use super::{
     args::Common,
     exit::{self, Failure},
     offers::{known, provider_failure},
     setup,
+    stop::Stop,
 };
 use crate::{
     clock::Clock,
@@ -24,6 +25,9 @@ use crate::{
 /// How long a box may take to be reached by a person who waits.
 const CONNECT_BUDGET: Duration = Duration::from_secs(30);
 
+/// Nodes that are named one by one before a person is asked.
+const NAMES_SHOWN: usize = 8;
+
 /// The configuration, the provider and the boxes.
 pub(super) struct Fleet {
     pub config: Config,
@@ -31,6 +35,7 @@ pub(super) struct Fleet {
     pub nodes: Vec<Filled>,
     /// What the journal says.
     pub known: state::Fleet,
+    stop: OnceLock<Stop>,
 }
 
 /// A node with what fills it.
@@ -45,13 +50,22 @@ pub(super) struct Filled {
 impl Fleet {
     /// Those of the named nodes that are filled: a rollout that is taken up goes on without the others.
     pub(super) async fn find_filled(common: &Common, wanted: &[NodeName]) -> Result<Self, Failure> {
-        let mut fleet = Self::find(common, &[]).await?;
+        let mut fleet = Self::look(common, &[]).await?;
         fleet.nodes.retain(|filled| wanted.contains(&filled.node));
         Ok(fleet)
     }
 
     /// The named nodes, or all that are filled. The journal tells who fills them, the provider how they are reached.
     pub(super) async fn find(common: &Common, wanted: &[NodeName]) -> Result<Self, Failure> {
+        let fleet = Self::look(common, wanted).await?;
+        if fleet.nodes.is_empty() {
+            return Err(Failure::new(exit::NOTHING, "no node is filled")
+                .hint("`vast-keeper status` tells why; `vast-keeper run` fills them"));
+        }
+        Ok(fleet)
+    }
+
+    async fn look(common: &Common, wanted: &[NodeName]) -> Result<Self, Failure> {
         let (config, _) = setup::load(common, Need::Run)?;
         let edges = daemon::boxes(&config, Clock::new()).map_err(setup::start_failure)?;
         let known = known(&config).await;
@@ -80,10 +94,24 @@ impl Fleet {
             return Err(Failure::new(exit::USAGE, format!("node `{name}` is not configured"))
                 .hint(format!("the nodes are {}", names.join(", "))));
         }
-        if nodes.is_empty() {
-            return Err(Failure::new(exit::NOTHING, "no node is filled"));
+        Ok(Self { config, edges, nodes, known, stop: OnceLock::new() })
+    }
+
+    /// Its nodes in words.
+    pub(super) fn names(&self) -> String {
+        match self.nodes.as_slice() {
+            [one] => one.node.to_string(),
+            all => {
+                let shown = all.iter().take(NAMES_SHOWN).map(|filled| filled.node.as_str());
+                let more = if all.len() > NAMES_SHOWN { ", …" } else { "" };
+                format!("{} nodes ({}{more})", all.len(), shown.collect::<Vec<_>>().join(", "))
+            }
         }
-        Ok(Self { config, edges, nodes, known })
+    }
+
+    /// Whoever wants the command to end. From the first call on a signal ends nothing by itself.
+    pub(super) fn stop(&self) -> &Stop {
+        self.stop.get_or_init(Stop::listen)
     }
 
     /// The one node that was named.

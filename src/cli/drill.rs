@@ -215,7 +215,7 @@ impl Rehearsal<'_> {
             let (name, digest) = (target.name.clone(), target.digest.clone());
             let placed = Placed { name, digest, commit: target.commit.clone() };
             let gone_to = work.rollback(&request, Some(placed)).await;
-            gone_to.map(drop).map_err(|fault| failure(&self.args.node, &fault))
+            gone_to.map(drop).map_err(|end| end.failure(&self.args.node))
         };
         let clock = Clock::new();
         let began = clock.now();

@@ -1,8 +1,11 @@
 //! `follow`: what is pushed to a branch is built and deployed. The system's `git` asks the remote; what is built is exactly the
-//! commit that was seen, in a checkout of its own.
+//! commit that was seen, in a checkout of its own. Nothing is deployed while a node has an incident: healing comes first.
 //!
 //! `<state>/push.json` remembers what was seen last, so that a commit is tried once, whatever came of it: another push, or
-//! `deploy` by hand, is the way on.
+//! `deploy` by hand, is the way on. One whose deploy was cut short is taken up by whoever follows next.
+//!
+//! Deliberately absent: a thread of the daemon. A build runs what others have written, for minutes, and must be able to fail
+//! without the keeper; `systemd/vast-keeper-follow.service` runs this beside it.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -10,20 +13,25 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::{
-    args::{Common, DeployArgs},
+    args::{Common, Consent, DeployArgs},
     boxes::Fleet,
+    consent,
     exit::{self, Failure},
+    offers::known,
     print::{data, talk},
-    promote::confirm,
     release::{self, tell_fleet},
-    setup,
+    rollout, setup,
+    stop::Stop,
     work::Release,
 };
 use crate::{
     clock::Clock,
     config::{Config, Need, Push},
     deploy::{Artifact, ArtifactSource},
-    fleet::notice::{Notice, Severity, Topic},
+    fleet::{
+        notice::{Notice, Severity, Topic},
+        tell::span,
+    },
 };
 
 /// Longest wait for an answer of the remote.
@@ -32,6 +40,10 @@ const ASK_LIMIT: Duration = Duration::from_secs(60);
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 /// Characters of a command's complaint that are passed on.
 const COMPLAINT_LENGTH: usize = 600;
+/// How long nodes that heal are waited for before a push counts as tried.
+const CALM_WITHIN: Duration = Duration::from_secs(3600);
+/// How often they are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Digits of a commit's full name, by SHA-1 or SHA-256.
 const FULL_NAMES: [usize; 2] = [40, 64];
 
@@ -50,6 +62,9 @@ struct Seen {
     commit: String,
     /// What became of it.
     outcome: String,
+    /// The release whose deploy began and was not seen to end.
+    #[serde(default)]
+    under_way: Option<String>,
 }
 
 pub(super) async fn follow(common: &Common, asked: Asked) -> Result<u8, Failure> {
@@ -57,36 +72,25 @@ pub(super) async fn follow(common: &Common, asked: Asked) -> Result<u8, Failure>
     let Some(push) = config.environment.push.clone() else {
         return Err(Failure::new(exit::USAGE, "there is nothing to follow").hint("set `push.remote`"));
     };
-    let profile = config.profile.clone().unwrap_or_else(|| config.policy.fleet.to_string());
-    if config.environment.protected {
-        let act = format!("deploy to {profile} whatever is pushed to `{}`", push.branch);
-        confirm(&config, &profile, asked.i_mean.is_some(), asked.i_mean.as_deref(), &act)?;
-    }
+    let act = format!("deploy to {} whatever is pushed to `{}`", consent::name(&config), push.branch);
+    let consent = Consent { yes: asked.i_mean.is_some(), i_mean: asked.i_mean };
+    consent::if_protected(&config, &consent, &act)?;
     let mut seen = remembered(&config, &push);
     if seen.is_none() && !asked.now {
         let commit = ask(&push).await.map_err(unreachable)?;
         talk(&format!("`{}` is at {commit}; what is pushed from now on is deployed", push.branch));
-        let outcome = "it was there at first".into();
-        seen = Some(remember(&config, &push, commit, outcome)?);
+        seen = Some(remember(&config, Seen::of(&push, commit, "it was there at first".into()))?);
         if asked.once {
             return Ok(exit::NOTHING);
         }
     }
+    let follower = Follower { common, config: &config, push: &push, stop: Stop::listen() };
     let mut last_fault = String::new();
-    loop {
+    while !follower.stop.is_asked() {
         match ask(&push).await {
-            Ok(commit) if seen.as_ref().is_none_or(|seen| seen.commit != commit) => {
-                let result = bring(common, &config, &push, &commit).await;
-                let (code, outcome) = match result {
-                    Ok(code) => (code, format!("exit code {code}")),
-                    Err(failure) => {
-                        talk(&failure.to_string());
-                        tell_fleet(&config, failed(&config, &push, &commit, failure.message())).await;
-                        (failure.code(), failure.message().to_owned())
-                    }
-                };
-                data(&format!("{commit} of `{}`: {outcome}", push.branch))?;
-                seen = Some(remember(&config, &push, commit, outcome)?);
+            Ok(commit) if seen.as_ref().is_none_or(|seen| seen.is_open(&commit)) => {
+                let Some((code, now)) = follower.bring(commit, seen).await? else { break };
+                seen = Some(now);
                 if asked.once {
                     return Ok(code);
                 }
@@ -104,8 +108,103 @@ pub(super) async fn follow(common: &Common, asked: Asked) -> Result<u8, Failure>
         }
         tokio::select! {
             () = tokio::time::sleep(push.every) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(exit::DONE),
+            () = follower.stop.asked() => {}
         }
+    }
+    Ok(exit::DONE)
+}
+
+impl Seen {
+    fn of(push: &Push, commit: String, outcome: String) -> Self {
+        Self { remote: push.remote.clone(), branch: push.branch.clone(), commit, outcome, under_way: None }
+    }
+
+    /// Whether there is something to do about the commit that the branch is at.
+    fn is_open(&self, commit: &str) -> bool {
+        self.commit != commit || self.under_way.is_some()
+    }
+}
+
+/// Whoever follows a branch.
+struct Follower<'a> {
+    common: &'a Common,
+    config: &'a Config,
+    push: &'a Push,
+    stop: Stop,
+}
+
+impl Follower<'_> {
+    /// Builds and deploys one commit, or takes up its deploy, and remembers what came of it; none when it is to end.
+    async fn bring(&self, commit: String, seen: Option<Seen>) -> Result<Option<(u8, Seen)>, Failure> {
+        let left = seen.filter(|seen| seen.commit == commit).and_then(|seen| seen.under_way);
+        let result = match left {
+            Some(release) if rollout::is_open(self.config, &release)? => {
+                talk(&format!("the deploy of {commit} was cut short: taking it up"));
+                rollout::take_up(self.common).await
+            }
+            Some(_) | None => self.deploy(&commit).await,
+        };
+        // What was cut short is remembered as under way.
+        if self.stop.is_asked() && result.is_err() {
+            return Ok(None);
+        }
+        let (code, outcome) = match result {
+            Ok(code) => (code, format!("exit code {code}")),
+            Err(failure) => {
+                talk(&failure.to_string());
+                let notice = failed(self.config, self.push, &commit, failure.message());
+                tell_fleet(self.config, notice).await;
+                (failure.code(), failure.message().to_owned())
+            }
+        };
+        data(&format!("{commit} of `{}`: {outcome}", self.push.branch))?;
+        Ok(Some((code, remember(self.config, Seen::of(self.push, commit, outcome))?)))
+    }
+
+    async fn deploy(&self, commit: &str) -> Result<u8, Failure> {
+        talk(&format!("`{}` is at {commit}: building it", self.push.branch));
+        let ended = || Failure::new(exit::UNKNOWN, "interrupted: nothing was deployed");
+        let artifact = tokio::select! {
+            built = build(self.config, self.push, commit) => built?,
+            () = self.stop.asked() => return Err(ended()),
+        };
+        tokio::select! {
+            calm = calm(self.config) => calm?,
+            () = self.stop.asked() => return Err(ended()),
+        }
+        let fleet = Fleet::find(self.common, &[]).await?;
+        let env = fleet.edges.access.server_env.clone();
+        let release = Release::of(&fleet, artifact.into(), env)?;
+        let under_way = Some(release.placed.name.clone());
+        let outcome = "its deploy has begun".into();
+        remember(self.config, Seen { under_way, ..Seen::of(self.push, commit.to_owned(), outcome) })?;
+        release::put(&fleet, release, DeployArgs { fleet: true, ..DeployArgs::default() }).await
+    }
+}
+
+/// Waits until no node has an incident: a deploy would keep its healing away.
+async fn calm(config: &Config) -> Result<(), Failure> {
+    let clock = Clock::new();
+    let end = clock.now().after(CALM_WITHIN);
+    let mut said = String::new();
+    loop {
+        let fleet = known(config).await;
+        let troubled = fleet.nodes.iter().filter(|(_, node)| node.incident.is_some());
+        let troubled: Vec<&str> = troubled.map(|(name, _)| name.as_str()).collect();
+        if troubled.is_empty() {
+            return Ok(());
+        }
+        let names = troubled.join(", ");
+        if clock.now() >= end {
+            let message = format!("not deployed: {names} had an incident for {}", span(CALM_WITHIN));
+            return Err(Failure::new(exit::REFUSED, message)
+                .hint("`vast-keeper deploy --fleet` deploys by hand; another push is tried anew"));
+        }
+        if said != names {
+            talk(&format!("the deploy waits for the healing of {names}"));
+            said = names;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -126,9 +225,8 @@ async fn ask(push: &Push) -> Result<String, String> {
     if full { Ok(commit) } else { Err(format!("`{commit}` is no commit")) }
 }
 
-/// Fetches, builds and deploys one commit.
-async fn bring(common: &Common, config: &Config, push: &Push, commit: &str) -> Result<u8, Failure> {
-    talk(&format!("`{}` is at {commit}: building it", push.branch));
+/// Fetches and builds one commit.
+async fn build(config: &Config, push: &Push, commit: &str) -> Result<Artifact, Failure> {
     let refused = |why: String| Failure::new(exit::REFUSED, format!("{commit}: {why}"));
     let source = config.state_dir.join("source");
     checkout(&source, push, commit).await.map_err(refused)?;
@@ -137,11 +235,7 @@ async fn bring(common: &Common, config: &Config, push: &Push, commit: &str) -> R
     let built = limited(shell(&source, &push.build, commit), push.build_within).await;
     built.map_err(|why| refused(format!("the build failed: {why}")))?;
     let artifact = Artifact::prepare(&ArtifactSource::File(source.join(&push.artifact))).await;
-    let artifact = artifact.map_err(|fault| refused(fault.to_string()))?;
-    let fleet = Fleet::find(common, &[]).await?;
-    let env = fleet.edges.access.server_env.clone();
-    let release = Release::of(&fleet, artifact.into(), env)?;
-    release::put(&fleet, release, DeployArgs { fleet: true, ..DeployArgs::default() }).await
+    artifact.map_err(|fault| refused(fault.to_string()))
 }
 
 /// A checkout of exactly this commit, with nothing left of an earlier one but what cargo keeps to build the next sooner.
@@ -209,8 +303,7 @@ fn remembered(config: &Config, push: &Push) -> Option<Seen> {
     (seen.remote == push.remote && seen.branch == push.branch).then_some(seen)
 }
 
-fn remember(config: &Config, push: &Push, commit: String, outcome: String) -> Result<Seen, Failure> {
-    let seen = Seen { remote: push.remote.clone(), branch: push.branch.clone(), commit, outcome };
+fn remember(config: &Config, seen: Seen) -> Result<Seen, Failure> {
     let path = place(config);
     let fresh = path.with_extension("json.new");
     let written = serde_json::to_vec_pretty(&seen)
@@ -218,10 +311,8 @@ fn remember(config: &Config, push: &Push, commit: String, outcome: String) -> Re
         .and_then(|text| std::fs::write(&fresh, text))
         .and_then(|()| std::fs::rename(&fresh, &path));
     written.map_err(|fault| {
-        Failure::new(
-            exit::UNKNOWN,
-            format!("what was seen cannot be remembered in `{}`: {fault}", path.display()),
-        )
+        let message = format!("what was seen cannot be remembered in `{}`: {fault}", path.display());
+        Failure::new(exit::UNKNOWN, message)
     })?;
     Ok(seen)
 }

@@ -3,7 +3,9 @@
 mod alone;
 mod args;
 mod boxes;
+mod claim;
 mod client;
+mod consent;
 #[cfg(feature = "demo")]
 mod demo;
 mod drill;
@@ -22,6 +24,7 @@ mod show;
 mod simulate;
 mod since;
 mod spec;
+mod stop;
 mod switch;
 mod upkeep;
 mod verbs;

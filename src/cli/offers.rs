@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::{Config, Need},
     engine,
-    fleet::{name::NodeName, offer::select, provider::ProviderFault, state::Fleet, view::exclusions},
+    fleet::{ledger::exclusions, name::NodeName, offer::select, provider::ProviderFault, state::Fleet},
     store::Store,
     vast::{Vast, VastConfig},
 };

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{
-    args::{Common, DeployArgs, PromoteArgs},
+    args::{Common, DeployArgs, PromoteArgs, Working},
     boxes::Fleet,
+    consent,
     exit::{self, Failure},
     offers::known,
     print::{self, data, talk},
@@ -56,8 +57,10 @@ pub(super) async fn promote(common: &Common, args: PromoteArgs) -> Result<u8, Fa
         }
         return Ok(exit::DONE);
     }
-    confirm(&to, &args.to, args.yes, args.i_mean.as_deref(), &act)?;
-    let deploy = DeployArgs { fleet: true, json: args.json, ..DeployArgs::default() };
+    consent::given(&to, &args.consent, &act)?;
+    talk(&act);
+    let working = Working { json: args.json, ..Working::default() };
+    let deploy = DeployArgs { fleet: true, working, ..DeployArgs::default() };
     release::put(&fleet, release, deploy).await
 }
 
@@ -122,32 +125,6 @@ async fn kept(from: &Config, wanted: &ReleaseRef, profile: &str) -> Result<Artif
         return Err(lost("was changed since it was kept".into()));
     }
     Ok(artifact)
-}
-
-/// A protected fleet wants its name typed, or meant on the command line; any other a yes.
-pub(super) fn confirm(
-    config: &Config,
-    profile: &str,
-    yes: bool,
-    meant: Option<&str>,
-    act: &str,
-) -> Result<(), Failure> {
-    let refused =
-        |hint: String| Failure::new(exit::REFUSED, format!("not confirmed: would {act}")).hint(hint);
-    if config.environment.protected {
-        let how = format!("type the profile's name when asked, or add `--yes --i-mean {profile}`");
-        let typed = |name: &str| print::can_ask() && print::typed(&format!("{act}: type `{name}`"), name);
-        return match (yes, meant) {
-            (true, Some(meant)) if meant == profile => Ok(()),
-            (false, None) if typed(profile) => Ok(()),
-            _ => Err(refused(how)),
-        };
-    }
-    if yes || (print::can_ask() && print::confirmed(&format!("{act}?"))) {
-        talk(act);
-        return Ok(());
-    }
-    Err(refused("add `--yes`".into()))
 }
 
 #[cfg(test)]

@@ -9,97 +9,95 @@ use serde_json::json;
 
 use super::{
     alone,
-    args::{Common, DeployArgs, MannerWord, OnTimeoutWord, RollbackArgs},
+    args::{Common, DeployArgs, MannerWord, OnTimeoutWord, RollbackArgs, Working},
     boxes::{Filled, Fleet, failure},
     client::Client,
+    consent,
     exit::{self, Failure},
     print::{self, data, talk},
     rollout, show, switch,
-    work::{Release, Work},
+    work::{Release, Unfinished, Work},
 };
 use crate::{
     config::{Config, RestTimeout},
-    deploy::{
-        self, DeployFault, DeployRequest, Deployed, Maintenance, OnTimeout, Restart, Role, RollbackRequest,
-    },
+    deploy::{self, DeployFault, DeployRequest, Deployed, Maintenance, OnTimeout, Role, RollbackRequest},
     fleet::{
         deployed::Placed,
         event::Reply,
         name::NodeName,
         notice::Notice,
-        rollout::{Manner, Plan},
+        rollout::{Manner, Plan, Terms, Unrest},
     },
 };
 
 /// How long a box may take to tell what stands on it.
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 
-pub(super) async fn deploy(common: &Common, args: DeployArgs) -> Result<u8, Failure> {
-    if args.nodes.is_empty() && !args.fleet {
-        return Err(Failure::new(exit::USAGE, "no node is named").hint("name nodes, or `--fleet` for all"));
-    }
+pub(super) async fn deploy(common: &Common, mut args: DeployArgs) -> Result<u8, Failure> {
+    args.nodes.append(&mut args.named);
+    named(&args.nodes, args.fleet)?;
     let fleet = Fleet::find(common, &args.nodes).await?;
-    let release = Release::configured(&fleet).await?;
+    let release = match &args.release {
+        Some(name) => Release::named(&fleet, name).await?,
+        None => Release::configured(&fleet).await?,
+    };
+    if !args.dry_run {
+        let act = format!("deploy {} to {}", release.placed.name, fleet.names());
+        consent::if_protected(&fleet.config, &args.working.consent, &act)?;
+    }
     put(&fleet, release, args).await
 }
 
-/// Puts a release on the fleet's nodes: on one as it is, on several as a rollout.
+/// Some nodes, or all by name: none is a slip.
+fn named(nodes: &[NodeName], all: bool) -> Result<(), Failure> {
+    if nodes.is_empty() && !all {
+        return Err(Failure::new(exit::USAGE, "no node is named").hint("name nodes, or `--fleet` for all"));
+    }
+    Ok(())
+}
+
+/// Puts a release on the fleet's nodes: on one as it is, on several as a rollout. Whether it is wanted there was asked before.
 pub(super) async fn put(fleet: &Fleet, release: Release, args: DeployArgs) -> Result<u8, Failure> {
     let artifact = &release.artifact;
     talk(&format!("release {} (commit {}, {} bytes)", release.placed.name, artifact.commit, artifact.size));
     if !args.force {
         release.unless_quarantined(fleet)?;
     }
-    let asked = rollout::Asked {
-        force: args.force,
-        restart: if args.restart { Restart::Always } else { Restart::IfChanged },
-        on_timeout: args.on_timeout.map(rest_timeout),
-        wait_lock: args.wait_lock,
-        json: args.json,
-    };
-    let blue_green = match args.strategy {
-        Some(word) => word == MannerWord::BlueGreen,
-        None => fleet.config.rollout.blue_green,
-    };
-    if !args.dry_run && blue_green {
-        return switch::forward(fleet, release, args.json).await;
+    let plan = plan(fleet, &args);
+    if !args.dry_run && (fleet.nodes.len() > 1 || plan.manner == Manner::BlueGreen || asks_for_canary(&args))
+    {
+        let terms = terms(fleet, &args);
+        return rollout::begin(fleet, release, plan, terms, args.working.json).await;
     }
-    if !args.dry_run && (fleet.nodes.len() > 1 || args.strategy == Some(MannerWord::Canary)) {
-        return rollout::begin(fleet, release, plan(fleet, &args), asked).await;
-    }
+    let (json, terms) = (args.working.json, terms(fleet, &args));
     let mut changed = false;
     for filled in &fleet.nodes {
-        let Some(mut site) = fleet.site(filled, args.wait_lock) else { continue };
-        site.gate.expect_commit = (artifact.commit != "unknown").then(|| artifact.commit.clone());
-        let request = DeployRequest {
-            site,
-            method: fleet.edges.access.method.clone(),
-            artifact: artifact.clone(),
-            env: release.env.clone(),
-            restart: asked.restart,
-            force: args.force,
-            maintenance: maintenance(fleet, asked.on_timeout),
-            smoke: fleet.edges.access.smoke.clone(),
-        };
+        let Some(request) = release.request(fleet, filled, &terms) else { continue };
         if args.dry_run {
-            changed |= would(fleet, filled, &request, args.json).await?;
+            changed |= would(fleet, filled, &request, json).await?;
             continue;
         }
-        let work = Work { fleet, filled, rollout: None, quiet: args.json, leaves: None };
+        let work = Work { fleet, filled, rollout: None, quiet: json, leaves: None };
         let deployed = match work.deploy(&request, &release.placed).await {
-            Err(DeployFault::Refused(why)) if asks(fleet, args.on_timeout) && agreed(&why) => {
-                let maintenance = request.maintenance.clone();
-                let maintenance =
-                    maintenance.map(|with| Maintenance { on_timeout: OnTimeout::Proceed, ..with });
-                work.deploy(&DeployRequest { maintenance, ..request }, &release.placed).await
+            Err(Unfinished::Fault(DeployFault::Refused(why)))
+                if asks(fleet, args.working.on_timeout) && agreed(&why) =>
+            {
+                let terms = Terms { unrest: Some(Unrest::Proceed), ..terms.clone() };
+                let Some(request) = release.request(fleet, filled, &terms) else { continue };
+                work.deploy(&request, &release.placed).await
             }
             other => other,
         };
-        let deployed = deployed.map_err(|fault| failure(&filled.node, &fault))?;
+        let deployed = deployed.map_err(|end| end.failure(&filled.node))?;
         changed |= !deployed.unchanged;
-        told(&filled.node, &deployed, args.json)?;
+        told(&filled.node, &deployed, json)?;
     }
     Ok(if changed { exit::DONE } else { exit::NOTHING })
+}
+
+/// One node can be held and looked at, too, where that is asked for.
+fn asks_for_canary(args: &DeployArgs) -> bool {
+    args.strategy == Some(MannerWord::Canary)
 }
 
 /// The configured way of rollouts, with what the command line says otherwise.
@@ -107,12 +105,24 @@ fn plan(fleet: &Fleet, args: &DeployArgs) -> Plan {
     let configured = fleet.config.rollout.plan.clone();
     let manner = match args.strategy {
         None => configured.manner,
-        Some(MannerWord::Rolling | MannerWord::BlueGreen) => Manner::Rolling,
+        Some(MannerWord::Rolling) => Manner::Rolling,
         Some(MannerWord::Canary) => Manner::Canary,
+        Some(MannerWord::BlueGreen) => Manner::BlueGreen,
     };
     let (batch, max_failures) =
         (args.batch.unwrap_or(configured.batch), args.max_failures.unwrap_or(configured.max_failures));
     Plan { manner, batch, max_failures, ..configured }
+}
+
+/// The terms of the command line, and of the configuration of now where it says nothing.
+fn terms(fleet: &Fleet, args: &DeployArgs) -> Terms {
+    let asked = args.working.on_timeout.map(unrest);
+    let configured = fleet.edges.access.maintenance.as_ref().map(|with| match with.on_timeout {
+        OnTimeout::Abort => Unrest::Abort,
+        OnTimeout::Proceed => Unrest::Proceed,
+    });
+    let (force, restart, wait_lock) = (args.force, args.restart, args.working.wait_lock);
+    Terms { force, restart, unrest: asked.or(configured), wait_lock }
 }
 
 /// Tells the fleet's sinks something, through the keeper or, where none runs, through its outbox.
@@ -128,21 +138,25 @@ pub(super) async fn tell_fleet(config: &Config, notice: Notice) {
 }
 
 pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, Failure> {
-    if args.nodes.is_empty() && !args.fleet {
-        return Err(Failure::new(exit::USAGE, "no node is named").hint("name nodes, or `--fleet` for all"));
-    }
+    named(&args.nodes, args.fleet)?;
     let fleet = Fleet::find(common, &args.nodes).await?;
+    let Working { consent, on_timeout, wait_lock, json } = &args.working;
     if args.to.is_none() && !args.dry_run && switch::stands_by(&fleet).await? {
-        return switch::back(&fleet, args.yes, args.json).await;
+        let act = format!("switch {} back to the boxes that stand by", fleet.names());
+        consent::given(&fleet.config, consent, &act)?;
+        return switch::back(&fleet, *json).await;
     }
     // Whether every box can go back is known before the first one does.
     let mut targets = Vec::new();
     for filled in &fleet.nodes {
-        let Some(site) = fleet.site(filled, args.wait_lock) else { continue };
+        let Some(site) = fleet.site(filled, *wait_lock) else { continue };
         let stock = deploy::stock(&fleet.edges.remote, &site, LOOK_LIMIT).await;
         let stock = stock.map_err(|fault| failure(&filled.node, &fault))?;
         let way = stock.way_back(args.to.as_deref());
-        let way = way.map_err(|why| Failure::new(exit::REFUSED, format!("{}: {why}", filled.node)))?;
+        let way = way.map_err(|why| {
+            Failure::new(exit::REFUSED, format!("{}: {why}", filled.node))
+                .hint(format!("`vast-keeper releases {}` lists what stands there", filled.node))
+        })?;
         talk(&format!("{}: back to {} (commit {})", filled.node, way.name, way.commit));
         let (name, digest) = (way.name.clone(), way.digest.clone());
         targets.push((filled, site, Placed { name, digest, commit: way.commit.clone() }));
@@ -150,22 +164,19 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
     if args.dry_run {
         return Ok(exit::DONE);
     }
-    let agreed = args.yes || (print::can_ask() && print::confirmed("go back?"));
-    if !agreed {
-        return Err(Failure::new(exit::REFUSED, "not confirmed").hint("add `--yes`"));
-    }
+    consent::given(&fleet.config, consent, &format!("take {} back", fleet.names()))?;
     for (filled, site, target) in targets {
         let request = RollbackRequest {
             site,
             // What was shown and agreed to, and nothing that has come since.
             to: Some(target.name.clone()),
             env: fleet.edges.access.server_env.clone(),
-            maintenance: maintenance(&fleet, args.on_timeout.map(rest_timeout)),
+            maintenance: maintenance(&fleet, on_timeout.map(unrest)),
         };
-        let work = Work { fleet: &fleet, filled, rollout: None, quiet: args.json, leaves: None };
+        let work = Work { fleet: &fleet, filled, rollout: None, quiet: *json, leaves: None };
         let deployed = work.rollback(&request, Some(target)).await;
-        let deployed = deployed.map_err(|fault| failure(&filled.node, &fault))?;
-        told(&filled.node, &deployed, args.json)?;
+        let deployed = deployed.map_err(|end| end.failure(&filled.node))?;
+        told(&filled.node, &deployed, *json)?;
     }
     Ok(exit::DONE)
 }
@@ -219,17 +230,22 @@ fn agreed(why: &str) -> bool {
     print::confirmed(&format!("{why}; deploy all the same?"))
 }
 
-pub(super) fn rest_timeout(word: OnTimeoutWord) -> OnTimeout {
+/// What a word means as long as nobody is asked.
+pub(super) fn unrest(word: OnTimeoutWord) -> Unrest {
     match word {
-        OnTimeoutWord::Proceed => OnTimeout::Proceed,
-        OnTimeoutWord::Abort | OnTimeoutWord::Ask => OnTimeout::Abort,
+        OnTimeoutWord::Proceed => Unrest::Proceed,
+        OnTimeoutWord::Abort | OnTimeoutWord::Ask => Unrest::Abort,
     }
 }
 
 /// How servers are brought to rest.
-pub(super) fn maintenance(fleet: &Fleet, on_timeout: Option<OnTimeout>) -> Option<Maintenance> {
+pub(super) fn maintenance(fleet: &Fleet, unrest: Option<Unrest>) -> Option<Maintenance> {
     let configured = fleet.edges.access.maintenance.clone()?;
-    let on_timeout = on_timeout.unwrap_or(configured.on_timeout);
+    let on_timeout = match unrest {
+        Some(Unrest::Abort) => OnTimeout::Abort,
+        Some(Unrest::Proceed) => OnTimeout::Proceed,
+        None => configured.on_timeout,
+    };
     Some(Maintenance { on_timeout, ..configured })
 }
 

@@ -5,16 +5,17 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    args::{Common, RestoreArgs},
+    args::{Common, RestoreArgs, Working},
     boxes::{Fleet, failure},
+    consent,
     exit::{self, Failure},
     print,
-    release::{maintenance, rest_timeout, told},
+    release::{maintenance, told, unrest},
     show,
-    work::Work,
+    work::{Unfinished, Work},
 };
 use crate::{
-    deploy::{self, RestoreRequest},
+    deploy::{self, DeployFault, RestoreRequest},
     fleet::name::NodeName,
 };
 
@@ -44,23 +45,27 @@ pub(super) async fn backups(common: &Common, node: &NodeName, json: bool) -> Res
 pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result<u8, Failure> {
     let (fleet, at) = Fleet::one(common, &args.node).await?;
     let filled = &fleet.nodes[at];
-    let Some(site) = fleet.site(filled, args.wait_lock) else { return Ok(exit::NOTHING) };
+    let Working { consent, on_timeout, wait_lock, json } = &args.working;
+    let Some(site) = fleet.site(filled, *wait_lock) else { return Ok(exit::NOTHING) };
     let which = args.backup.as_deref().unwrap_or("the youngest backup with a dump");
-    let question = format!("replace the data on {} by {which}?", args.node);
-    let agreed = args.yes || (print::can_ask() && print::confirmed(&question));
-    if !agreed {
-        return Err(Failure::new(exit::REFUSED, "not confirmed")
-            .hint(format!("add `--yes`; `vast-keeper backups {}` lists them", args.node)));
-    }
+    let act = format!("replace the data on {} by {which} (`vast-keeper backups {0}` lists them)", args.node);
+    consent::given(&fleet.config, consent, &act)?;
     let request = RestoreRequest {
         site,
         backup: args.backup.clone(),
         with: fleet.edges.access.method.backup.clone(),
         env: fleet.edges.access.server_env.clone(),
-        maintenance: maintenance(&fleet, args.on_timeout.map(rest_timeout)),
+        maintenance: maintenance(&fleet, on_timeout.map(unrest)),
     };
-    let work = Work { fleet: &fleet, filled, rollout: None, quiet: args.json, leaves: None };
-    let restored = work.restore(&request).await.map_err(|fault| failure(&filled.node, &fault))?;
-    told(&filled.node, &restored, args.json)?;
+    let work = Work { fleet: &fleet, filled, rollout: None, quiet: *json, leaves: None };
+    let restored = work.restore(&request).await.map_err(|end| match end {
+        // Said before anything was changed; no release is blamed for a backup that is not there.
+        Unfinished::Fault(DeployFault::Release(why)) => {
+            Failure::new(exit::REFUSED, format!("{}: {why}", args.node))
+                .hint(format!("`vast-keeper backups {}` lists what is there", args.node))
+        }
+        end => end.failure(&filled.node),
+    })?;
+    told(&filled.node, &restored, *json)?;
     Ok(exit::DONE)
 }

@@ -8,7 +8,7 @@ use crate::fleet::{
     tell::span,
     timeline::{IncidentView, Line},
     units::Timestamp,
-    view::{FleetView, NodeView},
+    view::{FleetView, NodeView, QuarantinedView},
 };
 
 /// Prints rows under headings, each column as wide as its widest cell.
@@ -145,6 +145,10 @@ pub(super) fn fleet(view: &FleetView) -> Printed {
     for node in &view.nodes {
         remarks(node)?;
     }
+    for shunned in &view.quarantine {
+        data(&paint(&quarantined(shunned, view.at), Colour::Bad))?;
+        data(&format!("  {}", shunned.next))?;
+    }
     for doomed in &view.doomed {
         let whose = doomed.node.as_ref().map_or_else(String::new, |node| format!(" of {node}"));
         data(&format!(
@@ -155,6 +159,17 @@ pub(super) fn fleet(view: &FleetView) -> Printed {
         ))?;
     }
     Ok(())
+}
+
+fn quarantined(shunned: &QuarantinedView, now: Timestamp) -> String {
+    let QuarantinedView { release, node, at, why, .. } = shunned;
+    let why = why.lines().next().unwrap_or_default();
+    format!(
+        "quarantined: release {} (commit {}), since {node} went back from it {} ago: {why}",
+        release.name,
+        release.commit,
+        span(now.since(*at))
+    )
 }
 
 fn row(node: &NodeView, now: Timestamp) -> [String; 7] {

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::{
     args::{Calm, Common, Drastic},
     client::Client,
+    consent,
     exit::{self, Failure},
     offers::known as known_fleet,
-    print::{self, confirmed, data, talk},
+    print::{self, data, talk},
     setup,
 };
 use crate::{
@@ -44,7 +45,7 @@ pub(super) async fn destroy(common: &Common, options: Drastic) -> Result<u8, Fai
     let client = Client::connect(&config.control_socket).await?;
     let view = view(&client).await?;
     let node = known(&view, &options.node)?;
-    consent(&options, &format!("destroy {}", what(node)))?;
+    agreed(&config, &options, &format!("destroy {}", what(node)))?;
     if options.dry_run {
         return Ok(exit::DONE);
     }
@@ -57,7 +58,7 @@ pub(super) async fn reprovision(common: &Common, options: Drastic) -> Result<u8,
         Some(client) => {
             let view = view(&client).await?;
             let node = known(&view, &options.node)?;
-            consent(&options, &format!("destroy {} and rent anew", what(node)))?;
+            agreed(&config, &options, &format!("destroy {} and rent anew", what(node)))?;
             if options.dry_run {
                 return Ok(exit::DONE);
             }
@@ -80,7 +81,7 @@ async fn by_ourselves(common: &Common, options: Drastic) -> Result<u8, Failure> 
     // The journal's last word; the provider is only asked once the state is locked.
     let journaled =
         fleet::view::view(&known_fleet(&config).await, &Memory::default(), &config.policy, clock.now());
-    consent(&options, &format!("destroy {} and rent anew", what(known(&journaled, &name)?)))?;
+    agreed(&config, &options, &format!("destroy {} and rent anew", what(known(&journaled, &name)?)))?;
     if options.dry_run {
         return Ok(exit::DONE);
     }
@@ -189,8 +190,8 @@ fn what(node: &NodeView) -> String {
     }
 }
 
-/// Asks on a terminal, needs `--yes` elsewhere, and only tells with `--dry-run`.
-fn consent(options: &Drastic, act: &str) -> Result<(), Failure> {
+/// Asks, or with `--dry-run` only tells.
+fn agreed(config: &Config, options: &Drastic, act: &str) -> Result<(), Failure> {
     if options.dry_run && options.json {
         return print::json(&json!({ "dry_run": true, "node": options.node, "would": act }));
     }
@@ -198,11 +199,7 @@ fn consent(options: &Drastic, act: &str) -> Result<(), Failure> {
         talk(&format!("would {act}"));
         return Ok(());
     }
-    if options.yes || (print::can_ask() && confirmed(&format!("{act}?"))) {
-        return Ok(());
-    }
-    let failure = Failure::new(exit::REFUSED, format!("not confirmed: would {act}"));
-    Err(if print::can_ask() { failure } else { failure.hint("add `--yes`") })
+    consent::given(config, &options.consent, act)
 }
 
 pub(super) fn person() -> String {

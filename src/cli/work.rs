@@ -6,24 +6,27 @@ use tokio::sync::mpsc;
 
 use super::{
     alone,
-    boxes::{Filled, Fleet},
+    boxes::{Filled, Fleet, failure},
+    claim::Claim,
     client::Client,
     exit::{self, Failure},
     print::talk,
+    release::maintenance,
     verbs::{ask, person},
 };
 use crate::{
     clock::Clock,
     config::Config,
     deploy::{
-        self, Artifact, DeployFault, DeployRequest, Deployed, RestoreRequest, RollbackRequest, StepPhase,
-        StepReport,
+        self, Artifact, DeployFault, DeployRequest, Deployed, Restart, RestoreRequest, RollbackRequest, Site,
+        StepPhase, StepReport,
     },
     engine::{Journey, ServerEnv, placed},
     fleet::{
         deployed::{DeployKind, DeployReport, Placed},
         event::{Event, Reply, Wish},
         name::NodeName,
+        rollout::Terms,
     },
 };
 
@@ -31,8 +34,10 @@ use crate::{
 const REPORTS: usize = 64;
 /// What a deploy may take beyond its own deadline: connections that end slowly, a look at what serves.
 const SLACK: Duration = Duration::from_secs(120);
-/// The fault of work that a person at the terminal has ended.
-pub(super) const INTERRUPTED: &str = "interrupted: the same command takes it up again";
+/// Kept releases that are named where none or several fit.
+const NAMED_SHOWN: usize = 5;
+/// What is put on record of work that was interrupted.
+const INTERRUPTED: &str = "interrupted: the same command takes it up again";
 /// How long a box may take to tell what stands on it.
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 
@@ -46,6 +51,27 @@ pub(super) struct Work<'a> {
     pub quiet: bool,
     /// The release that is left because it is at fault, where it is.
     pub leaves: Option<Placed>,
+}
+
+/// Why work on a box came to no good end.
+#[derive(Debug)]
+pub(super) enum Unfinished {
+    /// It failed.
+    Fault(DeployFault),
+    /// Somebody ended it; what became of it is not known.
+    Interrupted,
+}
+
+impl Unfinished {
+    /// What that means to the person who typed the command.
+    pub(super) fn failure(&self, node: &NodeName) -> Failure {
+        match self {
+            Self::Fault(fault) => failure(node, fault),
+            Self::Interrupted => Failure::new(exit::UNKNOWN, format!("{node}: {INTERRUPTED}")).hint(format!(
+                "without it the box goes back by itself; `vast-keeper releases {node}` tells what serves"
+            )),
+        }
+    }
 }
 
 /// What is to be put on a box.
@@ -65,12 +91,64 @@ impl Release {
         Self::of(fleet, artifact, env)
     }
 
+    /// One that is kept here since it was verified, by the beginning of its name or by its commit.
+    pub(super) async fn named(fleet: &Fleet, name: &str) -> Result<Self, Failure> {
+        let unreadable = |fault: std::io::Error| {
+            Failure::new(exit::REFUSED, format!("the kept releases cannot be read: {fault}"))
+        };
+        let found = fleet.edges.shelf.named(name).await.map_err(unreadable)?;
+        let refused = |why: &str, known: &[Placed]| {
+            let known = known.iter().map(|placed| format!("{} (commit {})", placed.name, placed.commit));
+            let known: Vec<String> = known.take(NAMED_SHOWN).collect();
+            let hint = if known.is_empty() {
+                "none was verified yet; without `--release` the configured one is deployed".to_owned()
+            } else {
+                format!("kept are {}", known.join(", "))
+            };
+            Failure::new(exit::REFUSED, format!("{why} `{name}`")).hint(hint)
+        };
+        match found.as_slice() {
+            [placed] => {
+                let taken = Self::kept(fleet, placed).await.map_err(unreadable)?;
+                taken.ok_or_else(|| refused("no release is kept that is named like", &[]))
+            }
+            [] => {
+                let all = fleet.edges.shelf.named("").await.map_err(unreadable)?;
+                Err(refused("no release is kept that is named like", &all))
+            }
+            several => Err(refused("more than one kept release is named like", several)),
+        }
+    }
+
+    /// That very release from the keeper's own copy, if it is there.
+    pub(super) async fn kept(fleet: &Fleet, placed: &Placed) -> std::io::Result<Option<Self>> {
+        let taken = fleet.edges.shelf.take(&placed.name).await?;
+        Ok(taken.map(|(artifact, env)| Self { placed: placed.clone(), artifact, env }))
+    }
+
     /// A program with settings.
     pub(super) fn of(fleet: &Fleet, artifact: Arc<Artifact>, env: ServerEnv) -> Result<Self, Failure> {
         let name = deploy::release_name(&fleet.edges.remote, &artifact, &env, &fleet.edges.access.method);
         let name = name.map_err(|fault| Failure::new(exit::REFUSED, fault.to_string()))?;
         let placed = Placed { name, digest: artifact.digest.clone(), commit: artifact.commit.clone() };
         Ok(Self { placed, artifact, env })
+    }
+
+    /// What a deploy of it to one box is asked for with; none where the node is not configured any more.
+    pub(super) fn request(&self, fleet: &Fleet, filled: &Filled, terms: &Terms) -> Option<DeployRequest> {
+        let mut site = fleet.site(filled, terms.wait_lock)?;
+        let commit = &self.artifact.commit;
+        site.gate.expect_commit = (commit != "unknown").then(|| commit.clone());
+        Some(DeployRequest {
+            site,
+            method: fleet.edges.access.method.clone(),
+            artifact: Arc::clone(&self.artifact),
+            env: self.env.clone(),
+            restart: if terms.restart { Restart::Always } else { Restart::IfChanged },
+            force: terms.force,
+            maintenance: maintenance(fleet, terms.unrest),
+            smoke: fleet.edges.access.smoke.clone(),
+        })
     }
 
     /// Refuses a release that the fleet went back from.
@@ -91,11 +169,12 @@ impl Work<'_> {
         &self,
         request: &DeployRequest,
         wanted: &Placed,
-    ) -> Result<Deployed, DeployFault> {
+    ) -> Result<Deployed, Unfinished> {
         let remote = &self.fleet.edges.remote;
-        let work = async |progress| deploy::deploy(remote, request, &progress).await;
-        let result =
-            self.carry_out(DeployKind::Deploy, Some(wanted.clone()), request.site.deadline, work).await;
+        let work = async |site, progress| {
+            deploy::deploy(remote, &DeployRequest { site, ..request.clone() }, &progress).await
+        };
+        let result = self.carry_out(DeployKind::Deploy, Some(wanted.clone()), &request.site, work).await;
         if let Ok(deployed) = &result {
             let kept = self.fleet.edges.shelf.put(&placed(deployed), &request.artifact, &request.env).await;
             if let Err(fault) = kept {
@@ -110,48 +189,57 @@ impl Work<'_> {
         &self,
         request: &RollbackRequest,
         wanted: Option<Placed>,
-    ) -> Result<Deployed, DeployFault> {
+    ) -> Result<Deployed, Unfinished> {
         let remote = &self.fleet.edges.remote;
-        let work = async |progress| deploy::rollback(remote, request, &progress).await;
-        self.carry_out(DeployKind::Rollback, wanted, request.site.deadline, work).await
+        let work = async |site, progress| {
+            deploy::rollback(remote, &RollbackRequest { site, ..request.clone() }, &progress).await
+        };
+        self.carry_out(DeployKind::Rollback, wanted, &request.site, work).await
+    }
+
+    /// Sees to a box on which the work to bring `wanted`, or to go back from it, was cut short, and reports what serves.
+    pub(super) async fn settle(
+        &self,
+        request: &RollbackRequest,
+        wanted: &Placed,
+    ) -> Result<Deployed, Unfinished> {
+        let remote = &self.fleet.edges.remote;
+        let work = async |site, progress| {
+            let request = RollbackRequest { site, ..request.clone() };
+            deploy::settle_half_way(remote, &request, &wanted.name, &progress).await
+        };
+        self.carry_out(DeployKind::Rollback, None, &request.site, work).await
     }
 
     /// Brings a backup back, and reports.
-    pub(super) async fn restore(&self, request: &RestoreRequest) -> Result<Deployed, DeployFault> {
+    pub(super) async fn restore(&self, request: &RestoreRequest) -> Result<Deployed, Unfinished> {
         let remote = &self.fleet.edges.remote;
-        let work = async |progress| deploy::restore(remote, request, &progress).await;
-        self.carry_out(DeployKind::Restore, None, request.site.deadline, work).await
+        let work = async |site, progress| {
+            deploy::restore(remote, &RestoreRequest { site, ..request.clone() }, &progress).await
+        };
+        self.carry_out(DeployKind::Restore, None, &request.site, work).await
     }
 
     async fn carry_out(
         &self,
         kind: DeployKind,
         wanted: Option<Placed>,
-        deadline: Duration,
-        work: impl AsyncFnOnce(mpsc::Sender<StepReport>) -> Result<Deployed, DeployFault>,
-    ) -> Result<Deployed, DeployFault> {
-        let (node, clock) = (&self.filled.node, Clock::new());
-        let refused = |failure: Failure| DeployFault::Refused(failure.message().to_owned());
+        site: &Site,
+        work: impl AsyncFnOnce(Site, mpsc::Sender<StepReport>) -> Result<Deployed, DeployFault>,
+    ) -> Result<Deployed, Unfinished> {
+        let node = &self.filled.node;
         let config = &self.fleet.config;
+        let refused =
+            |failure: Failure| Unfinished::Fault(DeployFault::Refused(failure.message().to_owned()));
         let keeper = Client::find(&config.control_socket).await.map_err(refused)?;
         let paused = match &keeper {
             Some(keeper) => {
-                keep_away(keeper, node, deadline + config.deploy.maintenance_wait).await.map_err(refused)?
+                let lasting = site.deadline + config.deploy.maintenance_wait;
+                keep_away(keeper, node, lasting).await.map_err(refused)?
             }
             None => false,
         };
-        let mut journey = Journey {
-            node: node.clone(),
-            instance: self.filled.tenant.instance,
-            work: kind,
-            by: person(),
-            healing: false,
-            rollout: self.rollout.map(str::to_owned),
-            wanted,
-            leaves: self.leaves.clone(),
-            started_at: clock.now(),
-            steps: Vec::new(),
-        };
+        let mut journey = self.journey(kind, wanted);
         let (sender, mut reports) = mpsc::channel::<StepReport>(REPORTS);
         let shown = async {
             while let Some(report) = reports.recv().await {
@@ -159,25 +247,60 @@ impl Work<'_> {
                 line(node, &report, self.quiet);
             }
         };
+        let claim = Claim::to(&config.state_dir, node);
+        let site = Site { by: claim.name().to_owned(), ..site.clone() };
         let result = tokio::select! {
-            (result, ()) = async { tokio::join!(work(sender), shown) } => result,
-            _ = tokio::signal::ctrl_c() => Err(DeployFault::Unknown(INTERRUPTED.into())),
+            (result, ()) = async { tokio::join!(work(site, sender), shown) } => Some(result),
+            () = self.fleet.stop().asked() => None,
         };
-        // Another's work is theirs to report.
-        if !matches!(result, Err(DeployFault::Locked(_))) {
-            let serves = match &result {
-                Err(fault) if !matches!(fault, DeployFault::Refused(_)) => self.serves().await,
-                _ => None,
-            };
-            tell(config, keeper.as_ref(), journey.end(clock.now(), &result, serves)).await;
+        // Where the end is not known the lease may stand, and whoever goes on must be let in.
+        if !matches!(result, None | Some(Err(DeployFault::Unknown(_)))) {
+            claim.given_back();
         }
+        self.report(keeper.as_ref(), journey, result.as_ref()).await;
         if paused
             && let Some(keeper) = &keeper
             && let Err(failure) = ask(keeper, node, Wish::Resume).await
         {
             talk(&format!("warning: `{node}` is still paused for a while: {}", failure.message()));
         }
-        result
+        match result {
+            Some(result) => result.map_err(Unfinished::Fault),
+            None => Err(Unfinished::Interrupted),
+        }
+    }
+
+    fn journey(&self, work: DeployKind, wanted: Option<Placed>) -> Journey {
+        Journey {
+            node: self.filled.node.clone(),
+            instance: self.filled.tenant.instance,
+            work,
+            by: person(),
+            healing: false,
+            rollout: self.rollout.map(str::to_owned),
+            wanted,
+            leaves: self.leaves.clone(),
+            started_at: Clock::new().now(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Puts the end on record; none is one that nobody waited for.
+    async fn report(
+        &self,
+        keeper: Option<&Client>,
+        journey: Journey,
+        result: Option<&Result<Deployed, DeployFault>>,
+    ) {
+        let serves = match result {
+            // Another's work is theirs to report.
+            Some(Err(DeployFault::Locked(_))) => return,
+            Some(Err(fault)) if !matches!(fault, DeployFault::Refused(_)) => self.serves().await,
+            _ => None,
+        };
+        let unknown = Err(DeployFault::Unknown(INTERRUPTED.into()));
+        let ended = journey.end(Clock::new().now(), result.unwrap_or(&unknown), serves);
+        tell(&self.fleet.config, keeper, ended).await;
     }
 
     /// What stands verified and current on the box now, if it can be asked.

@@ -254,9 +254,7 @@ pub struct Rollouts {
     pub plan: Plan,
     /// Boxes worked on at once.
     pub parallel: usize,
-    /// Whether a second box is rented for each node instead.
-    pub blue_green: bool,
-    /// How long the box before is kept then.
+    /// How long the box before is kept after a blue-green deploy.
     pub keep_old: Duration,
 }
 

@@ -11,6 +11,7 @@ pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
     let strategy = reader.text("rollout.strategy");
     let manner = match strategy.as_deref() {
         Some("canary") => Manner::Canary,
+        Some("blue-green") => Manner::BlueGreen,
         _ => Manner::Rolling,
     };
     let usual = Plan::default();
@@ -23,9 +24,8 @@ pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
         health_within: reader.duration("rollout.health_within"),
         hold: reader.duration("rollout.hold"),
     };
-    let blue_green = strategy.as_deref() == Some("blue-green");
     let parallel = reader.count("rollout.parallel") as usize;
-    Rollouts { plan, parallel, blue_green, keep_old: reader.duration("rollout.keep_old") }
+    Rollouts { plan, parallel, keep_old: reader.duration("rollout.keep_old") }
 }
 
 fn share(reader: &mut Reader<'_>, key: &str) -> Option<Share> {

@@ -44,6 +44,7 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     run.begin(Step::Assess);
     let stock = run.patiently(Step::Assess, script!("releases.sh")).await?.stdout;
     let stock = Stock::read(&stock);
+    run.owed.clone_from(&stock.owed);
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
     run.finish(format!("back to {} ({})", target.name, target.commit));
     let name = target.name.as_str();

@@ -230,7 +230,8 @@ pub fn plan(wanted: &Wanted<'_>, found: &Assessment) -> Result<Plan, DeployFault
                 found: Vec::new(),
             });
         }
-        if wanted.restart == Restart::IfChanged && found.verified {
+        // On trial and not started since: what runs is still the release of before.
+        if wanted.restart == Restart::IfChanged && found.verified && found.trial.is_none() {
             return Ok(Plan {
                 steps: vec![Step::Gate],
                 note: Some("this release serves already"),
@@ -351,6 +352,14 @@ mod tests {
         assert_eq!(steps("release=sealed\nincoming=absent\n"), TAIL);
         assert_eq!(steps("release=damaged\nincoming=whole\n"), [&[Step::Seal][..], &TAIL].concat());
         assert_eq!(steps(FRESH), [&[Step::Upload, Step::Verify, Step::Seal][..], &TAIL].concat());
+    }
+
+    #[test]
+    fn what_was_switched_to_and_not_started_does_not_serve() {
+        let cut = found(&format!("{SERVING}trial={NAME}\n"));
+        let lazy = Wanted { restart: Restart::IfChanged, ..wanted() };
+        let steps = plan(&lazy, &cut).unwrap().steps;
+        assert!(steps.contains(&Step::Start), "the release of before still runs: {steps:?}");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Stock {
     pub releases: Vec<Standing>,
     /// The oldest schema version whose releases can work with the data; 0 for any.
     pub floor: u64,
+    /// The reason for which a deploy that never ended its work has the server in maintenance.
+    pub owed: Option<String>,
 }
 
 impl Stock {
@@ -53,8 +55,10 @@ impl Stock {
         let mut releases: Vec<Standing> =
             report.lines().filter_map(|line| standing(line.strip_prefix("release=")?)).collect();
         releases.sort_by(|a, b| b.verified_at.cmp(&a.verified_at).then_with(|| a.name.cmp(&b.name)));
-        let floor = report.lines().find_map(|line| line.strip_prefix("floor="));
-        Self { releases, floor: floor.and_then(|text| text.trim().parse().ok()).unwrap_or(0) }
+        let told = |key: &str| report.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let floor = told("floor").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let owed = told("maintenance").and_then(|note| note.split_once(' '));
+        Self { releases, floor, owed: owed.map(|(_, reason)| reason.to_owned()) }
     }
 
     /// The release that serves.
@@ -89,7 +93,10 @@ impl Stock {
         match (found.next(), found.next()) {
             (None, _) => Err(format!("the box has no release `{to}`")),
             (Some(_), Some(_)) => Err(format!("more than one release is named like `{to}`")),
-            (Some(release), None) if serves(release) => Err(format!("`{}` serves already", release.name)),
+            // One that is on its way there, and was never confirmed, may be gone to once more.
+            (Some(release), None) if release.role == Role::Current => {
+                Err(format!("`{}` serves already", release.name))
+            }
             (Some(release), None) if release.verified_at.is_none() => {
                 Err(format!("`{}` was never verified on this box: deploy it instead", release.name))
             }
@@ -169,6 +176,8 @@ mod tests {
         assert!(refused("ab").contains("more than one"));
         assert!(refused("aa").contains("serves already"));
         assert!(refused("ab-2").contains("never verified"));
+        let cut_short = stock(&[("aa-1", "9", "trial", ""), ("ab-1", "5", "kept", "")]);
+        assert_eq!(cut_short.way_back(Some("aa")).unwrap().name, "aa-1");
         assert_eq!(box_of.way_back(Some("ab-1")).unwrap().commit, "c-ab-1");
         assert_eq!(box_of.way_back(Some("c-ab-1")).unwrap().name, "ab-1");
     }
@@ -183,6 +192,14 @@ mod tests {
             let why = box_of.way_back(to).unwrap_err();
             assert!(why.contains("knows schema 3") && why.contains("hint:"), "{why}");
         }
+    }
+
+    #[test]
+    fn maintenance_that_is_owed_is_told_with_its_reason() {
+        let owed = |line: &str| Stock::read(line).owed;
+        assert_eq!(owed("floor=0\nmaintenance=1700000000 deploy aa-1\n").as_deref(), Some("deploy aa-1"));
+        assert_eq!(owed("floor=0\n"), None);
+        assert_eq!(owed("maintenance=\n"), None);
     }
 
     #[test]

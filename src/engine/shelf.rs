@@ -10,7 +10,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -32,6 +32,8 @@ pub type ServerEnv = BTreeMap<String, SecretString>;
 #[derive(Debug, Clone)]
 pub struct Shelf {
     folder: PathBuf,
+    /// Two nodes that take a release at once keep it one after the other: they write by the same names.
+    writing: Arc<Mutex<()>>,
 }
 
 /// What is on the shelf, as its own file tells.
@@ -45,7 +47,7 @@ impl Shelf {
     /// The shelf in a state folder.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { folder: state_dir.join("releases") }
+        Self { folder: state_dir.join("releases"), writing: Arc::default() }
     }
 
     /// Keeps a release that was just verified; one that is kept already counts as the newest.
@@ -84,6 +86,29 @@ impl Shelf {
         Ok(Some((Arc::new(artifact), env)))
     }
 
+    /// The releases kept whose name begins so, or whose commit it is, newest first.
+    ///
+    /// # Errors
+    /// The shelf cannot be read.
+    pub async fn named(&self, beginning: &str) -> io::Result<Vec<Placed>> {
+        let (shelf, beginning) = (self.clone(), beginning.to_owned());
+        blocking(move || {
+            let mut named = Vec::new();
+            for (_, path) in shelf.kept()? {
+                let label = fs::read(path.join(RELEASE)).ok();
+                let label = label.and_then(|label| serde_json::from_slice::<Label>(&label).ok());
+                let Some(Label { release, .. }) = label else { continue };
+                // One that was being written when its writer died stands under another name.
+                let whole = path.file_name().is_some_and(|name| *name == *release.name);
+                if whole && (release.name.starts_with(&beginning) || release.commit == beginning) {
+                    named.push(release);
+                }
+            }
+            Ok(named)
+        })
+        .await
+    }
+
     /// The program of a release by its digest, whatever settings it was kept with, newest first.
     ///
     /// # Errors
@@ -109,6 +134,7 @@ impl Shelf {
     }
 
     fn store(&self, release: &Placed, program: &Path, settings: &[u8]) -> io::Result<()> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let place = self.place(&release.name)?;
         let label = serde_json::to_vec_pretty(&Label { release: release.clone() })?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;

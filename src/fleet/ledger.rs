@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     culprit::Culprit,
     name::{HostId, InstanceId, MachineId, NodeName},
+    offer::Exclusions,
+    planted::{Bug, planted},
     policy::Policy,
     state::{Blame, Fleet},
     units::Timestamp,
@@ -199,6 +201,30 @@ impl Fleet {
             self.blamed.remove(&oldest);
         }
     }
+}
+
+/// Of the machines and hosts offered, those that must not be rented now, each with its reason.
+#[must_use]
+pub fn exclusions(
+    fleet: &Fleet,
+    policy: &Policy,
+    now: Timestamp,
+    offered: impl IntoIterator<Item = (MachineId, HostId)>,
+) -> Exclusions {
+    let (mut machines, mut hosts) = (BTreeMap::new(), BTreeSet::new());
+    for (machine, host) in offered {
+        hosts.insert(host);
+        if let Some(blame) =
+            fleet.blamed.get(&machine).filter(|blame| blame.until > now && !planted(Bug::LedgerIgnored))
+        {
+            machines.insert(machine, format!("failed us: {}", blame.detail));
+        }
+    }
+    for machine in &policy.rails.excluded_machines {
+        machines.insert(*machine, "excluded by the configuration".into());
+    }
+    let hosts = fleet.host_exclusions(policy, now, &hosts);
+    Exclusions { machines, hosts, ..Exclusions::default() }
 }
 
 #[derive(Default)]

@@ -1,21 +1,19 @@
 //! The one read model: command line, page, API and metrics all render this.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+mod quarantine;
+
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::quarantine::QuarantinedView;
 use super::{
     breaker,
     event::Wish,
     guard::Guard,
     journal::ReleaseRef,
     memory::{Blocked, Memory},
-    name::{FleetName, HostId, IncidentId, InstanceId, MachineId, NodeName},
-    offer::Exclusions,
-    planted::{Bug, planted},
+    name::{FleetName, IncidentId, InstanceId, MachineId, NodeName},
     policy::{Policy, Rung},
     probe::Verdict,
     state::{Fleet, Node, NodeState},
@@ -77,6 +75,9 @@ pub struct FleetView {
     pub nodes: Vec<NodeView>,
     /// Condemned instances not yet proven gone.
     pub doomed: Vec<DoomedView>,
+    /// Releases that the fleet went back from, the newest first; neither healing nor a deploy brings them again by itself.
+    #[serde(default)]
+    pub quarantine: Vec<QuarantinedView>,
 }
 
 /// One node as a person sees it.
@@ -253,6 +254,7 @@ pub fn view(fleet: &Fleet, memory: &Memory, policy: &Policy, now: Timestamp) -> 
                 dollars_per_hour: doomed.price,
             })
             .collect(),
+        quarantine: quarantine::view(fleet, memory),
     }
 }
 
@@ -375,28 +377,4 @@ fn health(
         failed_checks: watch.failed_checks,
         history,
     }
-}
-
-/// Of the machines and hosts offered, those that must not be rented now, each with its reason.
-#[must_use]
-pub fn exclusions(
-    fleet: &Fleet,
-    policy: &Policy,
-    now: Timestamp,
-    offered: impl IntoIterator<Item = (MachineId, HostId)>,
-) -> Exclusions {
-    let (mut machines, mut hosts) = (BTreeMap::new(), BTreeSet::new());
-    for (machine, host) in offered {
-        hosts.insert(host);
-        if let Some(blame) =
-            fleet.blamed.get(&machine).filter(|blame| blame.until > now && !planted(Bug::LedgerIgnored))
-        {
-            machines.insert(machine, format!("failed us: {}", blame.detail));
-        }
-    }
-    for machine in &policy.rails.excluded_machines {
-        machines.insert(*machine, "excluded by the configuration".into());
-    }
-    let hosts = fleet.host_exclusions(policy, now, &hosts);
-    Exclusions { machines, hosts, ..Exclusions::default() }
 }

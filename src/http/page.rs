@@ -47,6 +47,7 @@ pub(super) fn render(view: &FleetView, incidents: &[IncidentView], players: Opti
                 @if let Some(players) = players { p { "players: " a href=(players) { (players) } } }
                 @if let Some(fault) = &view.list_fault { p class="odd" { "the provider's list: " (fault) } }
                 (nodes(view))
+                (quarantine(view))
                 (doomed(view))
                 (story(incidents))
                 p class="soft" { a href="/metrics" { "metrics" } " · " a href="/api/v1/fleet" { "json" } }
@@ -98,6 +99,22 @@ fn row(node: &NodeView, now: Timestamp) -> Markup {
                 @if let Some(address) = node.address { br; code { (address) } }
             }
             td { @if let Some(price) = node.dollars_per_hour { (price) "/h" } }
+        }
+    }
+}
+
+fn quarantine(view: &FleetView) -> Markup {
+    html! {
+        @if !view.quarantine.is_empty() {
+            h2 { "quarantined releases" }
+            ul { @for shunned in &view.quarantine {
+                li {
+                    code { (shunned.release.name) } " (commit " (shunned.release.commit) ")"
+                    span class="soft" { " · " (shunned.node) " went back from it " (span(view.at.since(shunned.at))) " ago" }
+                    br; span class="bad" { (shunned.why) }
+                    br; (shunned.next)
+                }
+            } }
         }
     }
 }

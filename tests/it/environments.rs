@@ -3,7 +3,9 @@
 
 use std::{path::Path, process::Command};
 
-use crate::harness::{Fleet, PATIENCE, Run, crashing_server, eventually, next_server, small_server};
+use crate::harness::{
+    Fleet, KILL_SERVER, PATIENCE, Run, crashing_server, eventually, next_server, small_server,
+};
 
 const FIRST: &str = "aaaa111";
 const NEXT: &str = "bbbb222";
@@ -105,9 +107,8 @@ fn push(work: &Path, server: &Path, branch: &str) -> String {
     git(work, &["rev-parse", "HEAD"])
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_pushed_to_the_fleets_branch_is_deployed_and_what_is_bad_is_tried_once() {
-    let mut fleet = Fleet::released("pushes", 1).await;
+/// A remote whose branch the fleet follows, and the working copy that is pushed from.
+fn followed(fleet: &mut Fleet) -> std::path::PathBuf {
     let (bare, work) = (fleet.folder().join("origin.git"), fleet.folder().join("work"));
     std::fs::create_dir(&work).unwrap();
     git(&fleet.folder(), &["init", "--quiet", "--bare", bare.to_str().unwrap()]);
@@ -124,6 +125,52 @@ async fn what_is_pushed_to_the_fleets_branch_is_deployed_and_what_is_bad_is_trie
     for (key, value) in settings {
         fleet.settings.set(key, value);
     }
+    work
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_waits_for_healing_and_is_taken_up_after_a_stop() {
+    let quick = [("rollout.wait", "3s"), ("rollout.min_healthy", "0")];
+    let mut fleet = Fleet::released_with("a push while a node heals", 2, &quick).await;
+    let before = fleet.instances().await;
+    let work = followed(&mut fleet);
+    fleet.cli(&["follow", "--once"]).await.exits(10);
+    push(&work, next_server(), "server-development");
+
+    // Nobody heals the node for now.
+    fleet.cli(&["pause", "duel-0"]).await.exits(0);
+    fleet.hit("duel-0", KILL_SERVER).await;
+    eventually("it has an incident", PATIENCE, async || !fleet.incidents().await.is_empty()).await;
+    let follower = fleet.begin(&["follow"]);
+    eventually("the push is built", PATIENCE, async || {
+        fleet.settings.state().join("source/out/server").exists()
+    })
+    .await;
+    assert_eq!(fleet.commit_of("duel-1").await, FIRST, "healing comes first");
+    fleet.cli(&["resume", "duel-0"]).await.exits(0);
+    fleet.replaced(&["duel-0".into()], &before).await;
+
+    // It is told to stop in the middle of the rollout that follows.
+    eventually("the first node has it", PATIENCE, async || {
+        let rollout = fleet.cli(&["rollout", "status", "--json"]).await;
+        rollout.code == 0 && rollout.json()["nodes"][0]["state"] == "done"
+    })
+    .await;
+    rustix::process::kill_process(follower.pid(), rustix::process::Signal::TERM).unwrap();
+    let ended = follower.ended().await.exits(0);
+    assert!(ended.stderr.contains("waits for the healing of duel-0"), "{}", ended.stderr);
+    assert_eq!(fleet.commit_of("duel-1").await, FIRST);
+    let taken_up = fleet.cli(&["follow", "--once"]).await.exits(0);
+    assert!(taken_up.stderr.contains("taking it up"), "{}", taken_up.stderr);
+    assert_eq!(fleet.commits().await, [NEXT; 2]);
+    fleet.cli(&["follow", "--once"]).await.exits(10);
+    assert_eq!(fleet.paused().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_to_the_fleets_branch_is_deployed_and_what_is_bad_is_tried_once() {
+    let mut fleet = Fleet::released("pushes", 1).await;
+    let work = followed(&mut fleet);
     let first = fleet.cli(&["follow", "--once"]).await.exits(10);
     assert!(first.stderr.contains("what is pushed from now on"), "{}", first.stderr);
     fleet.cli(&["follow", "--once"]).await.exits(10);

@@ -61,6 +61,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             &[
                 "fleet",
                 "clock",
+                "crash",
                 "store",
                 "vast",
                 "remote",

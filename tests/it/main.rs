@@ -24,8 +24,11 @@ mod licences;
 mod market;
 #[cfg(debug_assertions)]
 mod pauses;
+mod protected;
 mod publishing;
 mod replacing;
+#[cfg(debug_assertions)]
+mod rollout_deaths;
 mod rollouts;
 mod secrets;
 #[cfg(debug_assertions)]

@@ -140,7 +140,7 @@ async fn a_runner_that_is_killed_is_followed_and_a_pause_is_one() {
     rustix::process::kill_process(runner.pid(), Signal::KILL).unwrap();
     let _ = runner.ended().await;
     let status = fleet.cli(&["rollout", "status"]).await.exits(0).stdout;
-    assert!(status.contains("left by its runner"), "{status}");
+    assert!(status.contains("left by its command") && status.contains("rollout continue"), "{status}");
 
     // The configuration may be another one by now: what was begun is what goes on.
     fleet.gives(crashing_server());
@@ -155,6 +155,57 @@ async fn a_runner_that_is_killed_is_followed_and_a_pause_is_one() {
     assert_eq!(fleet.paused().await, 0);
     fleet.cli(&["rollout", "continue"]).await.exits(10);
     fleet.cli(&["rollout", "abort"]).await.exits(10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rollout_was_begun_with_holds_for_whoever_takes_it_up() {
+    let mut fleet = Fleet::released_with("a rollout's terms", 2, &QUICK).await;
+    fleet.settings.set("rollout.wait", "4s");
+    let killed_after_the_first = async |fleet: &Fleet, words: &[&str]| {
+        let state = async || {
+            let rollout = fleet.cli(&["rollout", "status", "--json"]).await;
+            if rollout.code == 0 { rollout.json() } else { Value::Null }
+        };
+        let runner = fleet.begin(words);
+        tokio::select! {
+            ended = runner.ended() => panic!("it ended by itself: {}", ended.said()),
+            // What loses is dropped, and a command that is dropped is killed.
+            () = eventually("the first node has it", PATIENCE, async || {
+                let rollout = state().await;
+                rollout["running"] == true && rollout["nodes"][0]["state"] == "done"
+            }) => {}
+        }
+        eventually("it is dead", PATIENCE, async || state().await["running"] == false).await;
+    };
+    // By default a release that serves already is left alone.
+    let started = fleet.health_of("duel-1").await["started_at"].clone();
+    let words = ["deploy", "--fleet", "--restart", "--wait-lock", "7s", "--on-timeout", "proceed"];
+    killed_after_the_first(&fleet, &words).await;
+    let terms = fleet.rollout().await["terms"].clone();
+    assert_eq!((&terms["restart"], &terms["unrest"]), (&true.into(), &"proceed".into()), "{terms}");
+    assert_eq!(terms["wait_lock"]["secs"], 7, "{terms}");
+    fleet.cli(&["rollout", "continue"]).await.exits(0);
+    assert_ne!(fleet.health_of("duel-1").await["started_at"], started, "it was to be started anew");
+
+    // By default what a box once went back from is not brought there again.
+    fleet.cli(&["ssh", "duel-1", "--", "touch keeper/data/poison"]).await.exits(0);
+    fleet.gives(picky_server());
+    fleet.cli(&["deploy", "duel-1"]).await.exits(30);
+    let status = fleet.cli(&["status"]).await.exits(0).stdout;
+    assert!(status.contains("quarantined: release") && status.contains("deploy duel-1 --force"), "{status}");
+    let shown = fleet.cli(&["status", "--json"]).await.exits(0).json()["quarantine"].clone();
+    assert_eq!(
+        (shown[0]["node"].as_str(), shown[0]["release"]["commit"].as_str()),
+        (Some("duel-1"), Some("ffff666"))
+    );
+    let page = fleet.text("/").await;
+    assert!(page.contains("quarantined releases") && page.contains("ffff666"), "{page}");
+    fleet.cli(&["ssh", "duel-1", "--", "rm keeper/data/poison"]).await.exits(0);
+    killed_after_the_first(&fleet, &["deploy", "--fleet", "--force"]).await;
+    fleet.cli(&["rollout", "continue"]).await.exits(0);
+    assert_eq!(fleet.commits().await, ["ffff666"; 2]);
+    let status = fleet.cli(&["status"]).await.exits(0).stdout;
+    assert!(!status.contains("quarantined"), "it has proven itself: {status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,6 +245,7 @@ async fn blue_green_proves_a_second_box_first_and_goes_back_to_the_first_in_a_mo
     let home = address_of(&serving);
     fleet.gives(next_server());
     let told = fleet.cli(&["deploy", "duel-0", "--strategy", "blue-green"]).await.exits(0).stdout;
+    assert_eq!(fleet.rollout().await["plan"]["manner"], "blue-green");
     assert!(told.contains(&format!("way back: instance {first}")), "{told}");
     let second = fleet.instance("duel-0").await;
     assert_ne!(second, first);

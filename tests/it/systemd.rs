@@ -10,6 +10,8 @@ use std::{
 
 /// Exposure that `systemd-analyze security` may find, in tenths; a plain unit has 96.
 const EXPOSURE: &str = "--threshold=15";
+/// The same of the unit that runs builds, which map writable memory as code.
+const FOLLOWER_EXPOSURE: &str = "--threshold=20";
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
@@ -36,28 +38,51 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The unit with a program that exists here in place of the installed one.
-fn unit(folder: &Path) -> std::io::Result<String> {
+/// A unit with a program that exists here in place of the installed one.
+fn unit(folder: &Path, name: &str) -> std::io::Result<String> {
     let program = folder.join("vast-keeper");
     fs::write(&program, "#!/bin/sh\n")?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    let text = fs::read_to_string(shipped("vast-keeper.service"))?;
+    let text = fs::read_to_string(shipped(name))?;
     assert!(text.contains("ExecStart=/usr/bin/vast-keeper "));
-    let path = folder.join("vast-keeper.service");
+    let path = folder.join(name);
     fs::write(&path, text.replace("/usr/bin/vast-keeper", &program.display().to_string()))?;
     Ok(path.display().to_string())
 }
 
 #[test]
 fn the_unit_is_correct_and_little_exposed() {
+    judged("vast-keeper.service", EXPOSURE);
+}
+
+#[test]
+fn the_follower_has_a_unit_of_its_own_that_cannot_take_the_keeper_with_it() {
+    judged("vast-keeper-follow.service", FOLLOWER_EXPOSURE);
+    let read = |name: &str| fs::read_to_string(shipped(name)).unwrap();
+    let (keeper, follower) = (read("vast-keeper.service"), read("vast-keeper-follow.service"));
+    for tie in ["Requires=", "BindsTo=", "PartOf=", "Requisite=", "Conflicts=", "RuntimeDirectory="] {
+        assert!(!follower.contains(tie), "`{tie}` ties the keeper to builds");
+    }
+    assert!(!keeper.contains("follow"), "the keeper waits for nobody");
+    let value = |unit: &str, key: &str| {
+        unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
+    };
+    for key in ["User", "StateDirectory", "LoadCredential", "WorkingDirectory"] {
+        assert_eq!(value(&keeper, key), value(&follower, key), "they work on one state");
+    }
+    assert!(value(&follower, "RestartPreventExitStatus").unwrap().split(' ').any(|code| code == "20"));
+}
+
+/// Has a shipped unit judged by systemd's own tools.
+fn judged(name: &str, exposure: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let unit = unit(folder.path()).unwrap();
+    let unit = unit(folder.path(), name).unwrap();
     if let Some(output) = run("systemd-analyze", &["verify", "--man=no", &unit]) {
         let said = said(&output);
         let ours: Vec<&str> = said.lines().filter(|line| line.contains("vast-keeper")).collect();
         assert!(output.status.success() && ours.is_empty(), "{said}");
     }
-    if let Some(output) = run("systemd-analyze", &["security", "--offline=true", EXPOSURE, &unit]) {
+    if let Some(output) = run("systemd-analyze", &["security", "--offline=true", exposure, &unit]) {
         assert!(output.status.success(), "{}", said(&output));
     }
 }

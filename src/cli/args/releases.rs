@@ -1,8 +1,38 @@
 //! What the verbs about releases take: deploys, rollouts, promotions, drills.
 
+use std::time::Duration;
+
 use clap::{Args as ClapArgs, Subcommand};
 
 use crate::fleet::{name::NodeName, rollout::Share};
+
+/// Whether whoever types means it.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Consent {
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Needed with `--yes` for a protected fleet: the name of its profile
+    #[arg(long, value_name = "PROFILE")]
+    pub i_mean: Option<String>,
+}
+
+/// What every verb takes that works on boxes which serve.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Working {
+    #[command(flatten)]
+    pub consent: Consent,
+    /// When the server does not come to rest in time; `ask` is for one node, several are left alone instead [default:
+    /// `deploy.maintenance_timeout`]
+    #[arg(long, value_name = "WORD")]
+    pub on_timeout: Option<OnTimeoutWord>,
+    /// Wait so long for another deploy on the box
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
+    pub wait_lock: Duration,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What `deploy` takes.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -10,6 +40,12 @@ pub struct DeployArgs {
     /// The nodes
     #[arg(conflicts_with = "fleet")]
     pub nodes: Vec<NodeName>,
+    /// The nodes, too: `--nodes duel-0,duel-1`
+    #[arg(long = "nodes", value_name = "NODES", value_delimiter = ',', conflicts_with = "fleet")]
+    pub named: Vec<NodeName>,
+    /// One that was verified before, by the beginning of its name or by its commit [default: the configured one]
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
     /// All nodes that are filled: the first alone, then batch after batch (`rollout.*`)
     #[arg(long)]
     pub fleet: bool,
@@ -31,15 +67,8 @@ pub struct DeployArgs {
     /// Deploy even a release that the box once went back from
     #[arg(long)]
     pub force: bool,
-    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
-    #[arg(long, value_name = "WORD")]
-    pub on_timeout: Option<OnTimeoutWord>,
-    /// Wait so long for another deploy on the box
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
-    pub wait_lock: std::time::Duration,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub working: Working,
 }
 
 /// What `rollback` takes.
@@ -54,21 +83,11 @@ pub struct RollbackArgs {
     /// The release (the beginning of its name, or its commit) [default: the last one verified before]
     #[arg(long, value_name = "RELEASE")]
     pub to: Option<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
     /// Only tell whether every box can go back, and to what
     #[arg(long)]
     pub dry_run: bool,
-    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
-    #[arg(long, value_name = "WORD")]
-    pub on_timeout: Option<OnTimeoutWord>,
-    /// Wait so long for another deploy on the box
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
-    pub wait_lock: std::time::Duration,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub working: Working,
 }
 
 /// What `promote` takes.
@@ -80,12 +99,8 @@ pub struct PromoteArgs {
     /// The profile that gets it
     #[arg(long, value_name = "PROFILE")]
     pub to: String,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
-    /// Needed with `--yes` for a protected fleet: the name of its profile once more
-    #[arg(long, value_name = "PROFILE")]
-    pub i_mean: Option<String>,
+    #[command(flatten)]
+    pub consent: Consent,
     /// Only tell what would be brought where
     #[arg(long)]
     pub dry_run: bool,
@@ -119,7 +134,7 @@ pub struct DrillArgs {
     pub node: NodeName,
     /// How long recovery may take
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = crate::config::parse_duration)]
-    pub target: std::time::Duration,
+    pub target: Duration,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -150,17 +165,21 @@ pub enum RolloutAction {
     },
     /// Begin on no further node; what is under way comes to its end
     Pause,
-    /// Go on with one that is paused, or whose command was killed
+    /// Go on with one that is paused, or whose command was killed, on the terms that it was begun with
     Continue {
+        #[command(flatten)]
+        consent: Consent,
         /// Print the outcome as JSON
         #[arg(long)]
         json: bool,
     },
-    /// End it as it stands
+    /// End it as it stands; a node that a killed command left half-way is seen to
     Abort {
         /// Take the nodes that have the release back to the one before
         #[arg(long)]
         back: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -172,18 +191,8 @@ pub struct RestoreArgs {
     /// The backup (the beginning of its name) [default: the youngest with a dump]
     #[arg(long, value_name = "NAME")]
     pub backup: Option<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
-    /// When the server does not come to rest in time [default: `deploy.maintenance_timeout`]
-    #[arg(long, value_name = "WORD")]
-    pub on_timeout: Option<OnTimeoutWord>,
-    /// Wait so long for another deploy on the box
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::config::parse_duration)]
-    pub wait_lock: std::time::Duration,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub working: Working,
 }
 
 /// What happens when a server does not come to rest.

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::{
     process::{Child, Command},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     cli::exit::{self, Failure},
+    clock::Clock,
     deploy::{Artifact, ArtifactSource},
 };
 
@@ -77,10 +78,11 @@ async fn end(cargo: &mut Child) {
     let group = cargo.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let Some(group) = group else { return };
     let _ = kill_process_group(group, Signal::TERM);
-    let patience = Instant::now() + END_WITHIN;
+    let clock = Clock::new();
+    let end = clock.now().after(END_WITHIN);
     // Nobody is left once there is no such group; cargo itself must be reaped for that.
     while !matches!(cargo.try_wait(), Ok(Some(_))) || test_kill_process_group(group).is_ok() {
-        if Instant::now() > patience {
+        if clock.now() > end {
             let _ = kill_process_group(group, Signal::KILL);
             let _ = cargo.wait().await;
             return;

@@ -41,8 +41,8 @@ pub(super) async fn break_and_heal(
         .await
         .map_err(|fault| Failure::new(exit::BUG, format!("the fault did not take: {}", chain(&fault))))?;
     if kind == FaultChoice::ApiOutage {
-        let over = tokio::time::Instant::now() + OUTAGE;
-        while tokio::time::Instant::now() < over {
+        let over = clock.now().after(OUTAGE);
+        while clock.now() < over {
             narrator.look(stage).await?;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -101,7 +101,8 @@ async fn heal(
     narrator: &mut Narrator,
     patience: Duration,
 ) -> Result<IncidentView, Failure> {
-    let end = tokio::time::Instant::now() + patience;
+    let clock = Clock::new();
+    let end = clock.now().after(patience);
     loop {
         let view = narrator.look(stage).await?;
         let history = stage.history();
@@ -114,7 +115,7 @@ async fn heal(
             narrator.look(stage).await?;
             return Ok(whole.unwrap_or(incident));
         }
-        if tokio::time::Instant::now() > end {
+        if clock.now() > end {
             narrator.show(&view)?;
             let message = format!("`{node}` was not healed within {} s", patience.as_secs());
             return Err(Failure::new(exit::BUG, message).hint("run it again with `RUST_LOG=debug`"));

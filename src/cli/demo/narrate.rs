@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{audit::Audit, receiver::Counts, stage::Stage};
 use crate::{
@@ -12,8 +12,9 @@ use crate::{
         print::{Colour, Printed, data, heard, paint},
         show,
     },
+    clock::Clock,
     daemon,
-    fleet::{timeline::IncidentView, view::FleetView},
+    fleet::{timeline::IncidentView, units::Timestamp, view::FleetView},
 };
 
 /// How often the fleet is looked at.
@@ -24,7 +25,8 @@ const FACTS: u32 = 200;
 /// Tells the story. Silent with `--json`.
 pub(super) struct Narrator {
     loud: bool,
-    began: Instant,
+    clock: Clock,
+    began: Timestamp,
     seen: u64,
     bar: ProgressBar,
     /// Set once a line could not be told; the next look ends the demo.
@@ -37,13 +39,14 @@ impl Narrator {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
-        Self { loud, began: Instant::now(), seen: 0, bar, told: Ok(()) }
+        let clock = Clock::new();
+        Self { loud, began: clock.now(), clock, seen: 0, bar, told: Ok(()) }
     }
 
     /// One line of the story.
     pub fn say(&mut self, text: &str) {
         if self.loud && self.told.is_ok() {
-            let at = format!("{:7.2}s", self.began.elapsed().as_secs_f64());
+            let at = format!("{:7.2}s", self.clock.now().since(self.began).as_secs_f64());
             self.told = self.bar.suspend(|| data(&format!("{}  {text}", paint(&at, Colour::Soft))));
         }
     }
@@ -90,13 +93,13 @@ impl Narrator {
         what: &str,
         wanted: impl Fn(&FleetView) -> bool,
     ) -> Result<FleetView, Failure> {
-        let end = Instant::now() + patience;
+        let end = self.clock.now().after(patience);
         loop {
             let view = self.look(stage).await?;
             if wanted(&view) {
                 return Ok(view);
             }
-            if Instant::now() > end {
+            if self.clock.now() > end {
                 self.show(&view)?;
                 let message = format!("{what} did not happen within {} s", patience.as_secs());
                 return Err(Failure::new(exit::BUG, message).hint("run it again with `RUST_LOG=debug`"));

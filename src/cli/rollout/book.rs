@@ -12,9 +12,12 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{
-    rollout::{Brief, Happened, Rollout},
-    units::Timestamp,
+use crate::{
+    crash::{self, Point},
+    fleet::{
+        rollout::{Brief, Happened, Rollout},
+        units::Timestamp,
+    },
 };
 
 /// The folder of all rollouts.
@@ -78,6 +81,20 @@ impl Books {
         }
     }
 
+    /// Whether a runner is under way.
+    pub(super) fn is_run(&self) -> io::Result<bool> {
+        Ok(self.lock()?.is_none())
+    }
+
+    /// A number for a rollout that begins now.
+    pub(super) fn fresh_id(&self, now: Timestamp) -> String {
+        let mut second = now.0 / 1000;
+        while self.path(&format!("r{second}")).exists() {
+            second += 1;
+        }
+        format!("r{second}")
+    }
+
     /// Begins a rollout. The lock proves that nobody else does.
     pub(super) fn begin(&self, _: &Lock, brief: Brief, at: Timestamp) -> io::Result<Book> {
         let path = self.path(&brief.id);
@@ -89,11 +106,12 @@ impl Books {
         Ok(Book { file, rollout: Rollout::new(brief, at) })
     }
 
-    /// Takes up the newest rollout that has not ended.
+    /// Takes up the newest rollout that has not ended. A wish that its runner died over was another one's; the newest counts.
     pub(super) fn take_up(&self, _: &Lock) -> io::Result<Option<Book>> {
         let Some(rollout) = self.newest()?.filter(|rollout| rollout.ending.is_none()) else {
             return Ok(None);
         };
+        let _ = fs::remove_file(self.wishes());
         let path = self.path(&rollout.brief.id);
         trim(&path)?;
         let file = OpenOptions::new().append(true).open(path)?;
@@ -183,6 +201,7 @@ impl Book {
         after.apply(at, happened).map_err(|fault| io::Error::other(fault.to_string()))?;
         append(&mut self.file, &Line { at, what: happened })?;
         self.rollout = after;
+        crash::at(Point::Rollout(happened.word()));
         Ok(())
     }
 }
@@ -210,13 +229,14 @@ mod tests {
     use crate::fleet::{
         deployed::Placed,
         name::HostId,
-        rollout::{Member, NodeResult, Plan},
+        rollout::{Member, NodeResult, Plan, Terms},
     };
 
     fn brief(id: &str) -> Brief {
         let release = Placed { name: "n".into(), digest: "d".into(), commit: "c".into() };
         let members = vec![Member { node: "duel-0".parse().unwrap(), host: HostId(1) }];
-        Brief { id: id.into(), by: "anna".into(), release, plan: Plan::default(), members }
+        let (plan, terms) = (Plan::default(), Terms::default());
+        Brief { id: id.into(), by: "anna".into(), release, plan, terms, members }
     }
 
     #[test]
@@ -265,6 +285,22 @@ mod tests {
         books.wish(&Wish::Pause { by: "anna".into() }).unwrap();
         books.wish(&Wish::Abort { by: "berta".into(), back: true }).unwrap();
         assert_eq!(books.wished(), Some(Wish::Abort { by: "berta".into(), back: true }));
+        assert_eq!(books.wished(), None);
+    }
+
+    #[test]
+    fn a_wish_that_a_runner_died_over_is_not_the_next_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let books = Books::new(folder.path());
+        let lock = books.lock().unwrap().unwrap();
+        assert!(books.is_run().unwrap());
+        let id = books.fresh_id(Timestamp(7_000));
+        books.begin(&lock, brief(&id), Timestamp(7_000)).unwrap();
+        assert_ne!(books.fresh_id(Timestamp(7_999)), id, "two of one second");
+        books.wish(&Wish::Abort { by: "anna".into(), back: true }).unwrap();
+        drop(lock);
+        let lock = books.lock().unwrap().unwrap();
+        books.take_up(&lock).unwrap().unwrap();
         assert_eq!(books.wished(), None);
     }
 }

@@ -1,29 +1,31 @@
 //! The runner: carries out what the rollout orders, writes down what came of it, and leaves when a person is needed.
 
-use std::{cell::RefCell, time::Duration};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{
     book::{Book, Books},
-    sample,
+    node::{self, Doing, Share},
+    sample, show,
 };
 use crate::{
     cli::{
         boxes::{Filled, Fleet},
+        claim::Claim,
+        client::Client,
         exit::{self, Failure},
         print::talk,
-        release::{maintenance, tell_fleet},
-        work::{INTERRUPTED, Release, Work},
+        switch,
+        verbs::person,
+        work::Release,
     },
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, OnTimeout, Restart, RollbackRequest},
-    engine::is_the_releases,
+    deploy::{self, DeployFault, DeployRequest},
     fleet::{
         name::NodeName,
-        notice::{Notice, Severity, Topic},
-        rollout::{Ending, Happened, Health, Left, NodeResult, Order, Progress},
+        rollout::{Happened, Health, Order, Progress},
         units::Timestamp,
     },
 };
@@ -31,32 +33,24 @@ use crate::{
 /// How often wishes are looked for while nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-/// What a rollout's deploys have in common.
-#[derive(Debug, Clone)]
-pub(super) struct Options {
-    pub force: bool,
-    pub restart: Restart,
-    pub on_timeout: Option<OnTimeout>,
-    pub wait_lock: Duration,
-    /// Boxes worked on at once.
-    pub parallel: usize,
-    pub quiet: bool,
-}
-
 /// A rollout being carried out.
 pub(super) struct Runner<'a> {
     pub fleet: &'a Fleet,
-    pub release: Release,
+    /// What is brought; none where the rollout only ends.
+    pub release: Option<Release>,
     pub books: &'a Books,
     pub book: Book,
-    pub options: Options,
+    /// Who rents second boxes, in blue-green.
+    pub keeper: Option<Client>,
     pub http: reqwest::Client,
+    pub quiet: bool,
 }
 
-/// What the wait for something ended with.
-enum Woken {
-    Due,
-    Wish,
+/// What an order came to.
+enum Came {
+    /// It was carried out, or its time has come.
+    Out,
+    /// Somebody wants the command to end.
     Interrupted,
 }
 
@@ -65,139 +59,125 @@ fn unwritable(fault: std::io::Error) -> Failure {
         .hint("`vast-keeper rollout status` tells how far it came")
 }
 
-impl<'a> Runner<'a> {
+impl Runner<'_> {
     /// Goes on until it has ended or a person must decide.
     pub(super) async fn run(mut self) -> Result<u8, Failure> {
-        if !self.has_begun() {
-            self.bring().await?;
+        if let Came::Interrupted = self.bring_everywhere().await? {
+            return self.interrupted();
         }
-        let clock = Clock::new();
         let mut said = String::new();
         loop {
-            self.take_wish()?;
-            let health = self.health().await;
-            let now = clock.now();
-            match self.book.rollout.next(now, &health) {
-                Order::Start(nodes) => {
-                    if self.batch(nodes).await?.is_some() {
-                        return self.interrupted();
-                    }
-                }
-                // Only another runner's, and this one holds the lock.
-                Order::Await(_) => self.note(&Happened::TakenUp)?,
-                Order::Wait { until } => match self.wait(until).await {
-                    Woken::Interrupted => return self.interrupted(),
-                    Woken::Due | Woken::Wish => {}
-                },
-                Order::WaitForHealth { why, .. } => {
-                    if said != why {
-                        talk(&format!("waiting: {why}"));
-                        said = why;
-                    }
-                    if let Woken::Interrupted = self.wait(now.after(Duration::from_secs(1))).await {
-                        return self.interrupted();
-                    }
-                }
-                Order::Analyse { node, others, until } => {
-                    talk(&format!("{node} is held as the canary for {} s", now.until(until).as_secs()));
-                    let verdict = tokio::select! {
-                        verdict = sample::analyse(&self.http, self.fleet, &node, &others, until) => verdict,
-                        _ = tokio::signal::ctrl_c() => return self.interrupted(),
-                    };
-                    talk(&format!("{node}: {}", super::verdict_words(&verdict)));
-                    self.note(&Happened::Analysed { verdict })?;
-                }
-                Order::Pause { why } => {
-                    self.note(&Happened::Paused { by: "the rollout".into(), why: why.clone() })?;
-                    self.tell_paused(&why).await;
-                }
+            if let Some(wish) = self.books.wished() {
+                self.note(&wish.happened())?;
+            }
+            let health = self.health().await?;
+            let order = self.book.rollout.next(Clock::new().now(), &health);
+            let came = match order {
                 Order::Stand => return Ok(self.stands()),
-                Order::GoBack { nodes, why } => self.go_back(nodes, &why).await?,
-                Order::Finish(ending) => {
-                    self.note(&Happened::Finished { ending: ending.clone() })?;
-                    self.tell_end(&ending).await;
-                }
-                Order::Nothing => return Ok(super::code_of(&self.book.rollout)),
+                Order::Nothing => return Ok(show::code_of(&self.book.rollout)),
+                order => self.carry_out(order, &mut said).await?,
+            };
+            if let Came::Interrupted = came {
+                return self.interrupted();
             }
         }
+    }
+
+    async fn carry_out(&mut self, order: Order, said: &mut String) -> Result<Came, Failure> {
+        match order {
+            Order::Start(nodes) => return self.batch(nodes).await,
+            Order::Settle(nodes) => return self.settle(nodes).await,
+            Order::GoBack { nodes, why } => return self.go_back(nodes, &why).await,
+            // Only another runner's, and this one holds the lock.
+            Order::Await(_) => self.note(&Happened::TakenUp)?,
+            Order::Wait { until } => return Ok(self.wait(until).await),
+            Order::WaitForHealth { why, .. } => {
+                if *said != why {
+                    talk(&format!("waiting: {why}"));
+                    *said = why;
+                }
+                return Ok(self.wait(Clock::new().now().after(Duration::from_secs(1))).await);
+            }
+            Order::Analyse { node, others, until } => return self.analyse(&node, &others, until).await,
+            Order::Pause { why } => {
+                self.note(&Happened::Paused { by: "the rollout".into(), why: why.clone() })?;
+                self.tell_paused(&why).await;
+            }
+            Order::Finish(ending) => {
+                self.note(&Happened::Finished { ending: ending.clone() })?;
+                self.tell_end(&ending).await;
+            }
+            Order::Stand | Order::Nothing => {}
+        }
+        Ok(Came::Out)
     }
 
     fn note(&mut self, happened: &Happened) -> Result<(), Failure> {
         self.book.note(Clock::new().now(), happened).map_err(unwritable)
     }
 
-    fn has_begun(&self) -> bool {
-        self.book.rollout.progress.values().any(|progress| *progress != Progress::Waiting)
-    }
-
-    fn take_wish(&mut self) -> Result<(), Failure> {
-        match self.books.wished() {
-            Some(wish) => self.note(&wish.happened()),
-            None => Ok(()),
-        }
-    }
-
     /// Asked only where the answer counts.
-    async fn health(&self) -> Health {
-        if self.book.rollout.paused.is_some() {
-            Health::new()
-        } else {
-            sample::health(&self.http, self.fleet).await
+    async fn health(&self) -> Result<Health, Failure> {
+        match &self.keeper {
+            _ if self.book.rollout.paused.is_some() || self.book.rollout.aborted.is_some() => {
+                Ok(Health::new())
+            }
+            // Which box fills a node changes under our hands; the keeper knows.
+            Some(keeper) => switch::health(keeper).await,
+            None => Ok(sample::health(&self.http, self.fleet).await),
         }
     }
 
-    async fn wait(&self, until: Timestamp) -> Woken {
+    async fn wait(&self, until: Timestamp) -> Came {
         let clock = Clock::new();
-        while clock.now() < until {
+        while clock.now() < until && !self.books.has_wish() {
             let pause = clock.now().until(until).min(LOOK_EVERY);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = tokio::signal::ctrl_c() => return Woken::Interrupted,
-            }
-            if self.books.has_wish() {
-                return Woken::Wish;
+                () = self.fleet.stop().asked() => return Came::Interrupted,
             }
         }
-        Woken::Due
+        Came::Out
     }
 
-    fn filled(&self, node: &NodeName) -> Option<&'a Filled> {
-        self.fleet.nodes.iter().find(|filled| filled.node == *node)
+    async fn analyse(
+        &mut self,
+        node: &NodeName,
+        others: &[NodeName],
+        until: Timestamp,
+    ) -> Result<Came, Failure> {
+        talk(&format!("{node} is held as the canary for {} s", Clock::new().now().until(until).as_secs()));
+        let verdict = tokio::select! {
+            verdict = sample::analyse(&self.http, self.fleet, node, others, until) => verdict,
+            () = self.fleet.stop().asked() => return Ok(Came::Interrupted),
+        };
+        talk(&format!("{node}: {}", show::verdict_words(&verdict)));
+        self.note(&Happened::Analysed { verdict })?;
+        Ok(Came::Out)
     }
 
-    fn request(&self, filled: &Filled) -> Option<DeployRequest> {
-        let mut site = self.fleet.site(filled, self.options.wait_lock)?;
-        let artifact = &self.release.artifact;
-        site.gate.expect_commit = (artifact.commit != "unknown").then(|| artifact.commit.clone());
-        Some(DeployRequest {
-            site,
-            method: self.fleet.edges.access.method.clone(),
-            artifact: artifact.clone(),
-            env: self.release.env.clone(),
-            restart: self.options.restart,
-            force: self.options.force,
-            maintenance: maintenance(self.fleet, self.options.on_timeout),
-            smoke: self.fleet.edges.access.smoke.clone(),
-        })
-    }
-
-    /// What is slow and may fail, everywhere, before anything is switched anywhere.
-    async fn bring(&mut self) -> Result<(), Failure> {
-        let nodes: Vec<NodeName> = self.book.rollout.progress.keys().cloned().collect();
-        talk(&format!("bringing {} to {} nodes", self.release.placed.name, nodes.len()));
-        let works: Vec<_> =
-            nodes.iter().filter_map(|node| Some((node, self.request(self.filled(node)?)?))).collect();
-        let remote = &self.fleet.edges.remote;
+    /// What is slow and may fail, everywhere, before anything is switched anywhere. Second boxes are not there yet.
+    async fn bring_everywhere(&mut self) -> Result<Came, Failure> {
+        let begun = self.book.rollout.progress.values().any(|progress| *progress != Progress::Waiting)
+            || !self.book.rollout.cut_short.is_empty();
+        let (Some(release), None, false) = (&self.release, &self.keeper, begun) else { return Ok(Came::Out) };
+        if self.book.rollout.aborted.is_some() {
+            return Ok(Came::Out);
+        }
+        let (fleet, terms) = (self.fleet, &self.book.rollout.brief.terms);
+        let members = |filled: &&Filled| self.book.rollout.progress.contains_key(&filled.node);
+        let works = fleet.nodes.iter().filter(members);
+        let works: Vec<_> = works
+            .filter_map(|filled| Some((filled.node.clone(), release.request(fleet, filled, terms)?)))
+            .collect();
+        talk(&format!("bringing {} to {} nodes", release.placed.name, works.len()));
         let brought = stream::iter(works)
-            .map(async |(node, request)| {
-                let (progress, _untaken) = mpsc::channel(1);
-                (node.clone(), deploy::bring(remote, &request, &progress).await)
-            })
-            .buffer_unordered(self.options.parallel)
+            .map(async |(node, request)| (node, bring(fleet, request).await))
+            .buffer_unordered(fleet.config.rollout.parallel)
             .collect::<Vec<_>>();
         let brought = tokio::select! {
             brought = brought => brought,
-            _ = tokio::signal::ctrl_c() => return self.interrupted().map(drop),
+            () = fleet.stop().asked() => return Ok(Came::Interrupted),
         };
         for (node, result) in brought {
             match result {
@@ -206,107 +186,72 @@ impl<'a> Runner<'a> {
                 Err(DeployFault::Locked(why)) => talk(&format!("{node}: {why}")),
                 Err(fault) => {
                     talk(&format!("{node}: {fault}"));
-                    self.note(&Happened::Ended { node, result: failed(&fault) })?;
+                    self.note(&Happened::Ended { node, result: node::failed(&fault) })?;
                 }
             }
         }
-        Ok(())
+        Ok(Came::Out)
     }
 
-    /// Works on these at once. The nodes that an interruption left under way, if there was one.
-    async fn batch(&mut self, nodes: Vec<NodeName>) -> Result<Option<()>, Failure> {
+    /// Works on these at once; what comes of each is written down as it comes.
+    async fn each(&mut self, nodes: Vec<NodeName>, doing: Doing) -> Result<Came, Failure> {
+        let Self { fleet, release, book, keeper, quiet, .. } = self;
+        let (brief, began_at) = (book.rollout.brief.clone(), book.rollout.began_at);
+        let (release, keeper, quiet) = (release.as_ref(), keeper.as_ref(), *quiet);
+        let shares = nodes.into_iter().map(|node| Share {
+            fleet,
+            brief: &brief,
+            began_at,
+            node,
+            release,
+            keeper,
+            quiet,
+        });
+        let mut came = stream::iter(shares)
+            .map(async |share| share.carry_out(doing).await)
+            .buffer_unordered(fleet.config.rollout.parallel);
+        let (mut interrupted, mut failure) = (false, None);
+        while let Some(came) = came.next().await {
+            match came {
+                Ok(Some(happened)) => {
+                    book.note(Clock::new().now(), &happened).map_err(unwritable)?;
+                }
+                Ok(None) => interrupted = true,
+                // The others come to their ends; this one is begun again by whoever takes it up.
+                Err(fault) => failure = Some(fault),
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure.hint("`vast-keeper rollout continue` takes it up")),
+            None if interrupted => Ok(Came::Interrupted),
+            None => Ok(Came::Out),
+        }
+    }
+
+    async fn batch(&mut self, nodes: Vec<NodeName>) -> Result<Came, Failure> {
         let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
         let (failures, budget) = (self.book.rollout.failures(), self.book.rollout.budget());
         talk(&format!("deploying to {} ({failures} of {budget} failures used)", names.join(", ")));
         self.note(&Happened::Started { nodes: nodes.clone() })?;
-        let id = self.book.rollout.brief.id.clone();
-        let works = nodes.iter().filter_map(|node| {
-            let filled = self.filled(node)?;
-            Some((filled, self.request(filled)?))
-        });
-        let works: Vec<_> = works.collect();
-        let gone: Vec<NodeName> = nodes
-            .iter()
-            .filter(|node| works.iter().all(|(filled, _)| filled.node != **node))
-            .cloned()
-            .collect();
-        let (fleet, wanted, quiet) = (self.fleet, &self.release.placed, self.options.quiet);
-        let book = RefCell::new(&mut self.book);
-        let interrupted = RefCell::new(None);
-        let note = |node: &NodeName, result: NodeResult| {
-            let happened = Happened::Ended { node: node.clone(), result };
-            book.borrow_mut().note(Clock::new().now(), &happened).map_err(unwritable)
-        };
-        for node in gone {
-            let left = Left::AsItWas;
-            note(&node, NodeResult::Failed { detail: "nothing fills it now".into(), at_fault: false, left })?;
-        }
-        let results: Vec<Result<(), Failure>> = stream::iter(&works)
-            .map(async |(filled, request)| {
-                let work = Work { fleet, filled, rollout: Some(&id), quiet, leaves: None };
-                match work.deploy(request, wanted).await {
-                    Ok(deployed) => note(&filled.node, NodeResult::Done { changed: !deployed.unchanged }),
-                    Err(DeployFault::Unknown(why)) if why == INTERRUPTED => {
-                        interrupted.replace(Some(()));
-                        Ok(())
-                    }
-                    Err(fault) => {
-                        talk(&format!("{}: {fault}", filled.node));
-                        note(&filled.node, failed(&fault))
-                    }
-                }
-            })
-            .buffer_unordered(self.options.parallel)
-            .collect()
-            .await;
-        results.into_iter().collect::<Result<(), Failure>>()?;
-        Ok(interrupted.into_inner())
+        self.each(nodes, Doing::Bring).await
     }
 
-    async fn go_back(&mut self, nodes: Vec<NodeName>, why: &str) -> Result<(), Failure> {
+    async fn settle(&mut self, nodes: Vec<NodeName>) -> Result<Came, Failure> {
+        talk(&format!("{} nodes were left half-way: seeing to them", nodes.len()));
+        self.each(nodes, Doing::Settle).await
+    }
+
+    async fn go_back(&mut self, nodes: Vec<NodeName>, why: &str) -> Result<Came, Failure> {
         talk(&format!("{} nodes go back: {why}", nodes.len()));
-        let id = self.book.rollout.brief.id.clone();
-        let aborted = self.book.rollout.aborted.is_some();
-        let works: Vec<(NodeName, Option<&Filled>)> =
-            nodes.into_iter().map(|node| (node.clone(), self.filled(&node))).collect();
-        let (fleet, placed, options) = (self.fleet, &self.release.placed, &self.options);
-        let results = stream::iter(works)
-            .map(async |(node, filled)| {
-                let Some((filled, site)) =
-                    filled.and_then(|filled| Some((filled, fleet.site(filled, options.wait_lock)?)))
-                else {
-                    return (node, Some("nothing fills it now".to_owned()));
-                };
-                let env = fleet.edges.access.server_env.clone();
-                let request = RollbackRequest {
-                    site,
-                    to: None,
-                    env,
-                    maintenance: maintenance(fleet, options.on_timeout),
-                };
-                // Somebody's wish alone blames no release.
-                let leaves = (!aborted).then(|| placed.clone());
-                let work = Work { fleet, filled, rollout: Some(&id), quiet: options.quiet, leaves };
-                let result = work.rollback(&request, None).await;
-                (node, result.err().map(|fault| fault.to_string()))
-            })
-            .buffer_unordered(self.options.parallel)
-            .collect::<Vec<_>>()
-            .await;
-        for (node, fault) in results {
-            if let Some(why) = &fault {
-                talk(&format!("{node} did not go back: {why}"));
-            }
-            self.note(&Happened::WentBack { node, fault })?;
-        }
-        Ok(())
+        // Somebody's wish alone blames no release.
+        let blamed = self.book.rollout.aborted.is_none();
+        self.each(nodes, Doing::TakeBack { blamed }).await
     }
 
     fn interrupted(&mut self) -> Result<u8, Failure> {
-        let by = crate::cli::verbs::person();
-        self.note(&Happened::Paused { by, why: "interrupted".into() })?;
+        self.note(&Happened::Paused { by: person(), why: "interrupted".into() })?;
         Err(Failure::new(exit::UNKNOWN, "interrupted: boxes that were being worked on settle by themselves")
-            .hint("`vast-keeper rollout continue` takes it up, `rollout abort` ends it"))
+            .hint("`vast-keeper rollout continue` takes it up, `vast-keeper rollout abort` ends it"))
     }
 
     fn stands(&self) -> u8 {
@@ -316,61 +261,16 @@ impl<'a> Runner<'a> {
         talk("hint: `vast-keeper rollout continue` goes on, `vast-keeper rollout abort` ends it");
         exit::REFUSED
     }
-
-    async fn tell_paused(&self, why: &str) {
-        let id = &self.book.rollout.brief.id;
-        let title = format!("rollout {id} waits for you: {why}");
-        let next = "`vast-keeper rollout continue` goes on, `vast-keeper rollout abort --back` takes it back";
-        self.tell(Severity::Critical, title, next).await;
-    }
-
-    async fn tell_end(&self, ending: &Ending) {
-        let rollout = &self.book.rollout;
-        let severity = match ending {
-            Ending::Done if rollout.failures() == 0 => Severity::Info,
-            Ending::Done | Ending::Aborted { .. } => Severity::Warning,
-            Ending::Stopped { .. } | Ending::AtFault { .. } | Ending::Worse { .. } => Severity::Critical,
-        };
-        let title = format!("rollout {}: {}", rollout.brief.id, super::ending_words(ending));
-        talk(&title);
-        self.tell(severity, title, "`vast-keeper rollout status` tells node by node").await;
-    }
-
-    async fn tell(&self, severity: Severity, title: String, next: &str) {
-        let brief = &self.book.rollout.brief;
-        let (done, all) = (super::done(&self.book.rollout), brief.members.len());
-        let facts = [
-            ("release", format!("{} (commit {})", brief.release.name, brief.release.commit)),
-            ("by", brief.by.clone()),
-            ("nodes", format!("{done} of {all} serve it, {} failed", self.book.rollout.failures())),
-        ];
-        let notice = Notice {
-            at: Clock::new().now(),
-            severity,
-            topic: Topic::Deploy,
-            node: None,
-            incident: None,
-            title,
-            facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            next: next.into(),
-        };
-        tell_fleet(&self.fleet.config, notice).await;
-    }
 }
 
-fn failed(fault: &DeployFault) -> NodeResult {
-    let first = fault.first();
-    let left = match fault {
-        DeployFault::RolledBack { .. } => Left::WentBack,
-        DeployFault::RollbackFailed { .. } => Left::Broken,
-        DeployFault::Unknown(_) => Left::Unknown,
-        DeployFault::Halfway { .. } => Left::Broken,
-        DeployFault::Release(_)
-        | DeployFault::Box(_)
-        | DeployFault::Refused(_)
-        | DeployFault::Locked(_)
-        | DeployFault::Unhealthy(_)
-        | DeployFault::HostKeyChanged(_) => Left::AsItWas,
-    };
-    NodeResult::Failed { detail: first.to_string(), at_fault: is_the_releases(fault), left }
+/// Brings the release to one box, and switches nothing.
+async fn bring(fleet: &Fleet, mut request: DeployRequest) -> Result<String, DeployFault> {
+    let claim = Claim::to(&fleet.config.state_dir, &request.site.node);
+    request.site.by = claim.name().to_owned();
+    let (progress, _untaken) = mpsc::channel(1);
+    let result = deploy::bring(&fleet.edges.remote, &request, &progress).await;
+    if !matches!(result, Err(DeployFault::Unknown(_))) {
+        claim.given_back();
+    }
+    result
 }

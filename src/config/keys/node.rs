@@ -53,7 +53,8 @@ pub(super) const FLEET: &[Key] = &[
         "fleet.protected",
         Kind::Flag,
         "false",
-        "Others depend on this fleet: no drills, and a promotion to it must be confirmed by typing its profile's name",
+        "Others depend on this fleet: no drills, and whatever a person does that changes what serves there must be confirmed by \
+         typing its profile's name, or by `--yes --i-mean NAME`; healing asks nobody",
     )
     .restart(),
 ];

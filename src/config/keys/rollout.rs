@@ -77,7 +77,8 @@ pub(super) const ENVIRONMENTS: &[Key] = &[
         "push.remote",
         TEXT,
         "",
-        "A git remote, such as `git@github.com:you/server.git`: `vast-keeper follow` deploys what is pushed to `push.branch`",
+        "A git remote, such as `git@github.com:you/server.git`: `vast-keeper follow`, which is a service of its own, deploys what is \
+         pushed to `push.branch`, and not while a node has an incident",
     )
     .restart(),
     Key::new("push.branch", TEXT, r#""main""#, "The branch that belongs to this fleet").restart(),

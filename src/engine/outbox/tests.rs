@@ -120,7 +120,7 @@ async fn failures_are_retried_in_order_with_one_id_and_the_wish_of_the_sink_is_o
     hook.until(|fake| fake.taken().len() == 2).await;
     assert_eq!(titles(&hook.taken()), numbered(2));
     let requests = hook.requests();
-    let waited = requests[2].at.duration_since(requests[1].at);
+    let waited = requests[2].at.since(requests[1].at);
     assert!(waited >= Duration::from_millis(500), "{waited:?}");
     let ids = ids(&hook);
     assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3], "{ids:?}");

@@ -50,6 +50,8 @@ pub enum Order {
         /// Why.
         why: String,
     },
+    /// See to these, which a runner that died left half-way: nothing ends over them.
+    Settle(Vec<NodeName>),
     /// Note that it has ended.
     Finish(Ending),
     /// It has ended.
@@ -67,11 +69,16 @@ impl Rollout {
         if !working.is_empty() {
             return Order::Await(working);
         }
+        let half_way = self.half_way();
         if let Some(order) = self.end() {
-            return order;
+            return if half_way.is_empty() { order } else { Order::Settle(half_way) };
         }
         if self.paused.is_some() {
             return Order::Stand;
+        }
+        // Whoever was worked on is disturbed already: to wait for others' health would only prolong that.
+        if !half_way.is_empty() {
+            return Order::Start(half_way);
         }
         if let Some(order) = self.hold() {
             return order;
@@ -157,11 +164,12 @@ impl Rollout {
             return Some(Order::Pause { why: format!("nothing can be said of the canary: {why}") });
         }
         let (node, at) = self.standing().find_map(|(member, progress)| match progress {
-            Progress::Done { at, changed: true } => Some((member.node.clone(), *at)),
+            Progress::Done { at, changed: true } => Some((member.node.clone(), at)),
             _ => None,
         })?;
         let others = self.in_state(|progress| *progress == Progress::Waiting);
-        Some(Order::Analyse { node, others, until: at.after(plan.hold) })
+        let from = self.taken_up_at.map_or(*at, |taken_up| taken_up.max(*at));
+        Some(Order::Analyse { node, others, until: from.after(plan.hold) })
     }
 
     fn batch(&self, waiting: Vec<NodeName>, now: Timestamp, health: &Health) -> Order {
@@ -171,7 +179,8 @@ impl Rollout {
         let healthy = self.brief.members.iter().filter(|member| well(&member.node)).count();
         let floor = plan.floor(nodes);
         let mut spare = healthy.saturating_sub(floor);
-        let size = if self.gate_passed() { plan.batch.batch(nodes) } else { 1 };
+        let single = !self.gate_passed() || plan.manner == Manner::BlueGreen;
+        let size = if single { 1 } else { plan.batch.batch(nodes) };
         let mut chosen = Vec::new();
         for node in waiting {
             if chosen.len() >= size {
@@ -192,6 +201,14 @@ impl Rollout {
         let why = format!("{healthy} of {nodes} nodes are healthy, and {floor} must stay so");
         let until = self.settled_at.after(plan.wait).after(plan.health_within);
         if now < until { Order::WaitForHealth { until, why } } else { Order::Pause { why } }
+    }
+
+    /// Those that a runner left half-way and nobody has begun again.
+    fn half_way(&self) -> Vec<NodeName> {
+        let cut_short = self.standing().filter(|(member, progress)| {
+            **progress == Progress::Waiting && self.cut_short.contains(&member.node)
+        });
+        cut_short.map(|(member, _)| member.node.clone()).collect()
     }
 
     fn in_state(&self, wanted: impl Fn(&Progress) -> bool) -> Vec<NodeName> {

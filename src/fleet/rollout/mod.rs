@@ -9,9 +9,11 @@
 //!
 //! Pure: a runner carries out what [`Rollout::next`] orders and folds in what came of it with [`Rollout::apply`], so that one who
 //! was killed is followed by another who reads the same events. Failures are counted over the whole rollout, boxes that could not
-//! be reached included, and nodes still being worked on hold back the next batch.
+//! be reached included, and nodes still being worked on hold back the next batch. What a runner that died left half-way is begun
+//! again before anything else, and settled before the rollout ends.
 //!
-//! Deliberately absent: blue-green, which is no order of deploys but another box for each node (`fleet::step`'s switch).
+//! Deliberately absent: how a node gets the release. In blue-green it is on a second box, which `fleet::step`'s switch rents and
+//! proves; the order of things is the same, one node at a time.
 
 pub mod analysis;
 mod judge;
@@ -19,14 +21,14 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     analysis::Verdict,
     judge::{Health, Order},
-    plan::{Manner, Plan, Share},
+    plan::{Manner, Plan, Share, Terms, Unrest},
 };
 use super::{
     deployed::Placed,
@@ -45,6 +47,9 @@ pub struct Brief {
     pub release: Placed,
     /// How.
     pub plan: Plan,
+    /// On which terms; whoever takes it up keeps them.
+    #[serde(default)]
+    pub terms: Terms,
     /// To whom, in this order; the first is the gate.
     pub members: Vec<Member>,
 }
@@ -112,6 +117,24 @@ pub enum Happened {
         /// How.
         ending: Ending,
     },
+}
+
+impl Happened {
+    /// The word that it is written down with.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Ended { .. } => "ended",
+            Self::Analysed { .. } => "analysed",
+            Self::WentBack { .. } => "went-back",
+            Self::Paused { .. } => "paused",
+            Self::Continued { .. } => "continued",
+            Self::Aborted { .. } => "aborted",
+            Self::TakenUp => "taken-up",
+            Self::Finished { .. } => "finished",
+        }
+    }
 }
 
 /// How the work on one node ended.
@@ -228,6 +251,10 @@ pub struct Rollout {
     pub progress: BTreeMap<NodeName, Progress>,
     /// When the last node's work ended, or somebody let it go on.
     pub settled_at: Timestamp,
+    /// Nodes that a runner was working on when it ended: what stands there is nobody's until it is begun again or settled.
+    pub cut_short: BTreeSet<NodeName>,
+    /// When another runner took it up last: what the one before had seen of a held node died with it.
+    pub taken_up_at: Option<Timestamp>,
     /// What the comparison of the held node said.
     pub verdict: Option<Verdict>,
     /// Why nothing new begins.
@@ -250,11 +277,21 @@ impl Rollout {
     /// A rollout that begins. A node named twice is one node.
     #[must_use]
     pub fn new(mut brief: Brief, began_at: Timestamp) -> Self {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         brief.members.retain(|member| seen.insert(member.node.clone()));
         let progress = seen.into_iter().map(|node| (node, Progress::Waiting)).collect();
-        let (verdict, paused, aborted, ending) = (None, None, None, None);
-        Self { brief, began_at, progress, settled_at: began_at, verdict, paused, aborted, ending }
+        Self {
+            brief,
+            began_at,
+            progress,
+            settled_at: began_at,
+            cut_short: BTreeSet::new(),
+            taken_up_at: None,
+            verdict: None,
+            paused: None,
+            aborted: None,
+            ending: None,
+        }
     }
 
     /// Folds in what happened.
@@ -263,7 +300,7 @@ impl Rollout {
     /// It cannot have happened; nothing is changed then.
     pub fn apply(&mut self, at: Timestamp, happened: &Happened) -> Result<(), Misfit> {
         if self.ending.is_some() {
-            return Err(Misfit { what: "anything", why: "everything has ended".into() });
+            return Err(Misfit { what: happened.word(), why: "everything has ended".into() });
         }
         match happened {
             Happened::Started { nodes } => self.started(nodes)?,
@@ -290,9 +327,11 @@ impl Rollout {
             }
             Happened::Aborted { by, back } => self.aborted = Some((by.clone(), *back)),
             Happened::TakenUp => {
-                for progress in self.progress.values_mut() {
+                self.taken_up_at = Some(at);
+                for (node, progress) in &mut self.progress {
                     if *progress == Progress::Working {
                         *progress = Progress::Waiting;
+                        self.cut_short.insert(node.clone());
                     }
                 }
             }
@@ -314,16 +353,19 @@ impl Rollout {
     }
 
     fn ended(&mut self, at: Timestamp, node: &NodeName, result: &NodeResult) -> Result<(), Misfit> {
+        let again = self.cut_short.contains(node);
         let progress = self.of("ended", node)?;
         if !matches!(progress, Progress::Working | Progress::Waiting) {
             return Err(Misfit { what: "ended", why: format!("`{node}` is not worked on") });
         }
+        // What serves already where a runner died has come with this rollout, and goes back with it.
         *progress = match result {
-            NodeResult::Done { changed } => Progress::Done { at, changed: *changed },
+            NodeResult::Done { changed } => Progress::Done { at, changed: *changed || again },
             NodeResult::Failed { detail, at_fault, left } => {
                 Progress::Failed { detail: detail.clone(), at_fault: *at_fault, left: *left }
             }
         };
+        self.cut_short.remove(node);
         self.settled_at = at;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! How a rollout goes about it.
+//! How a rollout goes about it, and on which terms each of its boxes is worked on.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -84,6 +84,8 @@ pub enum Manner {
     Rolling,
     /// The gate is held for a time and compared with those that still have the release before.
     Canary,
+    /// Node by node on a second box, which takes the node once it has proven itself; the first is kept as the way back.
+    BlueGreen,
 }
 
 /// How a rollout goes about it.
@@ -103,6 +105,30 @@ pub struct Plan {
     pub health_within: Duration,
     /// How long a canary is held.
     pub hold: Duration,
+}
+
+/// What is done with a server that does not come to rest in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unrest {
+    /// It is left alone, and its node counts as failed.
+    Abort,
+    /// It is replaced all the same.
+    Proceed,
+}
+
+/// On which terms each box is worked on, as they were when the rollout was begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// Bring even a release that a box once went back from.
+    pub force: bool,
+    /// Start a server anew whose release serves already.
+    pub restart: bool,
+    /// What is done with a server that does not come to rest; none for what the configuration says.
+    pub unrest: Option<Unrest>,
+    /// How long another's work on a box is waited for.
+    pub wait_lock: Duration,
 }
 
 impl Default for Plan {

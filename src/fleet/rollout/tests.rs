@@ -14,7 +14,8 @@ fn brief(nodes: usize, plan: Plan) -> Brief {
         host: HostId(100 + number as u64),
     };
     let release = Placed { name: "new-1".into(), digest: "new".into(), commit: "c".into() };
-    Brief { id: "r1".into(), by: "anna".into(), release, plan, members: (0..nodes).map(member).collect() }
+    let (terms, members) = (Terms::default(), (0..nodes).map(member).collect());
+    Brief { id: "r1".into(), by: "anna".into(), release, plan, terms, members }
 }
 
 fn node(number: usize) -> NodeName {
@@ -237,6 +238,79 @@ fn a_runner_that_was_killed_is_followed_by_one_who_begins_the_same_nodes_again()
 }
 
 #[test]
+fn what_a_killed_runner_brought_counts_as_brought_and_goes_back_with_the_rest() {
+    let mut story = Story::new(8, Plan { batch: Share::Nodes(2), ..quarter() });
+    story.starts(&[0]);
+    story.done(0);
+    story.starts(&[1, 2]);
+    story.tell(Happened::TakenUp);
+    story.well.insert(node(1), false);
+    assert_eq!(story.next(), Order::Start(vec![node(1), node(2)]), "ill or not, before any wait");
+    story.starts(&[1, 2]);
+    for number in [1, 2] {
+        let result = NodeResult::Done { changed: number == 2 };
+        story.tell(Happened::Ended { node: node(number), result });
+    }
+    story.tell(Happened::Aborted { by: "anna".into(), back: true });
+    let Order::GoBack { nodes, .. } = story.next() else { panic!("{:?}", story.next()) };
+    assert_eq!(nodes, [node(0), node(1), node(2)], "node 1 served it already when it was begun again");
+}
+
+#[test]
+fn nothing_ends_over_a_node_that_was_left_half_way() {
+    let mut story = Story::new(8, Plan { batch: Share::Nodes(2), ..quarter() });
+    story.starts(&[0]);
+    story.done(0);
+    story.starts(&[1, 2]);
+    story.done(1);
+    story.tell(Happened::TakenUp);
+    story.tell(Happened::Aborted { by: "anna".into(), back: true });
+    assert_eq!(story.next(), Order::Settle(vec![node(2)]));
+    story.fails(2, "its deploy was cut short", false);
+    assert!(matches!(story.next(), Order::GoBack { nodes, .. } if nodes == [node(0), node(1)]));
+}
+
+#[test]
+fn a_canary_whose_runner_died_is_held_anew() {
+    let plan = Plan { manner: Manner::Canary, hold: Duration::from_secs(60), ..quarter() };
+    let mut story = Story::new(4, plan);
+    story.starts(&[0]);
+    story.done(0);
+    story.now += 10 * MINUTE;
+    story.tell(Happened::TakenUp);
+    let Order::Analyse { until, .. } = story.next() else { panic!() };
+    assert_eq!(until.0, story.now + MINUTE, "what was seen of it died with the runner");
+}
+
+#[test]
+fn second_boxes_come_one_at_a_time() {
+    let mut story =
+        Story::new(5, Plan { manner: Manner::BlueGreen, batch: Share::Percent(100), ..quarter() });
+    for number in 0..5 {
+        story.starts(&[number]);
+        story.done(number);
+    }
+    assert_eq!(story.ends(), Ending::Done);
+}
+
+#[test]
+fn a_brief_of_before_terms_were_kept_is_read_as_one_without() {
+    let whole = brief(1, Plan::default());
+    let mut value = serde_json::to_value(&whole).unwrap();
+    value.as_object_mut().unwrap().remove("terms").unwrap();
+    assert_eq!(serde_json::from_value::<Brief>(value).unwrap(), whole);
+    let terms = Terms {
+        force: true,
+        restart: true,
+        unrest: Some(Unrest::Proceed),
+        wait_lock: Duration::from_secs(90),
+    };
+    let whole = Brief { terms, ..whole };
+    let text = serde_json::to_string(&whole).unwrap();
+    assert_eq!(serde_json::from_str::<Brief>(&text).unwrap(), whole);
+}
+
+#[test]
 fn shares_are_read_and_counted() {
     let share = |text: &str| text.parse::<Share>();
     assert_eq!((share("2"), share(" 25% ")), (Ok(Share::Nodes(2)), Ok(Share::Percent(25))));
@@ -266,12 +340,11 @@ proptest! {
         batch in 1_u32..6,
         budget in 0_u32..4,
         percent in 0_u32..=100,
-        canary in any::<bool>(),
+        manner in prop_oneof![Just(Manner::Rolling), Just(Manner::Canary), Just(Manner::BlueGreen)],
         outcomes in proptest::collection::vec(outcome(), 24),
         ill in proptest::collection::vec(0_u8..8, 24),
         killed in 0_usize..40,
     ) {
-        let manner = if canary { Manner::Canary } else { Manner::Rolling };
         let plan = Plan {
             manner,
             batch: Share::Nodes(batch),
@@ -304,7 +377,8 @@ proptest! {
                     prop_assert!(story.rollout.failures() <= budget);
                     let healthy = story.well.values().filter(|well| **well).count();
                     let disturbed = chosen.iter().filter(|node| story.well[*node]).count();
-                    prop_assert!(disturbed == 0 || healthy - disturbed >= floor);
+                    let again = chosen.iter().all(|node| story.rollout.cut_short.contains(node));
+                    prop_assert!(again || disturbed == 0 || healthy - disturbed >= floor);
                     tell(&mut story, &mut told, Happened::Started { nodes: chosen });
                 }
                 Order::Await(working) => {
@@ -348,6 +422,17 @@ proptest! {
                     prop_assert!(!nodes.is_empty());
                     tell(&mut story, &mut told, Happened::WentBack { node: nodes[0].clone(), fault: None });
                 }
+                Order::Settle(nodes) => {
+                    prop_assert!(!nodes.is_empty());
+                    let name = nodes[0].clone();
+                    let detail = "its deploy was cut short".into();
+                    let (kind, changed) = outcomes[number(&name)];
+                    let result = match kind {
+                        0..6 => NodeResult::Failed { detail, at_fault: false, left: Left::WentBack },
+                        _ => NodeResult::Done { changed },
+                    };
+                    tell(&mut story, &mut told, Happened::Ended { node: name, result });
+                }
                 Order::Finish(ending) => tell(&mut story, &mut told, Happened::Finished { ending }),
                 Order::Nothing => break,
             }
@@ -362,6 +447,7 @@ proptest! {
             Ending::Stopped { .. } | Ending::Aborted { .. } => {}
         }
         prop_assert!(!works, "it ended over somebody's work");
+        prop_assert!(story.rollout.cut_short.is_empty(), "it ended over what somebody had left half-way");
         // Who reads what was written down, through JSON, knows the same.
         let mut again = Rollout::new(story.rollout.brief.clone(), Timestamp(0));
         for (at, happened) in &told {

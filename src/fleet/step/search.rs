@@ -6,12 +6,12 @@ use super::{
     super::{
         event::{Command, IllegalEvent},
         guard::Rail,
+        ledger,
         name::NodeName,
         offer::{Exclusions, Offer, select},
         provider::{OffersFound, ProviderFault},
         state::NodeState,
         units::Timestamp,
-        view,
     },
     LONGEST_WAIT, LOOK_AGAIN, Turn,
     rent::SHORT_WAIT,
@@ -87,7 +87,7 @@ impl Turn<'_> {
     pub(super) fn exclusions(&self, offers: &[Offer]) -> Exclusions {
         let now = self.now();
         let offered = offers.iter().map(|offer| (offer.machine, offer.host));
-        let mut exclusions = view::exclusions(self.fleet, self.context.policy, now, offered);
+        let mut exclusions = ledger::exclusions(self.fleet, self.context.policy, now, offered);
         let gone = self.memory.gone_offers.iter().filter(|(_, until)| **until > now);
         exclusions.offers.extend(gone.map(|(offer, _)| (*offer, "gone when tried".to_owned())));
         let claims = self.fleet.claims();

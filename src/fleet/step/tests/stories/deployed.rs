@@ -11,6 +11,7 @@ use super::{
         name::{InstanceId, NodeName},
         provider::CreateAnswer,
         units::Timestamp,
+        view::view,
     },
     Story, node,
 };
@@ -82,6 +83,9 @@ fn what_was_gone_back_from_is_quarantined_for_the_whole_fleet() {
     tell(&mut s, failed);
     assert_snapshot!(s.read());
     assert_eq!(s.fleet.quarantine["bad"].node, node(0));
+    let shown = view(&s.fleet, &s.memory, &s.policy, Timestamp(s.now)).quarantine;
+    assert_eq!((shown.len(), shown[0].release.name.as_str(), shown[0].configured), (1, "bad", true));
+    assert!(shown[0].next.contains("healing brings old") && shown[0].next.contains("deploy duel-0 --force"));
     // The configured release is the bad one: the node that went back keeps what it has, the other gets the same.
     assert_eq!(healed_with(&mut s, &node(0)), Some("old".into()));
     assert_eq!(healed_with(&mut s, &node(1)), Some("old".into()));
