@@ -367,12 +367,12 @@ pub struct Incident {
 impl Fleet {
     /// Whether a release was ever seen serving here.
     #[must_use]
-    pub fn is_proven(&self, digest: &Digest) -> bool {
+    pub fn is_proven(&self, digest: &str) -> bool {
         let stands = self.releases.get(digest).is_some_and(|standing| standing.proven_at.is_some());
         // While a node is healed or recovers, what was last put there has still to prove itself.
         let serves = |node: &Node| {
             matches!(node.state, NodeState::Serving(_))
-                && node.release.as_ref().is_some_and(|release| release.digest == *digest)
+                && node.release.as_ref().is_some_and(|release| release.digest == digest)
         };
         stands || self.nodes.values().any(serves)
     }

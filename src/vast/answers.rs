@@ -66,11 +66,9 @@ fn refused(reply: &Reply, refusal: &Refusal) -> CreateAnswer {
         200 => meaning != Meaning::Other,
         status => REFUSING.contains(&status),
     };
-    // Of a key that is given twice a JSON reader keeps one value, and it need not be the contract's.
-    let repeated = reply.text.matches("new_contract").nth(1).is_some();
     if meaning == Meaning::Queued
         || says_queued(&reply.text)
-        || repeated
+        || speaks_of_a_contract(reply)
         || !reliable
         || claims_success(reply)
     {
@@ -86,6 +84,13 @@ fn refused(reply: &Reply, refusal: &Refusal) -> CreateAnswer {
         | Meaning::Already
         | Meaning::Other => CreateAnswer::Refused(fault(reply, refusal)),
     }
+}
+
+/// Whether the text has more of a contract than the one that is `null`: of a key that is given twice a JSON reader keeps
+/// one value, and it need not be the contract's; and who speaks of one in other words may have rented one.
+fn speaks_of_a_contract(reply: &Reply) -> bool {
+    let none = reply.json.as_ref().and_then(|json| json.get("new_contract")).is_some_and(Value::is_null);
+    reply.text.matches("new_contract").count() > usize::from(none)
 }
 
 /// A queued change may still happen, and bill, wherever in the answer it is said.

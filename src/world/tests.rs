@@ -25,7 +25,7 @@ const TASTE: u64 = 6;
 
 #[test]
 fn the_same_seed_tells_the_same_story() {
-    let mut hashes = std::collections::BTreeSet::new();
+    let mut hashes = BTreeSet::new();
     for seed in 0..100 {
         let setting = gate::setting(seed, 1).unwrap();
         let (first, second) = (run(&setting), run(&setting));

@@ -212,7 +212,7 @@ fn a_word_of_the_old_box_says_nothing_of_the_newcomer_on_probation() {
     s.deployed(&node(0));
     let asked_at = super::super::super::super::units::Timestamp(s.now);
     let word = Word::Down("late".into());
-    s.tell(super::super::super::super::event::Event::Witnessed {
+    s.tell(Event::Witnessed {
         node: node(0),
         instance: old,
         asked_at,
