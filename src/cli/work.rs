@@ -258,9 +258,11 @@ impl Work<'_> {
             claim.given_back();
         }
         self.report(keeper.as_ref(), journey, result.as_ref()).await;
+        // What failed must not let go on what its report holds.
+        let wish = if matches!(result, Some(Ok(_))) { Wish::Resume } else { Wish::PauseOver };
         if paused
             && let Some(keeper) = &keeper
-            && let Err(failure) = ask(keeper, node, Wish::Resume).await
+            && let Err(failure) = ask(keeper, node, wish).await
         {
             talk(&format!("warning: `{node}` is still paused for a while: {}", failure.message()));
         }

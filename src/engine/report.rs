@@ -118,7 +118,8 @@ pub fn is_the_releases(fault: &DeployFault) -> bool {
 fn outcome(fault: &DeployFault) -> DeployOutcome {
     match fault {
         DeployFault::RolledBack { .. } => DeployOutcome::RolledBack,
-        DeployFault::RollbackFailed { .. } | DeployFault::Halfway { .. } => DeployOutcome::RollbackFailed,
+        DeployFault::RollbackFailed { .. } => DeployOutcome::RollbackFailed,
+        DeployFault::Halfway { .. } => DeployOutcome::Halfway,
         DeployFault::Refused(_) | DeployFault::Locked(_) => DeployOutcome::Refused,
         DeployFault::Unknown(_) => DeployOutcome::Unknown,
         DeployFault::Release(_)

@@ -72,6 +72,8 @@ pub enum DeployOutcome {
     RolledBack,
     /// It failed, and going back failed too.
     RollbackFailed,
+    /// It failed where data was already being changed: only a person can tell the way on.
+    Halfway,
     /// Nothing was changed.
     Refused,
     /// It failed, and there was nothing to go back to.
@@ -89,6 +91,7 @@ impl DeployOutcome {
             Self::Unchanged => "unchanged",
             Self::RolledBack => "rolled back",
             Self::RollbackFailed => "rollback failed",
+            Self::Halfway => "stopped halfway",
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
@@ -185,6 +188,14 @@ impl DeployReport {
         }
         self.steps.truncate(STEPS_KEPT);
         self
+    }
+
+    /// Whether the box's data may be neither what it was nor what it was to become. Only this box and its backups have it,
+    /// so another box is no remedy.
+    #[must_use]
+    pub fn leaves_data_halfway(&self) -> bool {
+        let unclear = matches!(self.outcome, DeployOutcome::RollbackFailed | DeployOutcome::Unknown);
+        self.outcome == DeployOutcome::Halfway || (self.work == DeployKind::Restore && unclear)
     }
 
     /// Whether the box left the wanted release because that was at fault.

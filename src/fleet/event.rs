@@ -203,6 +203,8 @@ pub enum Wish {
     SwitchBack,
     /// Keep healing away from it for so many seconds at most: somebody works on its box, and may die over it.
     PauseFor(u32),
+    /// The work is done that healing was kept away for; what is held stays held.
+    PauseOver,
     /// Let healing go on; also lets a held node go on.
     Resume,
 }
@@ -218,6 +220,7 @@ impl Wish {
             Self::Pause => "pause",
             Self::SwitchBack => "switch-back",
             Self::PauseFor(_) => "pause-for",
+            Self::PauseOver => "pause-over",
             Self::Resume => "resume",
         }
     }

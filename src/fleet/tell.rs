@@ -69,6 +69,9 @@ pub fn held_text(reason: &HeldReason) -> String {
             format!("the release or its configuration is at fault: {detail}")
         }
         HeldReason::Refused { detail } => format!("the provider refused the request: {detail}"),
+        HeldReason::DataHalfway { detail } => {
+            format!("its data may be halfway between two states, and only this box has it: {detail}")
+        }
         HeldReason::Destroyed { by } => format!("destroyed by {by}; it stays empty until `resume`"),
     }
 }

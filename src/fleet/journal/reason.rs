@@ -97,6 +97,11 @@ pub enum HeldReason {
         /// Its words.
         detail: String,
     },
+    /// A deploy or a restore stopped while data was being changed: another box would not have it.
+    DataHalfway {
+        /// What failed, and the way on.
+        detail: String,
+    },
     /// A person destroyed it and wants it to stay so.
     Destroyed {
         /// Who.

@@ -4,7 +4,7 @@ use super::{
     super::{
         deployed::{DeployReport, Placed},
         event::{IllegalEvent, Reply},
-        journal::Record,
+        journal::{HeldReason, Record},
         name::NodeName,
         tell,
     },
@@ -40,6 +40,10 @@ impl Turn<'_> {
         if !report.healing && !routine {
             let notice = tell::deploy_ended(now, &report, shunned);
             self.tell(notice);
+        }
+        if fills && report.leaves_data_halfway() {
+            // Journaled with the report: whoever reads one knows the other.
+            self.hold(&report.node, HeldReason::DataHalfway { detail: report.detail.clone() })?;
         }
         if !report.healing && fills {
             // The server was started anew: what was counted against the one before says nothing of this one.

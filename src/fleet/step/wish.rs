@@ -8,7 +8,7 @@ use super::{
         guard::Wanted,
         journal::{Cause, DoomReason, HeldReason, Outcome, Record},
         name::NodeName,
-        state::NodeState,
+        state::{NodeState, Pause},
     },
     Turn,
 };
@@ -25,6 +25,7 @@ impl Turn<'_> {
             Wish::Pause => self.pause(name, by, None)?,
             Wish::SwitchBack => self.switch_back(name, by)?,
             Wish::PauseFor(seconds) => self.pause(name, by, Some(seconds))?,
+            Wish::PauseOver => self.pause_over(name, by)?,
             Wish::Resume => self.resume(name, by)?,
             Wish::Reprovision => self.reprovision(name, by)?,
             Wish::Destroy => self.destroy(name, by)?,
@@ -47,6 +48,16 @@ impl Turn<'_> {
         Ok(Reply::Accepted(format!(
             "`{name}` is paused: it is watched, but not healed, until `resume {name}`"
         )))
+    }
+
+    fn pause_over(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        let for_a_time = |pause: &Pause| pause.until.is_some() && pause.by == by;
+        if !self.node(name).and_then(|node| node.paused.as_ref()).is_some_and(for_a_time) {
+            return Ok(Reply::NothingToDo(format!("`{name}` was not paused for a time by {by}")));
+        }
+        self.record(Record::Resumed { node: name.clone(), by: by.into() })?;
+        self.pursue(name)?;
+        Ok(Reply::Accepted(format!("`{name}` is healed again where nothing else is in the way")))
     }
 
     fn resume(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {

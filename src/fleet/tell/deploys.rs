@@ -58,6 +58,9 @@ pub(in crate::fleet) fn deploy_ended(at: Timestamp, report: &DeployReport, shunn
         (DeployOutcome::RollbackFailed, _) => {
             (Severity::Critical, format!("does not take {wanted}, and going back failed"))
         }
+        (DeployOutcome::Halfway, _) => {
+            (Severity::Critical, format!("stopped halfway through the {}", report.work.word()))
+        }
         (DeployOutcome::Refused, _) => (Severity::Info, format!("was left as it was: {wanted} is refused")),
         (DeployOutcome::Failed, _) => (Severity::Critical, format!("could not be given {wanted}")),
         (DeployOutcome::Unknown, _) => (Severity::Critical, format!("may or may not serve {wanted}")),

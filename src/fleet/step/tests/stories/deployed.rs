@@ -145,6 +145,33 @@ fn what_took_too_long_and_what_was_left_closed_is_told() {
 }
 
 #[test]
+fn data_that_stopped_halfway_is_never_replaced_by_the_keeper() {
+    let mut s = Story::serving(2);
+    let instance = s.instance(&node(0));
+    s.ask(&node(0), Wish::PauseFor(60));
+    s.start_telling();
+    let detail = "restoring `b7` failed; `vast-keeper restore duel-0 --backup b6` undoes it";
+    let halfway = report(&s, &node(0), "new", DeployOutcome::Halfway);
+    tell(&mut s, DeployReport { work: DeployKind::Restore, serves: None, detail: detail.into(), ..halfway });
+    assert_eq!(s.state(0).word(), "held");
+    assert!(s.text.contains("--backup b6"), "{}", s.text);
+    // Whoever tries something else that fails gives the pause back, not the hold.
+    s.ask(&node(0), Wish::PauseOver);
+    for _ in 0..20 {
+        s.fail(&node(0));
+        s.ok(&node(1));
+        s.pass(30);
+    }
+    assert!(s.fleet.doomed.is_empty() && s.instance(&node(0)) == instance, "{}", s.text);
+    // The way on was gone, and the server is well again.
+    for _ in 0..5 {
+        s.ok(&node(0));
+        s.pass(5);
+    }
+    assert_eq!(s.state(0).word(), "serving");
+}
+
+#[test]
 fn a_pause_for_work_ends_by_itself_and_a_persons_own_outlasts_it() {
     let mut s = Story::serving(2);
     s.ask(&node(0), Wish::PauseFor(60));
