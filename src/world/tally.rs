@@ -82,7 +82,6 @@ const CASES: &[&str] = &[
     "spare lost",
     "spare shed",
     "replaced ahead of its contract's end",
-    "contract ended, keeper hindered",
     "bad release wanted",
     "box lost to a bad release",
     "box rented on a bad host",

@@ -101,7 +101,15 @@ fn provoking(bug: Bug, seed: u64) -> Setting {
         setting.policy.nodes.retain(|name, _| name.as_str() == "duel-0");
         setting.policy.rails.canaries = vec!["https://example.com".into()];
     }
+    if matches!(bug, Bug::EndIgnored | Bug::UnprovenEverywhere) {
+        // Other trouble excuses what it leads to.
+        setting.menu = Menu::of(Base::Nothing);
+    }
     let rates: &[(Fault, f64)] = match bug {
+        Bug::EndIgnored => &[(Fault::ShortContracts, 40.0)],
+        Bug::UnprovenEverywhere => &[(Fault::NewRelease, 20.0), (Fault::BoxExit, 10.0)],
+        Bug::LedgerIgnored => &[(Fault::BadHost, 6.0)],
+        Bug::BidBeyondMost => &[(Fault::BoxOutbid, 30.0)],
         Bug::AbsenceIsEnough => &[(Fault::ListEmpty, 100.0), (Fault::EgressBlocked, 60.0)],
         Bug::CanariesProveAll => &[(Fault::StuckBoot, 60.0), (Fault::EgressBlocked, 60.0)],
         Bug::NoDoubling => &[(Fault::WitnessSilent, 40.0), (Fault::ProbeLoss, 40.0)],

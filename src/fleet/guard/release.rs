@@ -77,7 +77,10 @@ impl Guard<'_> {
         let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
         let tries = |(name, other): &(&NodeName, &Node)| match &other.state {
             NodeState::Recovering(recovery) if *name != node => match &recovery.stage {
-                Stage::Deploying { .. } => self.memory.desks.get(*name).is_some_and(|desk| desk.working),
+                // One of unknown outcome is run again after a while.
+                Stage::Deploying { since, .. } => {
+                    self.memory.desks.get(*name).is_some_and(|desk| desk.working || desk.work_after > *since)
+                }
                 Stage::Probation { .. } => {
                     other.release.as_ref().is_some_and(|given| given.digest == *wanted)
                 }

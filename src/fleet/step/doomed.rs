@@ -39,6 +39,9 @@ impl Turn<'_> {
                 self.take_evidence(node, instance, known);
             }
         }
+        // The list that made this decision due may have had it started a moment before, in the same breath.
+        let starts = |command: &Command| matches!(command, Command::Start { instance: started, .. } if *started == instance);
+        self.step.commands.retain(|command| !starts(command));
         self.send_destroy(instance);
         Ok(())
     }

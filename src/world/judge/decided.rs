@@ -200,6 +200,11 @@ impl World {
         if *reason == DoomReason::Stray {
             self.note_stray(instance);
         }
+        let adopted = step.records().any(|record| matches!(record, Record::Adopted { .. }));
+        if matches!(reason, DoomReason::Planned { .. }) && !adopted {
+            let detail = format!("instance {instance} is let go of before its replacement has proven itself");
+            self.broken(Invariant::NoWrongKill, detail);
+        }
         match reason {
             DoomReason::FailedToStart { .. } if oddity.is_none() => self.judge_lost_newcomer(instance),
             DoomReason::Planned { detail } if detail.contains("the contract") => {
@@ -217,7 +222,6 @@ impl World {
             }
             DoomReason::Replaced { evidence } => {
                 // Whoever was kept was judged when its replacement began.
-                let adopted = step.records().any(|record| matches!(record, Record::Adopted { .. }));
                 if let Some(node) = node.filter(|_| !adopted) {
                     self.judge_replacement(at, instance, node, evidence);
                 }

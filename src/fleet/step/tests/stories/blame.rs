@@ -9,13 +9,13 @@ use super::{
         culprit::Culprit,
         event::{Event, Reply, WorkFault},
         guard::Rail,
-        journal::{Entry, Record, ReleaseRef},
-        ledger::{self, Export, LedgerWish, Strike, exclusions},
+        journal::{DoomReason, Entry, Record, ReleaseRef},
+        ledger::{self, Export, LedgerWish, Strike},
         memory::SelfCheck,
         name::{HostId, MachineId, NodeName},
         policy::Rung,
         provider::{CreateAnswer, Status},
-        state::{Blame, Fleet},
+        state::{Blame, Doomed, Fleet},
         units::Timestamp,
     },
     Story, node, policy,
@@ -37,6 +37,16 @@ fn fails_with_release(s: &mut Story, name: &NodeName) {
     let result = Err(WorkFault::Unhealthy(detail));
     s.tell(Event::DeployEnded { node: name.clone(), instance, result });
     s.destroyed(instance);
+}
+
+/// The newcomers of the first two nodes take the release, and it does not serve on either.
+fn fail_alike(s: &mut Story) {
+    for i in 0..2 {
+        let instance = s.instance(&node(i));
+        let detail = format!("not healthy within 30 s: connection refused at 127.0.1.{}:45555", instance.0);
+        s.tell(Event::DeployEnded { node: node(i), instance, result: Err(WorkFault::Unhealthy(detail)) });
+        s.destroyed(instance);
+    }
 }
 
 fn rentals(s: &Story) -> usize {
@@ -69,12 +79,7 @@ fn a_bad_release_costs_two_boxes_however_many_nodes_want_it() {
         s.answered(&node(i), CreateAnswer::Created(instance));
     }
     s.pass(20);
-    for i in 0..2 {
-        let instance = s.instance(&node(i));
-        let detail = format!("not healthy within 30 s: connection refused at 127.0.1.{}:45555", instance.0);
-        s.tell(Event::DeployEnded { node: node(i), instance, result: Err(WorkFault::Unhealthy(detail)) });
-        s.destroyed(instance);
-    }
+    fail_alike(&mut s);
     assert_eq!((s.state(0).word(), s.state(1).word()), ("held", "held"));
     for _ in 0..60 {
         for i in 0..5 {
@@ -391,4 +396,61 @@ fn a_failing_box_that_was_given_a_release_does_not_prove_it() {
     s.ok(&node(0));
     assert_eq!(s.state(0).word(), "serving");
     assert!(s.fleet.is_proven("d2"));
+}
+
+/// Four boxes are on their way up when a release is wanted that was never seen serving.
+fn wanted_while_four_come_up() -> Story {
+    let mut s = Story::new(policy(4));
+    s.boot();
+    s.pass(60);
+    for i in 0..4 {
+        s.searched(&node(i));
+        let instance = s.next_instance();
+        s.answered(&node(i), CreateAnswer::Created(instance));
+    }
+    s.tell(release("bad"));
+    s.pass(20);
+    s
+}
+
+fn working(s: &Story) -> Vec<bool> {
+    (0..4).map(|i| s.memory.desks.get(&node(i)).is_some_and(|desk| desk.working)).collect()
+}
+
+#[test]
+fn a_release_that_is_wanted_while_boxes_come_up_reaches_two_of_them_first() {
+    let mut s = wanted_while_four_come_up();
+    assert_eq!(working(&s), [true, true, false, false]);
+    assert_eq!(s.memory.desk(&node(2)).blocked.as_ref().unwrap().rail, Rail::Unproven);
+    fail_alike(&mut s);
+    s.pass(1000);
+    assert_eq!(working(&s)[2..], [false, false], "it is condemned by now");
+    assert_eq!(s.memory.desk(&node(2)).blocked.as_ref().unwrap().rail, Rail::Release);
+
+    // Another one, and the boxes that waited longer than a deploy may take are no worse for it.
+    s.tell(release("good"));
+    assert_eq!(working(&s)[2..], [true, true]);
+    for i in 2..4 {
+        s.deployed(&node(i));
+        s.pass(1);
+        s.ok(&node(i));
+        s.ok(&node(i));
+        assert_eq!(s.state(i).word(), "serving");
+    }
+    assert_eq!(s.fleet.doomed.len(), 2, "{:?}", s.fleet.doomed);
+}
+
+#[test]
+fn a_box_does_not_wait_for_a_release_for_ever() {
+    let mut s = wanted_while_four_come_up();
+    fail_alike(&mut s);
+    s.pass(1000);
+    assert_eq!((s.state(2).word(), s.fleet.doomed.len()), ("recovering", 2));
+    s.pass(1000);
+    for i in 2..4 {
+        assert_eq!(s.state(i).word(), "held");
+    }
+    let unneeded = |doomed: &&Doomed| matches!(doomed.reason, DoomReason::Unneeded { .. });
+    assert_eq!(s.fleet.doomed.values().filter(unneeded).count(), 2, "{:?}", s.fleet.doomed);
+    assert!(s.fleet.blamed.len() <= 1, "no machine is blamed for it: {:?}", s.fleet.blamed);
 }

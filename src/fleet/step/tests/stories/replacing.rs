@@ -212,12 +212,7 @@ fn a_word_of_the_old_box_says_nothing_of_the_newcomer_on_probation() {
     s.deployed(&node(0));
     let asked_at = super::super::super::super::units::Timestamp(s.now);
     let word = Word::Down("late".into());
-    s.tell(Event::Witnessed {
-        node: node(0),
-        instance: old,
-        asked_at,
-        word,
-    });
+    s.tell(Event::Witnessed { node: node(0), instance: old, asked_at, word });
     assert!(s.memory.watches[&node(0)].ssh.is_none());
 }
 
