@@ -167,13 +167,17 @@ pub(super) fn failure(node: &NodeName, fault: &DeployFault) -> Failure {
             failure.hint(format!("`--wait-lock 2m` waits; `vast-keeper lock show {node}` tells who"))
         }
         DeployFault::Unknown(_) => failure.hint(format!(
-            "the box goes back by itself unless it is confirmed; `vast-keeper releases {node}` tells what serves"
+            "`vast-keeper releases {node}` tells what serves; a release that was switched to and not confirmed is left \
+             again by the box itself"
         )),
         DeployFault::RolledBack { .. } => {
             failure.hint(format!("`vast-keeper logs {node}` tells more; `--force` deploys it again"))
         }
         DeployFault::RollbackFailed { .. } => failure.hint(format!("`vast-keeper diagnose {node}`")),
-        DeployFault::Refused(_) => failure.hint("`--on-timeout proceed` deploys all the same"),
+        DeployFault::Refused(_) => failure.hint(format!(
+            "`vast-keeper maintenance status {node}` tells who is in the way; a server that only is not at rest is changed \
+             all the same by `--on-timeout proceed`"
+        )),
         DeployFault::Release(_)
         | DeployFault::Box(_)
         | DeployFault::Unhealthy(_)

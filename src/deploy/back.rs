@@ -106,9 +106,10 @@ impl Run<'_> {
         // What the server wrote stays out: these words stand in a command line on the box.
         let told = fault.to_string();
         let told = told.split("its log ends").next().unwrap_or_default();
-        let plain: String = told.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Masked before its lines are joined: a value of many lines would not be found any more.
+        let told = mask(told.trim_end_matches([' ', ';']), self.secrets);
         let words: String =
-            mask(plain.trim_end_matches([' ', ';']), self.secrets).chars().take(REASON_LENGTH).collect();
+            told.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_LENGTH).collect();
         let script = script!("revert.sh").value("name", name).value("why", why).value("words", words);
         let output = match self.script(Step::Switch, script, b"").await {
             Ok(output) => output.stdout,

@@ -2,7 +2,10 @@
 //!
 //! Each value stands between single quotes, where a shell gives no character a meaning; a quote inside is written `'\''`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
@@ -70,17 +73,21 @@ fn check(name: &str, value: &str) -> Result<(), DeployFault> {
 }
 
 /// Masks every setting's value in a text that the server wrote, so that its words can be shown. Short values are left:
-/// they are flags and numbers, and masking each `1` would make the text unreadable.
+/// they are flags and numbers, and masking each `1` would make the text unreadable. A value of many lines is masked line by
+/// line as well, and as a JSON log writes it: a log is cut, searched and shown by lines.
 pub(super) fn mask(text: &str, settings: &BTreeMap<String, SecretString>) -> String {
     const SHORTEST_MASKED: usize = 6;
-    let mut values: Vec<&str> = settings
-        .values()
-        .map(ExposeSecret::expose_secret)
-        .filter(|value| value.len() >= SHORTEST_MASKED)
-        .collect();
-    // Longest first, for one value may be part of another.
-    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
+    let mut words = BTreeSet::new();
+    for value in settings.values().map(ExposeSecret::expose_secret) {
+        let json = serde_json::to_string(value).unwrap_or_default();
+        words.insert(json.trim_matches('"').to_owned());
+        words.insert(value.to_owned());
+        words.extend(value.lines().map(|line| line.trim().to_owned()));
+    }
+    let mut words: Vec<String> = words.into_iter().filter(|word| word.len() >= SHORTEST_MASKED).collect();
+    // Longest first, for one may be part of another.
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    words.iter().fold(text.to_owned(), |text, word| text.replace(word, "***"))
 }
 
 #[cfg(test)]
@@ -161,5 +168,15 @@ mod tests {
             ("FLAG".to_owned(), SecretString::from("1")),
         ]);
         assert_eq!(mask("got hunter2-and-more, hunter2, 1", &settings), "got ***, ***, 1");
+        let key = "BEGIN-KEY\nabcdef\"123456\n  END-KEY\n";
+        let settings = BTreeMap::from([("KEY".to_owned(), SecretString::from(key))]);
+        assert_eq!(mask(&format!("{key}."), &settings), "***.");
+        assert_eq!(
+            mask("line 2: abcdef\"123456", &settings),
+            "line 2: ***",
+            "of a log that is shown by lines"
+        );
+        let json = serde_json::to_string(&format!("key {key}")).unwrap();
+        assert_eq!(mask(&json, &settings), "\"key ***\"");
     }
 }

@@ -281,6 +281,8 @@ fn summary(
         .any(|node| node.health.verdict == "unknown" && policy.nodes.contains_key(&node.node))
     {
         "blind"
+    } else if nodes.iter().any(|node| !node.spare && node.health.verdict == "maintenance") {
+        "maintenance"
     } else {
         "healthy"
     }

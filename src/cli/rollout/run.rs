@@ -140,6 +140,12 @@ impl Runner<'_> {
         Came::Out
     }
 
+    async fn wish_left(&self) {
+        while !self.books.has_wish() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn analyse(
         &mut self,
         node: &NodeName,
@@ -150,6 +156,8 @@ impl Runner<'_> {
         let verdict = tokio::select! {
             verdict = sample::analyse(&self.http, self.fleet, node, others, until) => verdict,
             () = self.fleet.stop().asked() => return Ok(Came::Interrupted),
+            // A pause or an abort does not wait for the end of a hold that may last for days.
+            () = self.wish_left() => return Ok(Came::Out),
         };
         talk(&format!("{node}: {}", show::verdict_words(&verdict)));
         self.note(&Happened::Analysed { verdict })?;

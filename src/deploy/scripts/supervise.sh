@@ -137,7 +137,12 @@ status() {
   if managed; then echo "service=$(manager_state)"; fi
   { read -r exits rc lasted <run/exits; } 2>/dev/null || { exits=0 rc=0 lasted=0; }
   printf 'exits=%s\nrc=%s\nlasted=%s\nlog\n' "$exits" "$rc" "$lasted"
-  tail -c 4096 log/server.log 2>/dev/null
+  # A line that was cut off may begin in the middle of a secret, where nobody would find it to mask it.
+  if [ "$(wc -c <log/server.log 2>/dev/null || echo 0)" -gt 4096 ]; then
+    tail -c 4096 log/server.log | tail -n +2
+  else
+    cat log/server.log 2>/dev/null
+  fi
   return 0
 }
 

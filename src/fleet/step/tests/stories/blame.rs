@@ -10,7 +10,7 @@ use super::{
         event::{Event, Reply, WorkFault},
         guard::Rail,
         journal::{DoomReason, Entry, Record, ReleaseRef},
-        ledger::{self, Export, LedgerWish, Strike},
+        ledger::{self, Export, LedgerWish, Strike, exclusions},
         memory::SelfCheck,
         name::{HostId, MachineId, NodeName},
         policy::Rung,
