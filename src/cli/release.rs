@@ -88,11 +88,33 @@ pub(super) async fn put(fleet: &Fleet, release: Release, args: DeployArgs) -> Re
             }
             other => other,
         };
-        let deployed = deployed.map_err(|end| end.failure(&filled.node))?;
+        let deployed = match deployed {
+            Err(Unfinished::Interrupted) => wind_up(&work, &release.placed, &terms).await?,
+            deployed => deployed.map_err(|end| end.failure(&filled.node))?,
+        };
         changed |= !deployed.unchanged;
         told(&filled.node, &deployed, json)?;
     }
     Ok(if changed { exit::DONE } else { exit::NOTHING })
+}
+
+/// Whoever interrupts a deploy leaves no box half-way: what nobody confirmed is gone back from, and maintenance is ended. What
+/// serves then, if it is the release; a second signal leaves it to the box.
+async fn wind_up(work: &Work<'_>, wanted: &Placed, terms: &Terms) -> Result<Deployed, Failure> {
+    let (fleet, node) = (work.fleet, &work.filled.node);
+    let Some(site) = fleet.site(work.filled, Duration::ZERO) else {
+        return Err(Unfinished::Interrupted.failure(node));
+    };
+    fleet.stop().follow();
+    talk(&format!("{node}: interrupted; seeing to what was begun, until the next signal"));
+    let env = fleet.edges.access.server_env.clone();
+    let request = RollbackRequest { site, to: None, env, maintenance: maintenance(fleet, terms.unrest) };
+    let settled = work.settle(&request, wanted).await.map_err(|end| end.failure(node))?;
+    if settled.name == wanted.name {
+        return Ok(settled);
+    }
+    let words = format!("{node}: interrupted; `{}` (commit {}) serves", settled.name, settled.release.commit);
+    Err(Failure::new(exit::ROLLED_BACK, words))
 }
 
 /// One node can be held and looked at, too, where that is asked for.

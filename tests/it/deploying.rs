@@ -122,13 +122,14 @@ async fn two_deploys_never_meet_and_an_interrupted_one_is_taken_up_again() {
     assert!(second.stderr.contains("lock show"), "{}", second.stderr);
     eventually("it serves on trial", PATIENCE, async || fleet.commit_of("duel-0").await == "dddd444").await;
 
-    // Ctrl-C: the outcome is open, and healing is not kept away for ever.
+    // Ctrl-C: nothing is left half-way, no lease stands, and healing is not kept away.
     rustix::process::kill_process(first.pid(), Signal::INT).unwrap();
-    let ended = first.ended().await.exits(32);
-    assert!(ended.stderr.contains("takes it up again"), "{}", ended.stderr);
+    let ended = first.ended().await.exits(30);
+    assert!(ended.stderr.contains("interrupted; `"), "{}", ended.stderr);
+    assert_ne!(fleet.commit_of("duel-0").await, "dddd444");
     assert_eq!(fleet.paused().await, 0);
-
-    // Whoever comes next from here follows the dead command, whose lease on the box stands; nothing of its release is left.
+    let free = fleet.cli(&["lock", "show", "duel-0"]).await.exits(0).stdout;
+    assert!(free.contains("nobody holds"), "{free}");
     fleet.gives(next_server());
     fleet.cli(&["deploy", "duel-0"]).await.exits(0);
     assert_eq!(fleet.commit_of("duel-0").await, NEXT);
