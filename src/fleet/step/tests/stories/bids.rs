@@ -8,7 +8,7 @@ use super::{
     super::{
         super::super::{
             bid::{BidPolicy, Bidding},
-            event::Event,
+            event::{Command, Event},
             name::{InstanceId, NodeName},
             offer::Offer,
             policy::{NodeSpec, Policy, Rung},
@@ -234,6 +234,30 @@ fn a_newcomer_that_is_outbid_before_it_serves_is_bid_more_for_as_well() {
     s.pass(20);
     assert_eq!(s.instance(&node(0)), instance);
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn what_one_list_both_starts_and_condemns_is_not_started() {
+    let mut s = Story::new(interruptible(1));
+    s.boot();
+    s.pass(60);
+    s.searched_bids(&node(0), 1);
+    let instance = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    s.stopped(&node(0), Some((25, 30)));
+    let mut asked = 0;
+    while s.fleet.doomed.is_empty() {
+        // Each list asks anew, and so does the first one after the boot's deadline.
+        s.memory.desk(&node(0)).start_asked_at = Timestamp::default();
+        s.list();
+        let starts = |command: &Command| matches!(command, Command::Start { .. });
+        let started = s.last.commands.iter().any(starts);
+        assert!(!started || s.fleet.doomed.is_empty(), "{:?}", s.last.commands);
+        asked += u32::from(started);
+        s.now += 20_000;
+        assert!(s.now < 10_000_000, "the boot has a deadline");
+    }
+    assert!(asked > 10, "{asked}");
 }
 
 #[test]
