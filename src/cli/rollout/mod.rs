@@ -33,7 +33,7 @@ use crate::{
     config::{Config, Need},
     fleet::{
         name::NodeName,
-        rollout::{Brief, Happened, Manner, Member, Plan, Rollout, Terms},
+        rollout::{Brief, Happened, Health, Manner, Member, Order, Plan, Rollout, Terms},
     },
 };
 
@@ -177,17 +177,47 @@ async fn go_on(
         ControlFlow::Continue(met) => met,
         ControlFlow::Break(code) => return Ok(code),
     };
-    let aborts = matches!(wish, Wish::Abort { .. });
-    let members: Vec<NodeName> = open.brief.members.iter().map(|member| member.node.clone()).collect();
-    let keeper = keeper_for(&config, &open.brief.plan).await?;
-    let fleet = Fleet::find_filled(common, &members).await?;
-    let release = kept(&fleet, &open).await;
-    // To end it nothing has to be brought anywhere.
-    let release = if aborts { release.ok() } else { Some(release?) };
+    if matches!(wish, Wish::Abort { .. }) {
+        let Some(book) = taken_up(&books, &lock, wish)? else { return Ok(exit::NOTHING) };
+        return end(common, &config, &books, book, json).await;
+    }
+    let (fleet, keeper) = boxes(common, &config, &open).await?;
+    let release = kept(&fleet, &open).await?;
     let Some(book) = taken_up(&books, &lock, wish)? else { return Ok(exit::NOTHING) };
-    let code = run_to_end(&fleet, release, &books, book, keeper, json).await?;
+    run_to_end(&fleet, Some(release), &books, book, keeper, json).await
+}
+
+/// Ends an aborted rollout: at once where no box must be seen to, for then it needs neither them nor the provider.
+async fn end(
+    common: &Common,
+    config: &Config,
+    books: &Books,
+    mut book: book::Book,
+    json: bool,
+) -> Result<u8, Failure> {
+    let now = Clock::new().now();
+    if let Order::Finish(ending) = book.rollout.next(now, &Health::new()) {
+        book.note(now, &Happened::Finished { ending }).map_err(unreadable)?;
+        data(&format!("rollout {}: {}", book.rollout.brief.id, show::summary(&book.rollout, false)))?;
+        return Ok(exit::DONE);
+    }
+    let (fleet, keeper) = boxes(common, config, &book.rollout).await?;
+    // Nothing has to be brought anywhere any more.
+    let release = kept(&fleet, &book.rollout).await.ok();
+    let code = run_to_end(&fleet, release, books, book, keeper, json).await?;
     // For whoever asked for the end it is no refusal.
-    Ok(if aborts && code == exit::REFUSED { exit::DONE } else { code })
+    Ok(if code == exit::REFUSED { exit::DONE } else { code })
+}
+
+/// The members of a rollout that are filled, and who rents second boxes for it.
+async fn boxes(
+    common: &Common,
+    config: &Config,
+    rollout: &Rollout,
+) -> Result<(Fleet, Option<Client>), Failure> {
+    let members: Vec<NodeName> = rollout.brief.members.iter().map(|member| member.node.clone()).collect();
+    let keeper = keeper_for(config, &rollout.brief.plan).await?;
+    Ok((Fleet::find_filled(common, &members).await?, keeper))
 }
 
 /// The release that a rollout was begun with, from the keeper's own copy.
