@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use super::{fault::DeployFault, job::Job, plan::Step, recipe::checkout, request::Strategy, run::Run};
+use serde::{Deserialize, Serialize};
+
+use super::{fault::DeployFault, job::Job, recipe::checkout, request::Strategy, run::Run, step::Step};
 use crate::remote::quote;
 
 /// How a release is made on the box.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeBuild {
     /// What `git` fetches from.
     pub url: String,
@@ -18,7 +20,7 @@ pub struct TreeBuild {
 }
 
 /// How an image comes to the box.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePull {
     /// The engine's command.
     pub engine: String,

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     env_file::mask,
     fault::DeployFault,
     job::{Ended, Job},
-    plan::Step,
     risky::risky_statements,
     run::Run,
+    step::Step,
 };
 
 /// From this exit code on a command was not found, or was ended by a signal: what it printed is no status.
@@ -21,7 +23,8 @@ const RC_NO_ANSWER: i32 = 124;
 const TOLD: usize = 5;
 
 /// How the data is migrated. Each command runs on the box with the settings of the new release.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Migrate {
     /// Prints what is pending. Its exit code means nothing: some tools fail where something is pending.
     pub status: Option<String>,

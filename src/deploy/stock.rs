@@ -44,8 +44,14 @@ pub struct Stock {
     pub releases: Vec<Standing>,
     /// The oldest schema version whose releases can work with the data; 0 for any.
     pub floor: u64,
+<<<<<<< HEAD
     /// The reason for which a deploy that never ended its work has the server in maintenance.
     pub owed: Option<String>,
+=======
+    /// The release on trial, if somebody was going back to it and was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub returning: Option<String>,
+>>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
 }
 
 impl Stock {
@@ -55,10 +61,20 @@ impl Stock {
         let mut releases: Vec<Standing> =
             report.lines().filter_map(|line| standing(line.strip_prefix("release=")?)).collect();
         releases.sort_by(|a, b| b.verified_at.cmp(&a.verified_at).then_with(|| a.name.cmp(&b.name)));
+<<<<<<< HEAD
         let told = |key: &str| report.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let floor = told("floor").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         let owed = told("maintenance").and_then(|note| note.split_once(' '));
         Self { releases, floor, owed: owed.map(|(_, reason)| reason.to_owned()) }
+=======
+        let field = |name: &str| report.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let floor = field("floor=").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let tried = |name: &&str| {
+            releases.iter().any(|release| release.role == Role::Trial && release.name == **name)
+        };
+        let returning = field("returning=").filter(tried).map(str::to_owned);
+        Self { releases, floor, returning }
+>>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
     }
 
     /// The release that serves.
@@ -68,13 +84,13 @@ impl Stock {
     }
 
     /// Where a rollback leads: to the wanted release (its name, the beginning of it, or its commit), or else to the last
-    /// one that was verified and that the box did not go back from.
+    /// one that was verified and that the box did not go back from. One that was cut is taken up where it led.
     ///
     /// # Errors
     /// In words, why there is no such way.
     pub fn way_back(&self, to: Option<&str>) -> Result<&Standing, String> {
         let serves = |release: &Standing| matches!(release.role, Role::Current | Role::Trial);
-        let Some(to) = to else {
+        let Some(to) = to.or(self.returning.as_deref()) else {
             let proven = |release: &&Standing| {
                 !serves(release) && release.verified_at.is_some() && release.bad.is_none()
             };
@@ -93,7 +109,11 @@ impl Stock {
         match (found.next(), found.next()) {
             (None, _) => Err(format!("the box has no release `{to}`")),
             (Some(_), Some(_)) => Err(format!("more than one release is named like `{to}`")),
+<<<<<<< HEAD
             // One that is on its way there, and was never confirmed, may be gone to once more.
+=======
+            // What is on trial is not proven to serve: it is switched to, and that may be all.
+>>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
             (Some(release), None) if release.role == Role::Current => {
                 Err(format!("`{}` serves already", release.name))
             }
@@ -180,6 +200,20 @@ mod tests {
         assert_eq!(cut_short.way_back(Some("aa")).unwrap().name, "aa-1");
         assert_eq!(box_of.way_back(Some("ab-1")).unwrap().commit, "c-ab-1");
         assert_eq!(box_of.way_back(Some("c-ab-1")).unwrap().name, "ab-1");
+    }
+
+    #[test]
+    fn a_way_back_that_was_cut_is_taken_up_where_it_led() {
+        let lines = [("bad", "90", "previous", ""), ("good", "50", "trial", "")];
+        assert_eq!(stock(&lines).way_back(None).unwrap().name, "bad", "a deploy on trial is gone back from");
+        assert_eq!(stock(&lines).way_back(Some("good")).unwrap().name, "good", "it may not be started yet");
+        let report = |returning: &str| {
+            format!(
+                "returning={returning}\nrelease=bad\td\tc\t90\tprevious\t0\t\nrelease=good\td\tc\t50\ttrial\t0\t\n"
+            )
+        };
+        assert_eq!(Stock::read(&report("good")).way_back(None).unwrap().name, "good");
+        assert_eq!(Stock::read(&report("bad")).returning, None, "a note of an earlier one");
     }
 
     #[test]

@@ -10,8 +10,9 @@ sh supervise stop 8>&- || exit 1
 wc -c <log/server.log 2>/dev/null >run/logmark || echo 0 >run/logmark
 began=$(date +%s)
 echo "$began" >run/began || exit 73
-echo "began=$began"
 sh supervise start 8>&- || exit 1
+# Said once it runs: a word to somebody who is gone ends this script.
+echo "began=$began"
 # The server's own time to come up begins now.
 { read -r trial_name back until <run/pending; } 2>/dev/null || exit 0
 [ "$trial_name" = "$name" ] || exit 0

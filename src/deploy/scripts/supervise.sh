@@ -190,9 +190,10 @@ revert() {
       rm -f current.new && ln -s "releases/$back" current.new && mv -T current.new current || exit 73
       tell "went back from $1 to $back: $3" >>log/deploys.log
       note run/reverted "$1 $back $3"
-      echo "began=$(date +%s)"
+      began=$(date +%s)
       sh "$self" start 8>&- 9>&- || exit 1
       rm -f run/pending
+      echo "began=$began"
     fi
     echo "back=$back"
     sed -n 's/^commit /commit=/p' "releases/$back/.complete"
