@@ -17,11 +17,24 @@ pub(super) fn method(reader: &mut Reader<'_>) -> Method {
     let migrate_status = reader.text("deploy.migrate.status");
     let migrate_run = reader.text("deploy.migrate.run");
     let migrate_validate = reader.text("deploy.migrate.validate");
-    for (key, set) in
-        [("deploy.migrate.status", &migrate_status), ("deploy.migrate.validate", &migrate_validate)]
-    {
+    let migrate_files = reader.text("deploy.migrate.files");
+    for (key, set) in [
+        ("deploy.migrate.status", &migrate_status),
+        ("deploy.migrate.validate", &migrate_validate),
+        ("deploy.migrate.files", &migrate_files),
+    ] {
         if set.is_some() && migrate_run.is_none() {
             reader.fault(key, "is set without `deploy.migrate.run`");
+        }
+    }
+    if let Some(files) = &migrate_files {
+        if !matches!(origin, Origin::Git { made: Made::OnBox(_), .. }) {
+            reader.fault(
+                "deploy.migrate.files",
+                "needs a release that is built on the box: it lies in the tree",
+            );
+        } else if files.starts_with('/') || files.split('/').any(|part| part == "..") {
+            reader.fault("deploy.migrate.files", "must lie within the tree");
         }
     }
     let schema = reader.optional_count("deploy.schema");
@@ -48,6 +61,7 @@ pub(super) fn method(reader: &mut Reader<'_>) -> Method {
         migrate_status,
         migrate_run,
         migrate_validate,
+        migrate_files,
         migrate_risky: reader.flag("deploy.migrate.risky"),
         schema,
         schema_floor: schema_floor.unwrap_or(0),

@@ -239,6 +239,8 @@ pub struct Method {
     pub migrate_run: Option<String>,
     /// Fails unless the schema is right.
     pub migrate_validate: Option<String>,
+    /// Files of the release that hold migrations.
+    pub migrate_files: Option<String>,
     /// Whether statements that lose data may run.
     pub migrate_risky: bool,
     /// Schema version that the release brings.

@@ -109,6 +109,7 @@ fn example(key: &Key) -> &'static str {
         "deploy.migrate.status" => r#""npx prisma migrate status""#,
         "deploy.migrate.run" => r#""npx prisma migrate deploy""#,
         "deploy.migrate.validate" => r#""npx prisma validate""#,
+        "deploy.migrate.files" => r#""prisma/migrations/*/migration.sql""#,
         "deploy.schema" => "12",
         "deploy.schema_floor" => "11",
         "deploy.public_url" => r#""https://play.example.org""#,

@@ -175,6 +175,7 @@ fn method(config: &Config) -> Result<Method, StartError> {
         status: method.migrate_status.clone(),
         run: method.migrate_run.clone(),
         validate: method.migrate_validate.clone(),
+        files: method.migrate_files.clone(),
         risky: method.migrate_risky,
         limit,
     };

@@ -44,6 +44,7 @@ mod look;
 mod manager;
 mod method;
 mod migrate;
+mod pending;
 mod plan;
 mod recipe;
 mod request;

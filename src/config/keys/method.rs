@@ -159,6 +159,14 @@ pub(super) const METHOD: &[Key] = &[
     .restart(),
     Key::new("deploy.migrate.validate", TEXT, "", "Fails unless the schema is what the release needs").restart(),
     Key::new(
+        "deploy.migrate.files",
+        TEXT,
+        "",
+        "Files of the release that hold its migrations, as a pattern within the tree that was built on the box. Those that the status \
+         names, or that the release before lacks, are looked through for statements that lose data, too",
+    )
+    .restart(),
+    Key::new(
         "deploy.migrate.risky",
         Kind::Flag,
         "false",

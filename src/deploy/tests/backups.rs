@@ -132,8 +132,8 @@ fn migrating(stage: &mut Stage, run: &str) {
         status: Some("cat schema 2>/dev/null; printf '%s\\n' \"$PENDING\"; exit 1".into()),
         run: Some(run.into()),
         validate: Some("grep -q done schema".into()),
-        risky: false,
         limit: Duration::from_secs(20),
+        ..Migrate::default()
     };
 }
 

@@ -329,8 +329,8 @@ fn migrate() -> Migrate {
             "mkdir migrating || echo two >>clash; sleep 0.2; echo \"$ODD\" >schema; rmdir migrating".into(),
         ),
         validate: Some("[ \"$(cat schema)\" = \"$ODD\" ]".into()),
-        risky: false,
         limit: Duration::from_secs(20),
+        ..Migrate::default()
     }
 }
 

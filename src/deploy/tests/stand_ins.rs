@@ -138,7 +138,7 @@ pub(super) async fn wants_image(stage: &mut Stage, image: &str, commit: &str) {
 }
 
 /// A repository with the fixture server's source as two commits.
-pub(super) struct Repository(tempfile::TempDir);
+pub(super) struct Repository(pub tempfile::TempDir);
 
 impl Repository {
     pub(super) fn new() -> Self {

@@ -93,6 +93,52 @@ async fn a_commit_is_checked_out_and_built_on_the_box() {
 }
 
 #[tokio::test]
+async fn a_migration_in_the_releases_own_files_that_would_lose_data_waits_for_a_person() {
+    let Some(mut stage) = Stage::new().await else { return };
+    let repository = Repository::new();
+    let migration = |name: &str, text: &str| {
+        let folder = repository.0.path().join("migrations").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("migration.sql"), text).unwrap();
+    };
+    migration("1_init", "-- DROP TABLE users; came later\nINSERT INTO log VALUES ('TRUNCATE users');\n");
+    repository.commit(0);
+    stage.request.method.migrate = Migrate {
+        run: Some("cat migrations/*/migration.sql >../../../data/applied".into()),
+        files: Some("migrations/*/migration.sql".into()),
+        limit: LIMIT,
+        ..Migrate::default()
+    };
+    wants_commit(&mut stage, &repository, "main", "sh build.sh").await;
+    stage.deploy().await.unwrap();
+
+    // What came with this release is looked through, and what was there before is not.
+    migration("1_init", "DROP TABLE users; -- it ran long ago\n");
+    migration("2_shorter", "ALTER TABLE users ADD a int;\nALTER TABLE users DROP COLUMN email;\n");
+    repository.commit(1);
+    wants_commit(&mut stage, &repository, "main", "sh build.sh").await;
+    let fault = stage.deploy().await.unwrap_err();
+    let words = fault.to_string();
+    assert!(words.contains("migrations/2_shorter/migration.sql line 2: ALTER TABLE users DROP"), "{words}");
+    assert!(!words.contains("1_init") && words.contains("deploy.migrate.risky=true"), "{words}");
+    assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
+    // The status knows better.
+    stage.request.method.migrate.status = Some("echo pending: 1_init".into());
+    let words = stage.deploy().await.unwrap_err().to_string();
+    assert!(words.contains("1_init/migration.sql line 1: DROP TABLE users"), "{words}");
+    stage.request.method.migrate.risky = true;
+    stage.deploy().await.unwrap();
+    assert_eq!(stage.health("commit", |_| true).await, "bbbb222");
+
+    // A look at nothing would find nothing, for ever.
+    stage.request.method.migrate.risky = false;
+    stage.request.method.migrate.files = Some("schema/*.sql".into());
+    stage.set("ODD", "another");
+    let words = stage.deploy().await.unwrap_err().to_string();
+    assert!(words.contains("no file of the release"), "{words}");
+}
+
+#[tokio::test]
 async fn a_tree_that_is_dirty_after_its_checkout_is_refused() {
     let Some(mut stage) = Stage::new().await else { return };
     let repository = Repository::new();
