@@ -1,5 +1,7 @@
 //! How a release is put on a box: where its code comes from, what keeps it running, backups, migrations.
 
+use std::path::PathBuf;
+
 use super::{Keeping, Made, Manager, Method, Origin, kind::shown, reader::Reader};
 
 pub(super) fn method(reader: &mut Reader<'_>) -> Method {
@@ -79,6 +81,7 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
     let run = reader.text("deploy.run_command");
     let image = reader.text("deploy.docker_image");
     let commit = reader.text("deploy.docker_commit");
+    let archive = reader.text("deploy.docker_archive").map(PathBuf::from);
     let engine = reader.text("deploy.engine").unwrap_or_default();
     let options = reader.texts("deploy.engine_options").unwrap_or_default();
     let mut needed = |key: &str, value: Option<String>| {
@@ -116,10 +119,15 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
                     "write `name@sha256:…`; `docker buildx imagetools inspect NAME:TAG` prints the digest";
                 reader.fault_hint("deploy.docker_image", "must be pinned by its digest: a tag moves", hint);
             }
+            // Where an image came from is not kept by an archive; what it is, is.
+            if archive.is_some() && !image.is_empty() && !image.starts_with("sha256:") {
+                let hint = "`docker image inspect --format '{{.Id}}' NAME` prints it";
+                reader.fault_hint("deploy.docker_image", "must be the id of the image in the archive", hint);
+            }
             if engine.is_empty() || engine.starts_with('-') || engine.contains(char::is_whitespace) {
                 reader.fault("deploy.engine", "is no command's name");
             }
-            Origin::Image { image, commit, engine, options }
+            Origin::Image { image, archive, commit, engine, options }
         }
         _ => Origin::Artifact,
     }

@@ -166,6 +166,8 @@ pub enum Origin {
     Image {
         /// Pinned by its digest.
         image: String,
+        /// The file that holds it, where it is not pulled.
+        archive: Option<PathBuf>,
         /// The commit that its server names.
         commit: Option<String>,
         /// The engine's command.

@@ -100,6 +100,7 @@ fn example(key: &Key) -> &'static str {
         "deploy.build_output" => r#""target/release/duel-server""#,
         "deploy.run_command" => r#""exec node dist/index.js""#,
         "deploy.docker_image" => r#""registry.example.org/duel@sha256:<64 hex digits>""#,
+        "deploy.docker_archive" => r#""/opt/duel-server/duel.tar""#,
         "deploy.start_command" => r#""s6-svc -u /run/service/duel""#,
         "deploy.stop_command" => r#""s6-svc -wd -d /run/service/duel""#,
         "deploy.pid_command" => r#""s6-svstat -o pid /run/service/duel""#,

@@ -160,8 +160,8 @@ pub async fn bring(
                 Step::Upload => run.upload(&request.artifact, &upload).await?,
                 Step::Verify => run.verify(&request.artifact, &upload).await?,
                 Step::Build => {
-                    let commit = &request.artifact.commit;
-                    Box::pin(run.build(&request.method.strategy, &release.name, commit)).await?
+                    let artifact = &request.artifact;
+                    Box::pin(run.build(&request.method.strategy, &release.name, artifact)).await?
                 }
                 Step::Seal => {
                     let script = release.named(script!("seal.sh"), request);
@@ -251,9 +251,7 @@ async fn forward(
                 run.done(*step, script, release.settings.as_bytes()).await
             }
             Step::Adopt => Box::pin(run.adopt()).await,
-            Step::Build => {
-                Box::pin(run.build(&request.method.strategy, &release.name, &artifact.commit)).await
-            }
+            Step::Build => Box::pin(run.build(&request.method.strategy, &release.name, artifact)).await,
             Step::Backup => Box::pin(run.back_up(&request.method.backup)).await,
             Step::Migrate => Box::pin(run.migrate(&request.method.migrate, &release.name, &place)).await,
             Step::Enter => match maintenance {

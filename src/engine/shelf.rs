@@ -297,7 +297,12 @@ mod tests {
                 Manager::Supervised,
             ),
             (
-                Strategy::Docker(ImagePull { engine: engine.clone(), image: image.clone(), limit }),
+                Strategy::Docker(ImagePull {
+                    engine: engine.clone(),
+                    image: image.clone(),
+                    archive: false,
+                    limit,
+                }),
                 Manager::Docker {
                     engine,
                     service: "duel".into(),

@@ -5,7 +5,7 @@ cat >supervise.new || exit 73
 chmod 700 supervise.new && mv -T supervise.new supervise || exit 73
 sh supervise stop 8>&- || exit 1
 # By this clock: whatever serves later and started earlier is not what was deployed.
-wc -c <log/server.log 2>/dev/null >run/logmark || echo 0 >run/logmark
+{ wc -c <log/server.log; } 2>/dev/null >run/logmark || echo 0 >run/logmark
 began=$(date +%s)
 echo "$began" >run/began || exit 73
 sh supervise start 8>&- || exit 1

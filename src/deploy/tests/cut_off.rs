@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    scene::{Kind, Scene},
+    scene::{Kind, Row, Scene},
     way::Way,
     *,
 };
@@ -96,6 +96,7 @@ async fn lost_in_each_step(loss: Loss, boxes: usize) {
 
 async fn lost_in(scene: &mut Scene, loss: Loss, step: Step, verdict: Verdict) {
     let what = format!("{loss:?} in {step}");
+    let told = Row(what.clone());
     let way = Way::to(scene.order.ssh_port).await;
     scene.next_release().await;
     let mut request = scene.order.request().await;
@@ -141,15 +142,22 @@ async fn lost_in(scene: &mut Scene, loss: Loss, step: Step, verdict: Verdict) {
     way.open();
     if let Ok(done) = result {
         scene.now_serves(done).await;
+        if loss == Loss::Closed {
+            // Neither its note nor its lease could be taken away; the next one does it.
+            scene.next_release().await;
+            scene.work_ends_well().await;
+        }
     } else {
         scene.has_one_server().await;
-        if verdict == Verdict::Unknown {
+        // A switch that never came leaves the server of before at rest, which is told; whoever comes next lets it go on.
+        if verdict == Verdict::Unknown && step != Step::Switch {
             scene.decides_by_itself().await;
         }
         scene.is_held_for_a_while_only();
         scene.work_ends_well().await;
     }
     scene.is_clean().await;
+    drop(told);
 }
 
 /// A way of its own for each loss: it notices silence sooner than one for real boxes.

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::{
     order::Work,
-    scene::{Kind, Scene, Spoilt},
+    scene::{self, Kind, Scene},
     *,
 };
 use crate::crash::Point;
@@ -132,6 +132,11 @@ const LEFT_ALONE: &[Row] = &[
     inside(Step::Confirm, 1),
 ];
 
+/// Names a row that fails.
+fn named(kind: Kind, (point, passing): Row) -> scene::Row {
+    scene::Row(format!("{kind:?}: killed at {point}, passing {passing}"))
+}
+
 /// Every other row, so that two boxes share a table.
 fn shared(rows: &[Row], part: usize, parts: usize) -> Vec<Row> {
     rows.iter().skip(part).step_by(parts).copied().collect()
@@ -157,7 +162,7 @@ async fn deploys(kind: Kind, rows: Vec<Row>) {
     let Some(mut scene) = Scene::new(kind).await else { return };
     scene.serves().await;
     for (point, passing) in rows {
-        let told = Spoilt(kind, point, passing);
+        let told = named(kind, (point, passing));
         scene.next_release().await;
         scene.order.dies_at(point, passing).await;
         scene.has_one_server().await;
@@ -176,7 +181,7 @@ async fn a_keeper_killed_on_the_way_back_leaves_a_box_that_the_next_one_takes_th
         scene.next_release().await;
         scene.serves().await;
         for (point, passing) in GONE_BACK.iter().copied() {
-            let told = Spoilt(Kind::Data, point, passing);
+            let told = named(Kind::Data, (point, passing));
             scene.wants_the_other();
             scene.order.dies_at(point, passing).await;
             scene.has_one_server().await;
@@ -198,7 +203,7 @@ async fn a_keeper_killed_on_the_way_back_leaves_a_box_that_the_next_one_takes_th
         scene.serves().await;
         let backup = scene.youngest_backup().await;
         for (point, passing) in RESTORED.iter().copied() {
-            let told = Spoilt(Kind::Data, point, passing);
+            let told = named(Kind::Data, (point, passing));
             fs::write(scene.rows(), format!("rows: spoilt before {point}\n")).unwrap();
             scene.order.work = Work::Restore(backup.clone());
             scene.order.dies_at(point, passing).await;
@@ -212,10 +217,10 @@ async fn a_keeper_killed_on_the_way_back_leaves_a_box_that_the_next_one_takes_th
             drop(told);
         }
     };
-    let adopting = join_all(ADOPTED.iter().map(async |(point, passing)| {
+    let adopting = join_all(ADOPTED.iter().map(async |&(point, passing)| {
         let Some(mut scene) = Scene::new(Kind::Adopted).await else { return };
-        let told = Spoilt(Kind::Adopted, *point, *passing);
-        scene.order.dies_at(*point, *passing).await;
+        let told = named(Kind::Adopted, (point, passing));
+        scene.order.dies_at(point, passing).await;
         scene.has_one_server().await;
         scene.work_ends_well().await;
         scene.is_clean().await;
@@ -226,14 +231,14 @@ async fn a_keeper_killed_on_the_way_back_leaves_a_box_that_the_next_one_takes_th
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_box_whose_keeper_was_killed_after_the_switch_ends_the_trial_without_one() {
-    join_all(LEFT_ALONE.iter().map(async |(point, passing)| {
+    join_all(LEFT_ALONE.iter().map(async |&(point, passing)| {
         let Some(mut scene) = Scene::new(Kind::Command).await else { return };
         scene.serves().await;
-        let told = Spoilt(Kind::Command, *point, *passing);
+        let told = named(Kind::Command, (point, passing));
         scene.next_release().await;
         // Long enough to come to the point, and then over soon.
         scene.order.trial = (Duration::from_secs(5), Duration::from_secs(3));
-        scene.order.dies_at(*point, *passing).await;
+        scene.order.dies_at(point, passing).await;
         scene.decides_by_itself().await;
         drop(told);
     }))

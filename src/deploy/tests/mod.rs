@@ -10,6 +10,7 @@ mod cut_off;
 mod killed;
 mod managers;
 mod order;
+mod podman;
 mod resting;
 mod scene;
 mod simulated;

@@ -18,7 +18,7 @@ use super::{
     },
     *,
 };
-use crate::{crash::Point, maintenance::Client};
+use crate::maintenance::Client;
 
 /// Longest time until a box has its server again, or has decided: the longest trial, and a stop that takes its time.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -39,12 +39,12 @@ pub(super) enum Kind {
 }
 
 /// Names the row of a test that fails.
-pub(super) struct Spoilt(pub Kind, pub Point, pub u32);
+pub(super) struct Row(pub String);
 
-impl Drop for Spoilt {
+impl Drop for Row {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("── {:?}: killed at {}, passing {}", self.0, self.1, self.2);
+            eprintln!("── {}", self.0);
         }
     }
 }

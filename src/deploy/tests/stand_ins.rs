@@ -1,7 +1,14 @@
 //! What the boxes of these tests have besides an SSH server: programs that stand in for managers and engines, which want a machine of
 //! their own, with the same command lines; and a repository to build from.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     stage::{Stage, releases},
@@ -92,6 +99,7 @@ case "$1 $2" in
 esac
 case $1 in
   pull) [ -d "$at/registry/${2##*:}" ] || { echo "manifest unknown" >&2; exit 1; }; cp -r "$at/registry/${2##*:}" "$at/images/" ;;
+  load) id=$(sha256sum <"$3"); mkdir -p "$at/images/${id%% *}"; cp "$3" "$at/images/${id%% *}/server"; chmod 755 "$at/images/${id%% *}/server" ;;
   run)
     shift; names=
     while [ $# -gt 1 ]; do case $1 in --name) name=$2; shift ;; -e) names="$names $2"; shift ;; --network | --restart) shift ;; esac; shift; done
@@ -123,18 +131,32 @@ pub(super) fn image(stage: &Stage, release: usize, number: usize) -> String {
 
 pub(super) async fn wants_image(stage: &mut Stage, image: &str, commit: &str) {
     let recipe = Recipe::Image { image: image.into(), commit: Some(commit.into()) };
+    let options = ["--network", "host"].map(str::to_owned).into();
+    wants_recipe(stage, recipe, image, options).await;
+}
+
+/// An image whose archive is that file.
+pub(super) async fn wants_archive(
+    stage: &mut Stage,
+    file: &Path,
+    image: &str,
+    commit: &str,
+    options: Vec<String>,
+) {
+    let recipe = Recipe::Archive { file: file.to_owned(), commit: Some(commit.into()) };
+    wants_recipe(stage, recipe, image, options).await;
+}
+
+async fn wants_recipe(stage: &mut Stage, recipe: Recipe, image: &str, options: Vec<String>) {
+    let archive = matches!(recipe, Recipe::Archive { .. });
     let source = ArtifactSource::Recipe(recipe, stage.sshd.folder.path().join("recipes"));
     stage.request.artifact = Arc::new(Artifact::prepare(&source).await.unwrap());
-    stage.request.site.gate.expect_commit = Some(commit.into());
-    let engine = "engine".to_owned();
-    stage.request.method.strategy = Strategy::Docker(ImagePull {
-        engine: engine.clone(),
-        image: image.into(),
-        limit: Duration::from_secs(20),
-    });
-    let options = vec!["--network".into(), "host".into()];
-    stage.request.method.manager =
-        Manager::Docker { engine, service: "duel".into(), image: image.into(), options };
+    stage.request.site.gate.expect_commit = Some(stage.request.artifact.commit.clone());
+    let (engine, image) = ("engine".to_owned(), image.to_owned());
+    let limit = Duration::from_secs(60);
+    stage.request.method.strategy =
+        Strategy::Docker(ImagePull { engine: engine.clone(), image: image.clone(), archive, limit });
+    stage.request.method.manager = Manager::Docker { engine, service: "duel".into(), image, options };
 }
 
 /// A repository with the fixture server's source as two commits.
