@@ -44,14 +44,11 @@ pub struct Stock {
     pub releases: Vec<Standing>,
     /// The oldest schema version whose releases can work with the data; 0 for any.
     pub floor: u64,
-<<<<<<< HEAD
     /// The reason for which a deploy that never ended its work has the server in maintenance.
     pub owed: Option<String>,
-=======
     /// The release on trial, if somebody was going back to it and was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub returning: Option<String>,
->>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
 }
 
 impl Stock {
@@ -61,20 +58,15 @@ impl Stock {
         let mut releases: Vec<Standing> =
             report.lines().filter_map(|line| standing(line.strip_prefix("release=")?)).collect();
         releases.sort_by(|a, b| b.verified_at.cmp(&a.verified_at).then_with(|| a.name.cmp(&b.name)));
-<<<<<<< HEAD
         let told = |key: &str| report.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let floor = told("floor").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         let owed = told("maintenance").and_then(|note| note.split_once(' '));
-        Self { releases, floor, owed: owed.map(|(_, reason)| reason.to_owned()) }
-=======
-        let field = |name: &str| report.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let floor = field("floor=").and_then(|text| text.parse().ok()).unwrap_or(0);
-        let tried = |name: &&str| {
+        let owed = owed.map(|(_, reason)| reason.to_owned());
+        let on_trial = |name: &&str| {
             releases.iter().any(|release| release.role == Role::Trial && release.name == **name)
         };
-        let returning = field("returning=").filter(tried).map(str::to_owned);
-        Self { releases, floor, returning }
->>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
+        let returning = told("returning").map(str::trim).filter(on_trial).map(str::to_owned);
+        Self { releases, floor, owed, returning }
     }
 
     /// The release that serves.
@@ -109,11 +101,7 @@ impl Stock {
         match (found.next(), found.next()) {
             (None, _) => Err(format!("the box has no release `{to}`")),
             (Some(_), Some(_)) => Err(format!("more than one release is named like `{to}`")),
-<<<<<<< HEAD
-            // One that is on its way there, and was never confirmed, may be gone to once more.
-=======
             // What is on trial is not proven to serve: it is switched to, and that may be all.
->>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
             (Some(release), None) if release.role == Role::Current => {
                 Err(format!("`{}` serves already", release.name))
             }

@@ -157,13 +157,9 @@ impl Shelf {
         if plain { Ok(self.folder.join(name)) } else { Err(io::Error::other("not a release's name")) }
     }
 
-<<<<<<< HEAD
-    fn store(&self, release: &Placed, program: &Path, settings: &[u8]) -> io::Result<()> {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-=======
     fn store(&self, label: &Label, program: &Path, settings: &[u8]) -> io::Result<()> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let release = &label.release;
->>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
         let place = self.place(&release.name)?;
         let label = serde_json::to_vec_pretty(label)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;

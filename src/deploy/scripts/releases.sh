@@ -1,16 +1,11 @@
 # Tells every release on the box, one a line: name, digest, commit, when it was verified (or
 # -), its part, the schema it can read, and why the box once went back from it. Before them, the oldest schema that serves the data,
-<<<<<<< HEAD
-# and since when and why a deploy that never ended its work has the server in maintenance.
-{ read -r version floor <env/schema; } 2>/dev/null || floor=0
-echo "floor=$floor"
-{ read -r owed <run/maintenance; } 2>/dev/null && printf 'maintenance=%s\n' "$owed"
-=======
-# and the release to which somebody was going back when it was last switched.
+# the release to which somebody was going back when it was last switched, and since when and why a deploy that never ended its work
+# has the server in maintenance.
 { read -r version floor <env/schema; } 2>/dev/null || floor=0
 echo "floor=$floor"
 { read -r returning <run/returning; } 2>/dev/null && echo "returning=$returning"
->>>>>>> d27940e (Keep the method with a release; kill keepers at every boundary of a deploy and inside each step; take up a way back that was cut; one frame for work that changes a box)
+{ read -r owed <run/maintenance; } 2>/dev/null && printf 'maintenance=%s\n' "$owed"
 current=$(readlink current) || current=
 previous=$(readlink previous) || previous=
 { read -r trial back until <run/pending; } 2>/dev/null || trial=
