@@ -37,6 +37,12 @@ pub enum Point {
     ScriptSent,
     /// Part of the artifact was sent.
     Uploading,
+    /// Part of the artifact was fetched from where it is kept.
+    Fetching,
+    /// The whole artifact was fetched, and it has not its name yet.
+    Fetched,
+    /// The box, or the server on it, has what a step asks of it, and nobody here knows yet what became of it.
+    InStep(&'static str),
     /// A step of a deploy is done.
     Deployed(&'static str),
     /// This is on record of a rollout, and nothing that follows from it was done.
@@ -53,7 +59,8 @@ pub enum Point {
 
 impl Point {
     /// Every point that a replacement of a box, a start and a stop pass. Of records, calls and steps those are left out that
-    /// share their boundary with another one named here.
+    /// share their boundary with another one named here. Those that only a box with a server on it passes are died at by the
+    /// tests of deploys.
     pub const ALL: &[Self] = &[
         Self::Opened,
         Self::Durable("booted"),
@@ -104,6 +111,9 @@ impl fmt::Display for Point {
             Self::Authenticated => f.write_str("authenticated"),
             Self::ScriptSent => f.write_str("script-sent"),
             Self::Uploading => f.write_str("uploading"),
+            Self::Fetching => f.write_str("fetching"),
+            Self::Fetched => f.write_str("fetched"),
+            Self::InStep(step) => write!(f, "in-step:{step}"),
             Self::Deployed(step) => write!(f, "step-done:{step}"),
             Self::Rollout(happened) => write!(f, "rollout:{happened}"),
             Self::NoticeSending => f.write_str("notice-sending"),

@@ -18,8 +18,8 @@ use crate::{
     clock::Clock,
     config::Config,
     deploy::{
-        self, Artifact, DeployFault, DeployRequest, Deployed, Restart, RestoreRequest, RollbackRequest, Site,
-        StepPhase, StepReport,
+        self, Artifact, DeployFault, DeployRequest, Deployed, Method, Restart, RestoreRequest,
+        RollbackRequest, Site, StepPhase, StepReport,
     },
     engine::{Journey, ServerEnv, placed},
     fleet::{
@@ -80,6 +80,8 @@ pub(super) struct Release {
     pub placed: Placed,
     pub artifact: Arc<Artifact>,
     pub env: ServerEnv,
+    /// How it is put on a box.
+    pub method: Method,
 }
 
 impl Release {
@@ -123,15 +125,25 @@ impl Release {
     /// That very release from the keeper's own copy, if it is there.
     pub(super) async fn kept(fleet: &Fleet, placed: &Placed) -> std::io::Result<Option<Self>> {
         let taken = fleet.edges.shelf.take(&placed.name).await?;
-        Ok(taken.map(|(artifact, env)| Self { placed: placed.clone(), artifact, env }))
+        let now = &fleet.edges.access.method;
+        Ok(taken.map(|kept| {
+            let method = kept.method.map_or_else(|| now.clone(), |then| then.under(now));
+            Self { placed: placed.clone(), artifact: kept.artifact, env: kept.env, method }
+        }))
     }
 
     /// A program with settings.
     pub(super) fn of(fleet: &Fleet, artifact: Arc<Artifact>, env: ServerEnv) -> Result<Self, Failure> {
-        let name = deploy::release_name(&fleet.edges.remote, &artifact, &env, &fleet.edges.access.method);
+        let method = fleet.edges.access.method.clone();
+        let name = deploy::release_name(&fleet.edges.remote, &artifact, &env, &method);
         let name = name.map_err(|fault| Failure::new(exit::REFUSED, fault.to_string()))?;
         let placed = Placed { name, digest: artifact.digest.clone(), commit: artifact.commit.clone() };
-        Ok(Self { placed, artifact, env })
+        Ok(Self { placed, artifact, env, method })
+    }
+
+    /// Keeps it where the keeper finds it, so that it is the very same whoever deploys it later.
+    pub(super) async fn keep(&self, fleet: &Fleet) -> std::io::Result<()> {
+        fleet.edges.shelf.put(&self.placed, &self.artifact, &self.env, &self.method).await
     }
 
     /// What a deploy of it to one box is asked for with; none where the node is not configured any more.
@@ -141,7 +153,7 @@ impl Release {
         site.gate.expect_commit = (commit != "unknown").then(|| commit.clone());
         Some(DeployRequest {
             site,
-            method: fleet.edges.access.method.clone(),
+            method: self.method.clone(),
             artifact: Arc::clone(&self.artifact),
             env: self.env.clone(),
             restart: if terms.restart { Restart::Always } else { Restart::IfChanged },
@@ -176,7 +188,8 @@ impl Work<'_> {
         };
         let result = self.carry_out(DeployKind::Deploy, Some(wanted.clone()), &request.site, work).await;
         if let Ok(deployed) = &result {
-            let kept = self.fleet.edges.shelf.put(&placed(deployed), &request.artifact, &request.env).await;
+            let shelf = &self.fleet.edges.shelf;
+            let kept = shelf.put(&placed(deployed), &request.artifact, &request.env, &request.method).await;
             if let Err(fault) = kept {
                 talk(&format!("warning: the release cannot be kept for healing: {fault}"));
             }

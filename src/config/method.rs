@@ -1,5 +1,7 @@
 //! How a release is put on a box: where its code comes from, what keeps it running, backups, migrations.
 
+use std::path::PathBuf;
+
 use super::{Keeping, Made, Manager, Method, Origin, kind::shown, reader::Reader};
 
 pub(super) fn method(reader: &mut Reader<'_>) -> Method {
@@ -17,11 +19,24 @@ pub(super) fn method(reader: &mut Reader<'_>) -> Method {
     let migrate_status = reader.text("deploy.migrate.status");
     let migrate_run = reader.text("deploy.migrate.run");
     let migrate_validate = reader.text("deploy.migrate.validate");
-    for (key, set) in
-        [("deploy.migrate.status", &migrate_status), ("deploy.migrate.validate", &migrate_validate)]
-    {
+    let migrate_files = reader.text("deploy.migrate.files");
+    for (key, set) in [
+        ("deploy.migrate.status", &migrate_status),
+        ("deploy.migrate.validate", &migrate_validate),
+        ("deploy.migrate.files", &migrate_files),
+    ] {
         if set.is_some() && migrate_run.is_none() {
             reader.fault(key, "is set without `deploy.migrate.run`");
+        }
+    }
+    if let Some(files) = &migrate_files {
+        if !matches!(origin, Origin::Git { made: Made::OnBox(_), .. }) {
+            reader.fault(
+                "deploy.migrate.files",
+                "needs a release that is built on the box: it lies in the tree",
+            );
+        } else if files.starts_with('/') || files.split('/').any(|part| part == "..") {
+            reader.fault("deploy.migrate.files", "must lie within the tree");
         }
     }
     let schema = reader.optional_count("deploy.schema");
@@ -48,6 +63,7 @@ pub(super) fn method(reader: &mut Reader<'_>) -> Method {
         migrate_status,
         migrate_run,
         migrate_validate,
+        migrate_files,
         migrate_risky: reader.flag("deploy.migrate.risky"),
         schema,
         schema_floor: schema_floor.unwrap_or(0),
@@ -65,6 +81,7 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
     let run = reader.text("deploy.run_command");
     let image = reader.text("deploy.docker_image");
     let commit = reader.text("deploy.docker_commit");
+    let archive = reader.text("deploy.docker_archive").map(PathBuf::from);
     let engine = reader.text("deploy.engine").unwrap_or_default();
     let options = reader.texts("deploy.engine_options").unwrap_or_default();
     let mut needed = |key: &str, value: Option<String>| {
@@ -102,10 +119,15 @@ fn origin(reader: &mut Reader<'_>) -> Origin {
                     "write `name@sha256:…`; `docker buildx imagetools inspect NAME:TAG` prints the digest";
                 reader.fault_hint("deploy.docker_image", "must be pinned by its digest: a tag moves", hint);
             }
+            // Where an image came from is not kept by an archive; what it is, is.
+            if archive.is_some() && !image.is_empty() && !image.starts_with("sha256:") {
+                let hint = "`docker image inspect --format '{{.Id}}' NAME` prints it";
+                reader.fault_hint("deploy.docker_image", "must be the id of the image in the archive", hint);
+            }
             if engine.is_empty() || engine.starts_with('-') || engine.contains(char::is_whitespace) {
                 reader.fault("deploy.engine", "is no command's name");
             }
-            Origin::Image { image, commit, engine, options }
+            Origin::Image { image, archive, commit, engine, options }
         }
         _ => Origin::Artifact,
     }

@@ -166,6 +166,8 @@ pub enum Origin {
     Image {
         /// Pinned by its digest.
         image: String,
+        /// The file that holds it, where it is not pulled.
+        archive: Option<PathBuf>,
         /// The commit that its server names.
         commit: Option<String>,
         /// The engine's command.
@@ -239,6 +241,8 @@ pub struct Method {
     pub migrate_run: Option<String>,
     /// Fails unless the schema is right.
     pub migrate_validate: Option<String>,
+    /// Files of the release that hold migrations.
+    pub migrate_files: Option<String>,
     /// Whether statements that lose data may run.
     pub migrate_risky: bool,
     /// Schema version that the release brings.

@@ -175,6 +175,7 @@ fn method(config: &Config) -> Result<Method, StartError> {
         status: method.migrate_status.clone(),
         run: method.migrate_run.clone(),
         validate: method.migrate_validate.clone(),
+        files: method.migrate_files.clone(),
         risky: method.migrate_risky,
         limit,
     };
@@ -184,9 +185,12 @@ fn method(config: &Config) -> Result<Method, StartError> {
         Origin::Git { url, build, made: Made::OnBox(_), .. } => {
             Strategy::Git(TreeBuild { url: url.clone(), build: build.clone(), limit: within })
         }
-        Origin::Image { image, engine, .. } => {
-            Strategy::Docker(ImagePull { engine: engine.clone(), image: image.clone(), limit: within })
-        }
+        Origin::Image { image, archive, engine, .. } => Strategy::Docker(ImagePull {
+            engine: engine.clone(),
+            image: image.clone(),
+            archive: archive.is_some(),
+            limit: within,
+        }),
         Origin::Artifact | Origin::Git { made: Made::Here(_), .. } => Strategy::Artifact,
     };
     let fault =
@@ -253,8 +257,12 @@ fn artifact(config: &Config) -> ArtifactSource {
             };
             return ArtifactSource::Recipe(recipe, folder);
         }
-        Origin::Image { image, commit, .. } => {
-            let recipe = Recipe::Image { image: image.clone(), commit: commit.clone() };
+        Origin::Image { image, archive, commit, .. } => {
+            let commit = commit.clone();
+            let recipe = match archive {
+                Some(file) => Recipe::Archive { file: file.clone(), commit },
+                None => Recipe::Image { image: image.clone(), commit },
+            };
             return ArtifactSource::Recipe(recipe, folder);
         }
     }

@@ -10,10 +10,9 @@ use tokio::sync::mpsc;
 use super::{
     env_file::mask,
     fault::DeployFault,
-    forward::settle,
-    plan::Step,
     request::{Deployed, RollbackRequest, StepReport},
     run::{Run, in_time, script},
+    step::Step,
     stock::{Standing, Stock},
 };
 use crate::{fleet::journal::ReleaseRef, remote::Remote};
@@ -32,11 +31,8 @@ pub async fn rollback(
     progress: &mpsc::Sender<StepReport>,
 ) -> Result<Deployed, DeployFault> {
     let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
-    let result = in_time(request.site.deadline, backward(&mut run, request)).await;
-    let mut result = result.unwrap_or_else(|| Err(run.too_late()));
-    settle(&mut run, request.maintenance.as_ref(), &mut result).await;
-    run.close().await;
-    result
+    let outcome = in_time(request.site.deadline, backward(&mut run, request)).await;
+    run.ended(request.maintenance.as_ref(), outcome).await
 }
 
 async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deployed, DeployFault> {
@@ -48,12 +44,8 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
     run.finish(format!("back to {} ({})", target.name, target.commit));
     let name = target.name.as_str();
-    if let Some(with) = &request.maintenance {
-        run.begin(Step::Enter);
-        let words = Box::pin(run.enter(with, name)).await?;
-        run.finish(words);
-    }
-    let ended = run.bring_up(name, &target.commit).await;
+    run.come_to_rest(request.maintenance.as_ref(), name).await?;
+    let ended = run.bring_up(name, &target.commit, true).await;
     if let Err(fault) = ended {
         return Err(Box::pin(run.go_back(name, fault)).await);
     }
@@ -74,10 +66,15 @@ impl Run<'_> {
     }
 
     /// Switches to a sealed release, starts and proves it, and lets it stay.
-    pub(super) async fn bring_up(&mut self, name: &str, commit: &str) -> Result<(), DeployFault> {
+    pub(super) async fn bring_up(
+        &mut self,
+        name: &str,
+        commit: &str,
+        returning: bool,
+    ) -> Result<(), DeployFault> {
         self.begin(Step::Switch);
         self.still_at_rest().await?;
-        self.switch(name, None).await?;
+        self.switch(name, None, returning).await?;
         self.finish(String::new());
         self.begin(Step::Start);
         let began = self.start(name).await?;

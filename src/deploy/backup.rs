@@ -10,18 +10,18 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     fault::DeployFault,
     job::Job,
-    plan::Step,
     run::{Run, script},
+    step::Step,
 };
 use crate::remote::{BoxAddress, Remote};
 
 /// How a box is backed up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
     /// Writes the dump to its standard output; `None` keeps settings and release only.
     pub command: Option<String>,

@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
-use super::{fault::DeployFault, job::Job, plan::Step, recipe::checkout, request::Strategy, run::Run};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    artifact::Artifact, fault::DeployFault, job::Job, recipe::checkout, request::Strategy, run::Run,
+    step::Step,
+};
 use crate::remote::quote;
 
 /// How a release is made on the box.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeBuild {
     /// What `git` fetches from.
     pub url: String,
@@ -18,12 +23,15 @@ pub struct TreeBuild {
 }
 
 /// How an image comes to the box.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePull {
     /// The engine's command.
     pub engine: String,
-    /// The image, pinned by its digest.
+    /// The image, pinned by its digest, or by its id where it comes as an archive.
     pub image: String,
+    /// Whether what is uploaded is the image itself, as an archive.
+    #[serde(default)]
+    pub archive: bool,
     /// How long that may take.
     pub limit: Duration,
 }
@@ -34,11 +42,17 @@ impl Run<'_> {
         &mut self,
         strategy: &Strategy,
         name: &str,
-        commit: &str,
+        artifact: &Artifact,
     ) -> Result<String, DeployFault> {
         match strategy {
             Strategy::Artifact => Ok(String::new()),
-            Strategy::Git(with) => self.build_tree(with, name, commit).await,
+            Strategy::Git(with) => self.build_tree(with, name, &artifact.commit).await,
+            Strategy::Docker(with) if with.archive => {
+                let command = load(with, artifact.name());
+                let ended = self.job(Step::Build, &Job::new("load", &command, "", with.limit)).await?;
+                ended.good("loading the image", self)?;
+                Ok(with.image.clone())
+            }
             Strategy::Docker(with) => {
                 let (engine, image) = (quote(&with.engine), quote(&with.image));
                 // Pulled by its digest, an image is proven by the engine; one that is here was.
@@ -74,4 +88,23 @@ impl Run<'_> {
         ended.good("the build", self)?;
         Ok(sha.to_owned())
     }
+}
+
+/// The command that loads an image from its archive, which was proven after its upload. The engine in turn proves that every layer
+/// is what the image's id says. The archive is where its upload was put, or in a release of before with other settings.
+fn load(with: &ImagePull, artifact: &str) -> String {
+    let (engine, image) = (quote(&with.engine), quote(&with.image));
+    format!(
+        r#"{engine} image inspect {image} >/dev/null 2>&1 && exit 0
+for archive in ../incoming/{artifact} ../releases/{artifact}-*/server; do
+  [ -f "$archive" ] || continue
+  {engine} load -i "$archive" || exit
+  {engine} image inspect {image} >/dev/null 2>&1 && exit 0
+  echo 'the archive holds another image than' {image} >&2
+  exit 65
+done
+echo 'the archive is not on the box any more' >&2
+exit 66
+"#
+    )
 }

@@ -5,9 +5,9 @@ use tokio::{fs::File, time::Instant};
 use super::{
     artifact::Artifact,
     fault::DeployFault,
-    plan::Step,
     request::{StepPhase, StepReport},
     run::{Run, SCRIPT_LIMIT, TRIES},
+    step::Step,
 };
 use crate::{
     crash::{self, Point},

@@ -89,7 +89,7 @@ pub(super) fn began(output: &str) -> Result<u64, String> {
 mod tests {
     use std::{fs, process::Command};
 
-    use super::{super::stage::eventually, *};
+    use super::{super::tests::stage::eventually, *};
 
     /// The supervisor alone, without a box, with shorter times than the real ones.
     struct Supervised(tempfile::TempDir);

@@ -9,9 +9,9 @@ use super::{
     assessment::Assessment,
     drift::drift,
     gate::{ask_with, client},
-    plan::Step,
     request::DeployRequest,
     run::{Run, script},
+    step::Step,
 };
 
 /// How long the running server is given to tell of itself; what it does not tell stops no deploy.

@@ -19,7 +19,10 @@ use reqwest::{StatusCode, header};
 use url::Url;
 
 use super::{artifact::fingerprint, fault::DeployFault};
-use crate::retry::{Backoff, Failure, RetryPolicy, retry};
+use crate::{
+    crash::{self, Point},
+    retry::{Backoff, Failure, RetryPolicy, retry},
+};
 
 /// The largest file that is taken: a server with everything it needs is a few hundred MiB, and the disk is not ours alone.
 const BYTES_MAX: u64 = 4 << 30;
@@ -123,6 +126,7 @@ async fn attempt(
         let chunk = response.chunk().await.map_err(|error| passing(&error.without_url().to_string()))?;
         let Some(chunk) = chunk else { break };
         part.append(&chunk).map_err(local)?;
+        crash::at(Point::Fetching);
         if part.size > BYTES_MAX {
             part.discard().map_err(local)?;
             return Err(too_large());
@@ -132,6 +136,7 @@ async fn attempt(
         return Err(passing("it broke off"));
     }
     let (digest, ..) = fingerprint(&part.path).await.map_err(local)?;
+    crash::at(Point::Fetched);
     if digest == download.sha256 {
         return part.settle(target).map_err(local);
     }

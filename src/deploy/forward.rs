@@ -11,10 +11,11 @@ use super::{
     env_file::{identity_file, settings_file},
     fault::DeployFault,
     method::Method,
-    plan::{Part, Plan, Step, Wanted, plan},
-    request::{DeployRequest, Deployed, Maintenance, StepReport, Strategy},
+    plan::{Plan, Wanted, plan},
+    request::{DeployRequest, Deployed, StepReport, Strategy},
     required,
     run::{Run, in_time, script},
+    step::{Part, Step},
 };
 use crate::{
     fleet::journal::ReleaseRef,
@@ -38,23 +39,8 @@ pub async fn deploy(
     // Faults of the configuration are found before the box is touched.
     let release = Release::of(remote, request)?;
     let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
-    let result = in_time(request.site.deadline, forward(&mut run, request, &release)).await;
-    let mut result = result.unwrap_or_else(|| Err(run.too_late()));
-    settle(&mut run, request.maintenance.as_ref(), &mut result).await;
-    run.close().await;
-    result
-}
-
-/// Whatever became of the work, maintenance that was entered is ended, or told.
-pub(super) async fn settle(
-    run: &mut Run<'_>,
-    with: Option<&Maintenance>,
-    result: &mut Result<Deployed, DeployFault>,
-) {
-    match result {
-        Ok(deployed) => deployed.closed = Box::pin(run.leave(with)).await.or(deployed.closed.take()),
-        Err(fault) => Box::pin(run.leave_after(with, fault)).await,
-    }
+    let outcome = in_time(request.site.deadline, forward(&mut run, request, &release)).await;
+    run.ended(request.maintenance.as_ref(), outcome).await
 }
 
 /// What would be done on the box, which is asked and not changed.
@@ -174,8 +160,8 @@ pub async fn bring(
                 Step::Upload => run.upload(&request.artifact, &upload).await?,
                 Step::Verify => run.verify(&request.artifact, &upload).await?,
                 Step::Build => {
-                    let commit = &request.artifact.commit;
-                    Box::pin(run.build(&request.method.strategy, &release.name, commit)).await?
+                    let artifact = &request.artifact;
+                    Box::pin(run.build(&request.method.strategy, &release.name, artifact)).await?
                 }
                 Step::Seal => {
                     let script = release.named(script!("seal.sh"), request);
@@ -265,9 +251,7 @@ async fn forward(
                 run.done(*step, script, release.settings.as_bytes()).await
             }
             Step::Adopt => Box::pin(run.adopt()).await,
-            Step::Build => {
-                Box::pin(run.build(&request.method.strategy, &release.name, &artifact.commit)).await
-            }
+            Step::Build => Box::pin(run.build(&request.method.strategy, &release.name, artifact)).await,
             Step::Backup => Box::pin(run.back_up(&request.method.backup)).await,
             Step::Migrate => Box::pin(run.migrate(&request.method.migrate, &release.name, &place)).await,
             Step::Enter => match maintenance {
@@ -276,7 +260,9 @@ async fn forward(
             },
             Step::Configure => run.done(*step, script!("configure.sh"), release.identity.as_bytes()).await,
             Step::Switch => match run.still_at_rest().await {
-                Ok(()) => run.switch(&release.name, request.method.schema).await.map(|()| String::new()),
+                Ok(()) => {
+                    run.switch(&release.name, request.method.schema, false).await.map(|()| String::new())
+                }
                 Err(fault) => Err(fault),
             },
             Step::Start => run.start(&release.name).await.map(|began| {

@@ -6,7 +6,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use super::{env_file::mask, fault::DeployFault, recipe::is_full_hash, request::Gate, run::Run};
+use super::{env_file::mask, fault::DeployFault, recipe::is_full_hash, request::Gate, run::Run, step::Step};
+use crate::crash::{self, Point};
 
 /// Limit for one answer; the same as the original keeper's health check.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -63,7 +64,9 @@ impl Run<'_> {
         let mut next_look = Instant::now() + LOOK_EVERY / 2;
         let mut streak: Option<(u64, u32, Instant)> = None;
         loop {
-            let not_yet = match ask(&client, &url).await.and_then(|answer| judge(&answer, gate, began)) {
+            let answer = ask(&client, &url).await;
+            crash::at(Point::InStep(Step::Gate.word()));
+            let not_yet = match answer.and_then(|answer| judge(&answer, gate, began)) {
                 Ok(started_at) => {
                     let going = streak.filter(|(of, ..)| *of == started_at);
                     let (count, since) =

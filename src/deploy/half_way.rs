@@ -7,10 +7,9 @@ use tokio::sync::mpsc;
 
 use super::{
     fault::DeployFault,
-    forward::settle,
-    plan::Step,
     request::{Deployed, RollbackRequest, StepReport},
     run::{Run, in_time, script},
+    step::Step,
     stock::{Role, Standing, Stock},
 };
 use crate::remote::Remote;
@@ -27,11 +26,8 @@ pub async fn settle_half_way(
     progress: &mpsc::Sender<StepReport>,
 ) -> Result<Deployed, DeployFault> {
     let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
-    let result = in_time(request.site.deadline, see_to(&mut run, request, wanted)).await;
-    let mut result = result.unwrap_or_else(|| Err(run.too_late()));
-    settle(&mut run, request.maintenance.as_ref(), &mut result).await;
-    run.close().await;
-    result
+    let outcome = in_time(request.site.deadline, see_to(&mut run, request, wanted)).await;
+    run.ended(request.maintenance.as_ref(), outcome).await
 }
 
 async fn see_to(run: &mut Run<'_>, request: &RollbackRequest, wanted: &str) -> Result<Deployed, DeployFault> {
@@ -55,12 +51,8 @@ async fn see_to(run: &mut Run<'_>, request: &RollbackRequest, wanted: &str) -> R
 }
 
 async fn go_to(run: &mut Run<'_>, request: &RollbackRequest, target: &Standing) -> Result<(), DeployFault> {
-    if let Some(with) = &request.maintenance {
-        run.begin(Step::Enter);
-        let words = Box::pin(run.enter(with, &target.name)).await?;
-        run.finish(words);
-    }
-    match run.bring_up(&target.name, &target.commit).await {
+    run.come_to_rest(request.maintenance.as_ref(), &target.name).await?;
+    match run.bring_up(&target.name, &target.commit, true).await {
         Ok(()) => Ok(()),
         Err(fault) => Err(Box::pin(run.go_back(&target.name, fault)).await),
     }

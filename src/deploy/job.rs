@@ -12,9 +12,9 @@ use super::{
     env_file::mask,
     fault::DeployFault,
     gate::BOX_WORDS,
-    plan::Step,
     request::{StepPhase, StepReport},
     run::{Run, script},
+    step::Step,
 };
 
 /// How long one look waits for the end.

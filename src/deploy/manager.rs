@@ -7,11 +7,13 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use crate::remote::quote;
 
 /// What keeps the server running.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Manager {
     /// A supervisor of ours: what a container without an init needs. It survives the connection, restarts with a growing delay
     /// and rotates the log.

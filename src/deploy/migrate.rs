@@ -6,13 +6,16 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     env_file::mask,
     fault::DeployFault,
-    job::{Ended, Job},
-    plan::Step,
+    job::Job,
+    pending::{File, pending},
     risky::risky_statements,
-    run::Run,
+    run::{Run, script},
+    step::Step,
 };
 
 /// From this exit code on a command was not found, or was ended by a signal: what it printed is no status.
@@ -21,7 +24,8 @@ const RC_NO_ANSWER: i32 = 124;
 const TOLD: usize = 5;
 
 /// How the data is migrated. Each command runs on the box with the settings of the new release.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Migrate {
     /// Prints what is pending. Its exit code means nothing: some tools fail where something is pending.
     pub status: Option<String>,
@@ -29,6 +33,9 @@ pub struct Migrate {
     pub run: Option<String>,
     /// Fails unless the schema is what the release needs.
     pub validate: Option<String>,
+    /// A pattern for the files of the release that hold migrations, relative to its tree; those still to run are looked through
+    /// besides what the status prints. `None` looks at the status alone.
+    pub files: Option<String>,
     /// Whether statements that lose data may run.
     pub risky: bool,
     /// How long each of the commands may take.
@@ -37,7 +44,14 @@ pub struct Migrate {
 
 impl Default for Migrate {
     fn default() -> Self {
-        Self { status: None, run: None, validate: None, risky: false, limit: Duration::from_secs(300) }
+        Self {
+            status: None,
+            run: None,
+            validate: None,
+            files: None,
+            risky: false,
+            limit: Duration::from_secs(300),
+        }
     }
 }
 
@@ -58,8 +72,15 @@ impl Run<'_> {
                 ended.good("the migration's status", self)?;
                 return Err(DeployFault::Release("the migration's status has no answer".into()));
             }
-            self.ask_about_risks(with, &ended)?;
             before = Some(ended.log);
+        }
+        if !with.risky {
+            let said = before.as_deref().unwrap_or_default();
+            let mut risks: Vec<String> = risky_statements(said).iter().map(ToString::to_string).collect();
+            if let Some(files) = &with.files {
+                risks.extend(self.risks_in(files, place, said).await?);
+            }
+            self.ask_about(&risks)?;
         }
         let ended = self.job(Step::Migrate, &job("migrate-run", command)).await?;
         if ended.rc != 0 {
@@ -87,12 +108,37 @@ impl Run<'_> {
         Ok(said.chars().filter(|c| !c.is_control()).take(120).collect())
     }
 
-    fn ask_about_risks(&self, with: &Migrate, status: &Ended) -> Result<(), DeployFault> {
-        let risks = risky_statements(&status.log);
-        if with.risky || risks.is_empty() {
+    /// The statements that lose data in the release's own files that are still to run.
+    async fn risks_in(&mut self, files: &str, place: &str, status: &str) -> Result<Vec<String>, DeployFault> {
+        let before =
+            if self.current.is_empty() { String::new() } else { format!("releases/{}/tree", self.current) };
+        let script = |read: &str| {
+            script!("migrations.sh")
+                .value("place", place)
+                .value("before", before.as_str())
+                .value("files", files)
+                .value("read", read)
+        };
+        let found = File::read(&self.script(Step::Migrate, script(""), b"").await?.stdout);
+        if found.is_empty() {
+            // A look at nothing would find nothing, for ever.
+            let words =
+                format!("no file of the release is like `{files}`; hint: mend `deploy.migrate.files`");
+            return Err(DeployFault::Release(words));
+        }
+        let mut risks = Vec::new();
+        for file in pending(&found, status) {
+            let text = self.script(Step::Migrate, script(&file.path), b"").await?.stdout;
+            risks.extend(risky_statements(&text).iter().map(|risk| format!("{} {risk}", file.path)));
+        }
+        Ok(risks)
+    }
+
+    fn ask_about(&self, risks: &[String]) -> Result<(), DeployFault> {
+        if risks.is_empty() {
             return Ok(());
         }
-        let told: Vec<String> = risks.iter().take(TOLD).map(ToString::to_string).collect();
+        let told = risks.get(..TOLD.min(risks.len())).unwrap_or_default();
         let more = risks.len().saturating_sub(TOLD);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
         let words = mask(&told.join("; "), self.secrets);

@@ -26,10 +26,6 @@ mod artifact;
 mod assessment;
 mod back;
 mod backup;
-#[cfg(test)]
-mod backup_tests;
-#[cfg(test)]
-mod bad_day_tests;
 mod build;
 mod carry;
 mod control;
@@ -47,29 +43,21 @@ mod lease;
 mod look;
 mod manager;
 mod method;
-#[cfg(test)]
-mod method_tests;
 mod migrate;
+mod pending;
 mod plan;
 mod recipe;
 mod request;
 mod required;
 mod rest;
-#[cfg(test)]
-mod rest_tests;
 mod restore;
 mod risky;
 mod run;
-#[cfg(test)]
-mod sim_tests;
 mod smoke;
-#[cfg(test)]
-mod stage;
+mod step;
 mod stock;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod trial_tests;
 
 pub use artifact::{Artifact, ArtifactSource};
 pub use assessment::{Assessment, Bad};
@@ -87,7 +75,7 @@ pub use look::{Log, diagnose, logs};
 pub use manager::Manager;
 pub use method::{Method, Schema};
 pub use migrate::Migrate;
-pub use plan::{Part, Plan, Step, Wanted, plan};
+pub use plan::{Plan, Wanted, plan};
 pub use recipe::{Recipe, Source, is_full_hash};
 pub use request::{
     DeployRequest, Deployed, Gate, Maintenance, OnTimeout, Restart, RollbackRequest, Site, StepPhase,
@@ -98,4 +86,5 @@ pub use rest::forget_maintenance;
 pub use restore::{RestoreRequest, restore};
 pub use risky::{Risk, risky_statements};
 pub use smoke::{Check, Smoke};
+pub use step::{Part, Step};
 pub use stock::{Role, Standing, Stock};

@@ -58,6 +58,13 @@ pub enum Recipe {
         /// The commit that its server names; `None` if it names none.
         commit: Option<String>,
     },
+    /// An image in an archive, which is sent to each box as it is.
+    Archive {
+        /// What the engine's `save` wrote.
+        file: PathBuf,
+        /// The commit that its server names; `None` if it names none.
+        commit: Option<String>,
+    },
 }
 
 impl Recipe {
@@ -91,6 +98,7 @@ impl Recipe {
                 );
                 Ok((store(folder, &text)?, commit.clone()))
             }
+            Self::Archive { file, commit } => Ok((file.clone(), commit.clone())),
         }
     }
 }

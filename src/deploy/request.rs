@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use super::{
     artifact::Artifact,
     build::{ImagePull, TreeBuild},
     method::Method,
-    plan::Step,
     smoke::Smoke,
+    step::Step,
 };
 use crate::{
     fleet::{
@@ -21,7 +22,8 @@ use crate::{
 };
 
 /// How a release comes to the box.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// One executable file, built, given or fetched here, and uploaded.
     #[default]

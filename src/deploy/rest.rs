@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::{
     fault::DeployFault,
-    plan::Step,
-    request::{Maintenance, OnTimeout},
+    request::{Deployed, Maintenance, OnTimeout},
     run::{Run, script},
+    step::Step,
 };
 use crate::{
+    crash::{self, Point},
     maintenance::{Client, Fault, Status},
     remote::{BoxAddress, Remote},
 };
@@ -29,6 +30,35 @@ pub(super) struct Held {
 }
 
 impl Run<'_> {
+    /// The end of work that changes a box, however it came: maintenance that was entered is ended, or told; then the lease goes
+    /// back. No outcome is one that the deadline has cut off.
+    pub(super) async fn ended(
+        mut self,
+        with: Option<&Maintenance>,
+        outcome: Option<Result<Deployed, DeployFault>>,
+    ) -> Result<Deployed, DeployFault> {
+        let mut result = outcome.unwrap_or_else(|| Err(self.too_late()));
+        match &mut result {
+            Ok(deployed) => deployed.closed = Box::pin(self.leave(with)).await.or(deployed.closed.take()),
+            Err(fault) => Box::pin(self.leave_after(with, fault)).await,
+        }
+        self.close().await;
+        result
+    }
+
+    /// The step that enters maintenance, where there is to be one.
+    pub(super) async fn come_to_rest(
+        &mut self,
+        with: Option<&Maintenance>,
+        name: &str,
+    ) -> Result<(), DeployFault> {
+        let Some(with) = with else { return Ok(()) };
+        self.begin(Step::Enter);
+        let words = Box::pin(self.enter(with, name)).await?;
+        self.finish(words);
+        Ok(())
+    }
+
     /// Enters maintenance and waits for rest. Returns what is to be said of it.
     pub(super) async fn enter(&mut self, with: &Maintenance, release: &str) -> Result<String, DeployFault> {
         let reason = format!("deploy {release}");
@@ -36,8 +66,9 @@ impl Run<'_> {
         if let Some(owed) = self.owed.take() {
             self.let_go(&client, &owed).await;
         }
-        self.note("note", &reason).await?;
+        self.note(Step::Enter, "note", &reason).await?;
         let entered = client.enter(&reason, with.wait).await;
+        crash::at(Point::InStep(Step::Enter.word()));
         let proceed = with.on_timeout == OnTimeout::Proceed;
         let held = |at_rest| Some(Held { client: client.clone(), reason: reason.clone(), at_rest });
         match entered {
@@ -48,7 +79,7 @@ impl Run<'_> {
             }
             // A server that answers nobody has nobody to disturb.
             Err(fault @ (Fault::TooOld | Fault::Unreachable(_))) => {
-                self.note("clear", "").await?;
+                self.note(Step::Enter, "clear", "").await?;
                 Ok(format!("without maintenance: {fault}"))
             }
             Err(fault @ Fault::NoRest { .. }) if proceed => {
@@ -59,7 +90,7 @@ impl Run<'_> {
                 if !matches!(fault, Fault::Held { .. } | Fault::Refused) {
                     self.let_go(&client, &reason).await;
                 }
-                self.note("clear", "").await?;
+                self.note(Step::Enter, "clear", "").await?;
                 Err(DeployFault::Refused(fault.to_string()))
             }
         }
@@ -96,8 +127,9 @@ impl Run<'_> {
             tracing::error!(%node, %instance, %fault, "the server's maintenance could not be ended");
             return Some(format!("maintenance could not be ended: {fault}"));
         }
+        crash::at(Point::InStep(Step::Exit.word()));
         // The note alone does no harm: an exit too many is none.
-        if let Err(fault) = self.note("clear", "").await {
+        if let Err(fault) = self.note(Step::Exit, "clear", "").await {
             tracing::warn!(node = %self.site.node, %fault, "the note of maintenance stays on the box");
         }
         None
@@ -139,9 +171,9 @@ impl Run<'_> {
             .map_err(|fault| DeployFault::Release(fault.to_string()))
     }
 
-    async fn note(&mut self, verb: &str, reason: &str) -> Result<(), DeployFault> {
+    async fn note(&mut self, step: Step, verb: &str, reason: &str) -> Result<(), DeployFault> {
         let script = script!("maintenance.sh").value("verb", verb).value("reason", reason);
-        self.script(Step::Enter, script, b"").await.map(drop)
+        self.script(step, script, b"").await.map(drop)
     }
 }
 

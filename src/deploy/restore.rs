@@ -12,11 +12,10 @@ use tokio::sync::mpsc;
 use super::{
     backup::{Backup, Kept},
     fault::DeployFault,
-    forward::settle,
     job::Job,
-    plan::Step,
     request::{Deployed, Maintenance, Site, StepReport},
     run::{Run, in_time, script},
+    step::Step,
     stock::Standing,
 };
 use crate::remote::Remote;
@@ -47,11 +46,8 @@ pub async fn restore(
     progress: &mpsc::Sender<StepReport>,
 ) -> Result<Deployed, DeployFault> {
     let mut run = Run::new(remote, &request.site, &request.env, progress).leasing();
-    let result = in_time(request.site.deadline, backward(&mut run, request)).await;
-    let mut result = result.unwrap_or_else(|| Err(run.too_late()));
-    settle(&mut run, request.maintenance.as_ref(), &mut result).await;
-    run.close().await;
-    result
+    let outcome = in_time(request.site.deadline, backward(&mut run, request)).await;
+    run.ended(request.maintenance.as_ref(), outcome).await
 }
 
 async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deployed, DeployFault> {
@@ -73,11 +69,7 @@ async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deploye
     run.begin(Step::Backup);
     let words = Box::pin(run.keep_what_is_there(&request.with)).await?;
     run.finish(words);
-    if let Some(with) = &request.maintenance {
-        run.begin(Step::Enter);
-        let words = Box::pin(run.enter(with, &kept.name)).await?;
-        run.finish(words);
-    }
+    run.come_to_rest(request.maintenance.as_ref(), &kept.name).await?;
     run.begin(Step::Restore);
     run.still_at_rest().await?;
     let halfway = |run: &Run<'_>, fault: DeployFault| {
@@ -92,7 +84,7 @@ async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deploye
         return Err(halfway(run, fault));
     }
     run.finish(String::new());
-    if let Err(fault) = run.bring_up(&target.name, &target.commit).await {
+    if let Err(fault) = run.bring_up(&target.name, &target.commit, false).await {
         let fault = Box::pin(run.go_back(&target.name, fault)).await;
         return Err(halfway(run, fault));
     }

@@ -101,7 +101,8 @@ fn blanked(text: &str) -> String {
         let before = state;
         state = match (state, c, next) {
             (In::Code, '-', Some('-')) => In::Line,
-            (In::Code, '/', Some('*')) => In::Block,
+            // One that begins with `!` is no comment to MySQL: it is executed.
+            (In::Code, '/', Some('*')) if rest.clone().nth(1) != Some('!') => In::Block,
             // An apostrophe within a word of prose opens no text.
             (In::Code, '\'', _) if !out.ends_with(char::is_alphanumeric) => In::Text,
             (In::Line, '\n', _) | (In::Text, '\'', _) => In::Code,
@@ -140,6 +141,8 @@ mod tests {
             "DELETE FROM bets;",
             "DROP SCHEMA old CASCADE",
             "create table a (b int); drop view v;",
+            "/*!40000 DROP TABLE a */;",
+            "INSERT INTO a VALUES ('it''s -- no comment'); DROP TABLE a",
         ] {
             assert_eq!(lines(text).len(), 1, "{text}");
         }
@@ -154,6 +157,9 @@ mod tests {
             "CREATE TABLE drops (id int); INSERT INTO drops VALUES ('DROP TABLE duels');",
             "-- DROP TABLE duels\nALTER TABLE a ADD COLUMN b int;",
             "/* TRUNCATE a; */ select 1",
+            "INSERT INTO log VALUES ('it''s DROP TABLE a; TRUNCATE b')",
+            "COMMENT ON TABLE a IS 'before: DELETE FROM a;\nDROP TABLE a';",
+            "select 1; -- it's all: DROP TABLE a\nselect 2;",
             "ALTER TABLE a DROP CONSTRAINT b",
             "ALTER TABLE a ALTER COLUMN b DROP NOT NULL",
             "DROP INDEX a_b",

@@ -15,9 +15,9 @@ use super::{
     gate::Status,
     lease::{LEASE, Lease, RC_HELD},
     method::Schema,
-    plan::Step,
     request::{Gate, Site, StepPhase, StepReport, StepTime},
     rest::Held,
+    step::Step,
 };
 use crate::{
     crash::{self, Point},
@@ -153,12 +153,21 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Points `current` at a sealed release, on trial. With a schema, that is what the data has from now on.
-    pub(super) async fn switch(&mut self, name: &str, schema: Option<Schema>) -> Result<(), DeployFault> {
+    /// Points `current` at a sealed release, on trial. With a schema, that is what the data has from now on. Where somebody asked
+    /// for the way back, the box remembers it, so that the same wish leads there again when this keeper dies.
+    pub(super) async fn switch(
+        &mut self,
+        name: &str,
+        schema: Option<Schema>,
+        returning: bool,
+    ) -> Result<(), DeployFault> {
         self.switched = true;
         let words = schema.map(|schema| format!("{} {}", schema.version, schema.floor)).unwrap_or_default();
-        let script =
-            script!("switch.sh").value("name", name).value("trial", self.trial()).value("schema", words);
+        let script = script!("switch.sh")
+            .value("name", name)
+            .value("trial", self.trial())
+            .value("schema", words)
+            .value("returning", if returning { "yes" } else { "no" });
         let told = self.done(Step::Switch, script, b"").await?;
         self.blocked = told.lines().find_map(|line| line.strip_prefix("blocked=")).map(str::to_owned);
         Ok(())
@@ -238,6 +247,7 @@ impl<'a> Run<'a> {
         script: Script,
         input: &[u8],
     ) -> Result<Output, DeployFault> {
+        let script = script.of(step.word());
         let mut last = String::new();
         for _ in 0..TRIES {
             let lasting = self.lasting(step);

@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::{
     fault::DeployFault,
     gate::{ask_with, client},
-    plan::Step,
     run::{Run, script},
+    step::Step,
 };
 use crate::fleet::condition::{Answer, Condition};
 

@@ -46,6 +46,9 @@ pub struct Stock {
     pub floor: u64,
     /// The reason for which a deploy that never ended its work has the server in maintenance.
     pub owed: Option<String>,
+    /// The release on trial, if somebody was going back to it and was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub returning: Option<String>,
 }
 
 impl Stock {
@@ -58,7 +61,12 @@ impl Stock {
         let told = |key: &str| report.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let floor = told("floor").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         let owed = told("maintenance").and_then(|note| note.split_once(' '));
-        Self { releases, floor, owed: owed.map(|(_, reason)| reason.to_owned()) }
+        let owed = owed.map(|(_, reason)| reason.to_owned());
+        let on_trial = |name: &&str| {
+            releases.iter().any(|release| release.role == Role::Trial && release.name == **name)
+        };
+        let returning = told("returning").map(str::trim).filter(on_trial).map(str::to_owned);
+        Self { releases, floor, owed, returning }
     }
 
     /// The release that serves.
@@ -68,13 +76,13 @@ impl Stock {
     }
 
     /// Where a rollback leads: to the wanted release (its name, the beginning of it, or its commit), or else to the last
-    /// one that was verified and that the box did not go back from.
+    /// one that was verified and that the box did not go back from. One that was cut is taken up where it led.
     ///
     /// # Errors
     /// In words, why there is no such way.
     pub fn way_back(&self, to: Option<&str>) -> Result<&Standing, String> {
         let serves = |release: &Standing| matches!(release.role, Role::Current | Role::Trial);
-        let Some(to) = to else {
+        let Some(to) = to.or(self.returning.as_deref()) else {
             let proven = |release: &&Standing| {
                 !serves(release) && release.verified_at.is_some() && release.bad.is_none()
             };
@@ -93,7 +101,7 @@ impl Stock {
         match (found.next(), found.next()) {
             (None, _) => Err(format!("the box has no release `{to}`")),
             (Some(_), Some(_)) => Err(format!("more than one release is named like `{to}`")),
-            // One that is on its way there, and was never confirmed, may be gone to once more.
+            // What is on trial is not proven to serve: it is switched to, and that may be all.
             (Some(release), None) if release.role == Role::Current => {
                 Err(format!("`{}` serves already", release.name))
             }
@@ -180,6 +188,20 @@ mod tests {
         assert_eq!(cut_short.way_back(Some("aa")).unwrap().name, "aa-1");
         assert_eq!(box_of.way_back(Some("ab-1")).unwrap().commit, "c-ab-1");
         assert_eq!(box_of.way_back(Some("c-ab-1")).unwrap().name, "ab-1");
+    }
+
+    #[test]
+    fn a_way_back_that_was_cut_is_taken_up_where_it_led() {
+        let lines = [("bad", "90", "previous", ""), ("good", "50", "trial", "")];
+        assert_eq!(stock(&lines).way_back(None).unwrap().name, "bad", "a deploy on trial is gone back from");
+        assert_eq!(stock(&lines).way_back(Some("good")).unwrap().name, "good", "it may not be started yet");
+        let report = |returning: &str| {
+            format!(
+                "returning={returning}\nrelease=bad\td\tc\t90\tprevious\t0\t\nrelease=good\td\tc\t50\ttrial\t0\t\n"
+            )
+        };
+        assert_eq!(Stock::read(&report("good")).way_back(None).unwrap().name, "good");
+        assert_eq!(Stock::read(&report("bad")).returning, None, "a note of an earlier one");
     }
 
     #[test]

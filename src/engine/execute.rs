@@ -2,40 +2,33 @@
 //!
 //! Every drastic command is checked against its expiry right before the send; nothing here decides anything.
 
+mod rental;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use secrecy::SecretString;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{AbortHandle, JoinSet},
 };
 
-use super::evidence::{self, EvidenceRoom};
-use super::{Publisher, Releases, Shelf, work::Job};
+use super::{Edges, endpoints, evidence, work::Job};
 use crate::{
     clock::Clock,
     deploy::{self, DeployFault},
     fleet::{
-        event::{Command, Event, in_time},
+        event::{Command, Event},
         journal::ReleaseRef,
         memory::{Memory, SelfCheck},
-        name::{IncidentId, InstanceId, Label, NodeName},
-        offer::Offer,
+        name::{IncidentId, InstanceId, NodeName},
         policy::{Policy, Rung},
-        provider::{CreateAnswer, DestroyAnswer, ProviderFault, Rental, SshEndpoint, StartAnswer},
         state::Tenant,
-        units::{Money, Timestamp},
+        units::Timestamp,
         watch::Word,
     },
     metrics::Metrics,
-    probe::Prober,
-    remote::{BoxAddress, Remote, Witnessed},
-    retry::{Backoff, Failure, RetryPolicy, retry},
-    vast::{CreateRequest, Vast},
+    remote::{BoxAddress, Witnessed},
 };
 
-/// The container port of SSH.
-const SSH_PORT: u16 = 22;
 /// Boxes asked as witnesses at once; more wait, and their word may come too late to matter, never wrongly.
 const WITNESSES_AT_ONCE: usize = 16;
 /// Deploys at once: uploads share one line.
@@ -44,57 +37,6 @@ const DEPLOYS_AT_ONCE: usize = 8;
 const WITNESS_LIMIT: Duration = Duration::from_secs(8);
 /// How long a canary may take.
 const CANARY_LIMIT: Duration = Duration::from_secs(5);
-/// How patiently our key is attached: the instance may not take it in its first minutes.
-const ATTACH_PATIENCE: Duration = Duration::from_secs(300);
-
-/// How boxes are reached and what their server is given.
-#[derive(Debug, Clone)]
-pub struct BoxAccess {
-    /// Login name.
-    pub user: String,
-    /// Environment of the server; secrets, so only ever uploaded, never logged.
-    pub server_env: BTreeMap<String, SecretString>,
-    /// Releases kept on a box.
-    pub keep: usize,
-    /// Healthy answers in a row that end a deploy.
-    pub gate_healthy: u32,
-    /// How long healthy answers must span.
-    pub gate_steady: Duration,
-    /// How long the gate may take.
-    pub gate_within: Duration,
-    /// How servers are brought to rest before a deploy; `None` without an admin code.
-    pub maintenance: Option<deploy::Maintenance>,
-    /// What a box waits beyond that before it leaves a release that nobody confirms.
-    pub confirm_within: Duration,
-    /// What must hold besides the gate.
-    pub smoke: deploy::Smoke,
-    /// How a release is put on a box.
-    pub method: deploy::Method,
-    /// How long a fresh box may refuse connections or our key.
-    pub connect_budget: Duration,
-}
-
-/// Everything outside that the engine drives.
-pub struct Edges {
-    /// The provider.
-    pub vast: Arc<Vast>,
-    /// The boxes.
-    pub remote: Arc<Remote>,
-    /// The probes.
-    pub prober: Prober,
-    /// The release.
-    pub releases: Releases,
-    /// Releases that were verified, kept.
-    pub shelf: Shelf,
-    /// Where the nodes' addresses are published.
-    pub publisher: Publisher,
-    /// Asks the canaries.
-    pub http: reqwest::Client,
-    /// How boxes are reached.
-    pub access: BoxAccess,
-    /// Where the evidence of condemned boxes is kept.
-    pub evidence: EvidenceRoom,
-}
 
 /// Tasks under way.
 pub(super) struct Executor {
@@ -254,71 +196,6 @@ impl Executor {
         });
     }
 
-    fn create(&mut self, node: NodeName, offer: Offer, label: Label, not_after: Timestamp, policy: &Policy) {
-        let Some(spec) = policy.nodes.get(&node).cloned() else { return };
-        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
-        self.spawn_drastic(async move {
-            let op = label.op.clone();
-            let answer = if !in_time(clock.now(), not_after) {
-                CreateAnswer::NotSent("the command expired before it was sent".into())
-            } else {
-                let request = CreateRequest {
-                    offer: offer.id,
-                    label: &label,
-                    rental: &spec.rental,
-                    bid: offer.bid,
-                    not_after,
-                };
-                edges.vast.create(request).await
-            };
-            tracing::info!(%node, %op, offer = %offer.id, ?answer, "create answered");
-            Some(Event::CreateAnswered { node, op, answer })
-        });
-    }
-
-    fn destroy(&mut self, instance: InstanceId, not_after: Timestamp) {
-        self.witnessing.remove(&instance);
-        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
-        self.spawn_drastic(async move {
-            let answer = if !in_time(clock.now(), not_after) {
-                let detail = "the command expired before it was sent".into();
-                DestroyAnswer::Failed(ProviderFault::Unreachable { detail })
-            } else {
-                edges.vast.destroy(instance, not_after).await
-            };
-            tracing::info!(%instance, ?answer, "destroy answered");
-            edges.remote.forget(instance);
-            Some(Event::DestroyAnswered { instance, answer })
-        });
-    }
-
-    /// Whether it worked, the next lists show.
-    fn start(&mut self, node: NodeName, instance: InstanceId, bid: Option<Money>, not_after: Timestamp) {
-        let (edges, clock) = (Arc::clone(&self.edges), self.clock);
-        self.spawn_drastic(async move {
-            let answer = if in_time(clock.now(), not_after) {
-                edges.vast.start(instance, bid, not_after).await
-            } else {
-                let detail = "the command expired before it was sent".into();
-                StartAnswer::Failed(ProviderFault::Unreachable { detail })
-            };
-            tracing::info!(%node, %instance, ?bid, ?answer, "start answered");
-            Some(Event::StartAnswered { node, instance, answer })
-        });
-    }
-
-    /// Whether it worked, the next list shows.
-    fn relabel(&mut self, instance: InstanceId, label: Label, not_after: Timestamp) {
-        let edges = Arc::clone(&self.edges);
-        self.spawn(async move {
-            match edges.vast.relabel(instance, &label, not_after).await {
-                Ok(()) => tracing::info!(%instance, %label, "relabelled"),
-                Err(fault) => tracing::warn!(%instance, %fault, "the label could not be changed"),
-            }
-            None
-        });
-    }
-
     /// Aside: the destroy waits for the answer, but never beyond the core's deadline.
     fn take_evidence(
         &mut self,
@@ -341,32 +218,6 @@ impl Executor {
                 .map(|(path, bytes)| format!("{bytes} bytes in `{}`", path.display()))
                 .map_err(|fault| fault.to_string());
             Some(Event::EvidenceTaken { node, instance, result })
-        });
-    }
-
-    fn attach_key(&mut self, instance: InstanceId) {
-        let edges = Arc::clone(&self.edges);
-        let policy = RetryPolicy { give_up_after: Some(ATTACH_PATIENCE), ..RetryPolicy::default() };
-        let backoff = Backoff::new(policy, instance.0);
-        self.spawn(async move {
-            let attached = retry(backoff, || async {
-                let attached = edges.vast.attach_key(instance, edges.remote.public_key()).await;
-                attached.map_err(|fault| match &fault {
-                    // A fresh instance may be unknown for a moment, so a refusal may pass as well; our key will not.
-                    ProviderFault::Auth { .. } | ProviderFault::Credit { .. } => Failure::Final(fault),
-                    ProviderFault::RateLimited { .. }
-                    | ProviderFault::Refused { .. }
-                    | ProviderFault::Unreachable { .. }
-                    | ProviderFault::Malformed { .. } => {
-                        let hint = fault.retry_after();
-                        Failure::Passing(fault, hint)
-                    }
-                })
-            });
-            if let Err(fault) = attached.await {
-                tracing::warn!(%instance, %fault, "our key could not be attached");
-            }
-            None
         });
     }
 
@@ -460,12 +311,4 @@ async fn hand_over(task: impl Future<Output = Option<Event>>, events: mpsc::Send
     if let Some(event) = task.await {
         let _ = events.send(event).await;
     }
-}
-
-/// Ways to a box, as the provider's list tells them: direct first, then its relay.
-#[must_use]
-pub fn endpoints(row: &Rental) -> Vec<SshEndpoint> {
-    let direct = row.address(SSH_PORT).map(|at| SshEndpoint { host: at.ip().to_string(), port: at.port() });
-    let proxy = row.ssh_proxy.as_ref().map(|(host, port)| SshEndpoint { host: host.clone(), port: *port });
-    direct.into_iter().chain(proxy).collect()
 }

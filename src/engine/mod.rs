@@ -10,6 +10,7 @@
 
 mod decide;
 mod degraded;
+mod edges;
 mod ending;
 mod evidence;
 mod execute;
@@ -33,13 +34,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use edges::{BoxAccess, Edges, endpoints};
 pub use evidence::{EvidenceRoom, Scrub, of_incident};
-pub use execute::{BoxAccess, Edges, endpoints};
 pub use handle::{Gone, Handle, Kick};
 pub use publish::Publisher;
 pub use releases::Releases;
 pub use report::{Journey, is_the_releases, placed};
-pub use shelf::{ServerEnv, Shelf};
+pub use shelf::{KeptRelease, ServerEnv, Shelf};
 pub use storage::{Storage, StorageFault, chain, fold};
 
 use self::{decide::TOGETHER, execute::Executor, handle::Request, timers::Timers};

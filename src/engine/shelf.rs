@@ -1,5 +1,5 @@
-//! Releases kept here as they were verified: the program with its settings, so that healing can put on a new box what the old
-//! one ran, whatever the configuration says by now.
+//! Releases kept here as they were verified: the program with its settings and its method, so that healing can put on a new box
+//! what the old one ran, whatever the configuration says by now.
 //!
 //! `<state>/releases/<program12>-<settings12>/{server,settings.json,release.json}`, open to the keeper's own user only: settings
 //! hold secrets, as the environment file they came from does. A release appears whole, by one rename.
@@ -17,7 +17,10 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::{deploy::Artifact, fleet::deployed::Placed};
+use crate::{
+    deploy::{Artifact, Method},
+    fleet::deployed::Placed,
+};
 
 /// Releases kept; the least recently verified go first.
 const KEPT: usize = 12;
@@ -41,6 +44,20 @@ pub struct Shelf {
 struct Label {
     #[serde(flatten)]
     release: Placed,
+    /// How it is put on a box; what was kept by an older keeper does not tell.
+    #[serde(default)]
+    method: Option<Method>,
+}
+
+/// A release that was kept.
+#[derive(Debug, Clone)]
+pub struct KeptRelease {
+    /// Its program, or what stands for it.
+    pub artifact: Arc<Artifact>,
+    /// Its settings.
+    pub env: ServerEnv,
+    /// How it is put on a box; `None` for one that was kept before methods were: then the configured one is meant.
+    pub method: Option<Method>,
 }
 
 impl Shelf {
@@ -54,19 +71,26 @@ impl Shelf {
     ///
     /// # Errors
     /// It cannot be written; nothing half-written is ever taken for a release.
-    pub async fn put(&self, release: &Placed, artifact: &Artifact, env: &ServerEnv) -> io::Result<()> {
-        let (shelf, release, program) = (self.clone(), release.clone(), artifact.path.clone());
+    pub async fn put(
+        &self,
+        release: &Placed,
+        artifact: &Artifact,
+        env: &ServerEnv,
+        method: &Method,
+    ) -> io::Result<()> {
+        let (shelf, program) = (self.clone(), artifact.path.clone());
+        let label = Label { release: release.clone(), method: Some(method.clone()) };
         let settings: BTreeMap<&String, &str> =
             env.iter().map(|(name, value)| (name, value.expose_secret())).collect();
         let settings = secrecy::zeroize::Zeroizing::new(serde_json::to_vec(&settings)?);
-        blocking(move || shelf.store(&release, &program, &settings)).await
+        blocking(move || shelf.store(&label, &program, &settings)).await
     }
 
-    /// A release with its settings, if it is kept and still is what it was.
+    /// A release with its settings and its method, if it is kept and still is what it was.
     ///
     /// # Errors
     /// It is kept and cannot be read, or was changed since.
-    pub async fn take(&self, name: &str) -> io::Result<Option<(Arc<Artifact>, ServerEnv)>> {
+    pub async fn take(&self, name: &str) -> io::Result<Option<KeptRelease>> {
         let folder = self.place(name)?;
         let read = folder.clone();
         let found = blocking(move || match fs::read(read.join(RELEASE)) {
@@ -83,7 +107,7 @@ impl Shelf {
             return Err(io::Error::other(format!("the kept release `{name}` was changed")));
         }
         let env = settings.into_iter().map(|(name, value)| (name, value.into())).collect();
-        Ok(Some((Arc::new(artifact), env)))
+        Ok(Some(KeptRelease { artifact: Arc::new(artifact), env, method: label.method }))
     }
 
     /// The releases kept whose name begins so, or whose commit it is, newest first.
@@ -133,10 +157,11 @@ impl Shelf {
         if plain { Ok(self.folder.join(name)) } else { Err(io::Error::other("not a release's name")) }
     }
 
-    fn store(&self, release: &Placed, program: &Path, settings: &[u8]) -> io::Result<()> {
+    fn store(&self, label: &Label, program: &Path, settings: &[u8]) -> io::Result<()> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let release = &label.release;
         let place = self.place(&release.name)?;
-        let label = serde_json::to_vec_pretty(&Label { release: release.clone() })?;
+        let label = serde_json::to_vec_pretty(label)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         if place.join(RELEASE).is_file() {
             // The folder's age is what is counted: writing a file anew by a rename makes it young.
@@ -205,7 +230,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::ArtifactSource;
+    use crate::deploy::{ArtifactSource, Backup, ImagePull, Manager, Strategy, TreeBuild};
 
     async fn program(folder: &Path, commit: &str) -> Artifact {
         let path = folder.join(format!("server-{commit}"));
@@ -226,13 +251,16 @@ mod tests {
         let artifact = program(folder.path(), "abc1234").await;
         let env: ServerEnv = [("TOKEN".to_owned(), SecretString::from("it's \"secret\"\n"))].into();
         let release = named(&artifact, "5e77195e7719");
-        shelf.put(&release, &artifact, &env).await.unwrap();
-        shelf.put(&release, &artifact, &env).await.unwrap();
+        let method = Method { manager: Manager::Systemd { service: "duel".into() }, ..Method::default() };
+        shelf.put(&release, &artifact, &env, &method).await.unwrap();
+        shelf.put(&release, &artifact, &env, &method).await.unwrap();
         // The file it came from is another one by now.
         fs::write(&artifact.path, "#!/bin/sh\necho other\n").unwrap();
-        let (kept, settings) = shelf.take(&release.name).await.unwrap().unwrap();
+        let taken = shelf.take(&release.name).await.unwrap().unwrap();
+        let kept = &taken.artifact;
         assert_eq!((kept.digest.as_str(), kept.commit.as_str()), (artifact.digest.as_str(), "abc1234"));
-        assert_eq!(settings["TOKEN"].expose_secret(), "it's \"secret\"\n");
+        assert_eq!(taken.env["TOKEN"].expose_secret(), "it's \"secret\"\n");
+        assert_eq!(taken.method, Some(method));
         let place = folder.path().join("releases").join(&release.name);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o077;
         assert_eq!((mode(&place), mode(&place.join(SETTINGS)), mode(&place.join(PROGRAM))), (0, 0, 0));
@@ -248,13 +276,67 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_built_or_pulled_is_taken_with_its_commit_or_its_digest_under_the_rules_of_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(folder.path());
+        let artifact = program(folder.path(), "abc1234").await;
+        let limit = std::time::Duration::from_secs(60);
+        let image = "registry.example.org/duel@sha256:aa".to_owned();
+        let engine = "podman".to_owned();
+        let ways = [
+            (
+                Strategy::Git(TreeBuild {
+                    url: "https://git.example.org/duel".into(),
+                    build: Some("make".into()),
+                    limit,
+                }),
+                Manager::Supervised,
+            ),
+            (
+                Strategy::Docker(ImagePull {
+                    engine: engine.clone(),
+                    image: image.clone(),
+                    archive: false,
+                    limit,
+                }),
+                Manager::Docker {
+                    engine,
+                    service: "duel".into(),
+                    image,
+                    options: vec!["--network=host".into()],
+                },
+            ),
+        ];
+        let strict = vec!["LATER".parse().unwrap()];
+        for (at, (strategy, manager)) in ways.into_iter().enumerate() {
+            let release = named(&artifact, &format!("{at:012}"));
+            let then = Method { strategy, manager, ..Method::default() };
+            shelf.put(&release, &artifact, &ServerEnv::new(), &then).await.unwrap();
+            let kept = shelf.take(&release.name).await.unwrap().unwrap().method.unwrap();
+            let now = Method {
+                backup: Backup { keep: 9, ..Backup::default() },
+                required: strict.clone(),
+                ..Method::default()
+            };
+            let used = kept.under(&now);
+            assert_eq!((&used.strategy, &used.manager), (&then.strategy, &then.manager));
+            assert_eq!((used.backup.keep, used.required.len()), (9, 0), "no demand of today ends a healing");
+        }
+        // As an older keeper has left it.
+        let release = named(&artifact, &format!("{:012}", 1));
+        let label = folder.path().join("releases").join(&release.name).join(RELEASE);
+        fs::write(&label, serde_json::to_vec(&release).unwrap()).unwrap();
+        assert_eq!(shelf.take(&release.name).await.unwrap().unwrap().method, None);
+    }
+
+    #[tokio::test]
     async fn the_shelf_stays_short_and_whatever_is_half_written_is_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(folder.path());
         let artifact = program(folder.path(), "abc1234").await;
         for number in 0..20 {
             let release = named(&artifact, &format!("{number:012}"));
-            shelf.put(&release, &artifact, &ServerEnv::new()).await.unwrap();
+            shelf.put(&release, &artifact, &ServerEnv::new(), &Method::default()).await.unwrap();
         }
         assert_eq!(shelf.kept().unwrap().len(), KEPT);
         let newest = named(&artifact, &format!("{:012}", 19));

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Edges, Journey, ServerEnv, placed};
+use super::{Edges, Journey, KeptRelease, placed};
 use crate::{
     clock::Clock,
-    deploy::{self, Artifact, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
+    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
     fleet::{
         deployed::{DeployKind, Placed},
         event::{Event, WorkFault},
@@ -56,8 +56,9 @@ impl Job {
         clock: Clock,
         events: &mpsc::Sender<Event>,
     ) -> Result<ReleaseRef, WorkFault> {
-        let (artifact, env) = self.chosen(edges).await.map_err(fault)?;
-        let request = self.request(edges, address, clock, Arc::clone(&artifact), env);
+        let chosen = self.chosen(edges).await.map_err(fault)?;
+        let artifact = Arc::clone(&chosen.artifact);
+        let request = self.request(edges, address, clock, chosen);
         let mut journey = Journey {
             node: self.node.clone(),
             instance: self.tenant.instance,
@@ -83,7 +84,8 @@ impl Job {
         };
         let (result, ()) = tokio::join!(work, noted);
         if let Ok(deployed) = &result
-            && let Err(fault) = edges.shelf.put(&placed(deployed), &artifact, &request.env).await
+            && let Err(fault) =
+                edges.shelf.put(&placed(deployed), &artifact, &request.env, &request.method).await
         {
             tracing::warn!(node = %self.node, %fault, "the verified release cannot be kept");
         }
@@ -93,11 +95,11 @@ impl Job {
         result.map(|deployed| deployed.release).map_err(fault)
     }
 
-    /// The program and its settings: the configured ones, or those that were verified for the node.
-    async fn chosen(&self, edges: &Edges) -> Result<(Arc<Artifact>, ServerEnv), DeployFault> {
+    /// The program, its settings and its method: the configured ones, or those that were verified for the node.
+    async fn chosen(&self, edges: &Edges) -> Result<KeptRelease, DeployFault> {
         let Some(release) = &self.release else {
             let artifact = edges.releases.wanted().await?;
-            return Ok((artifact, edges.access.server_env.clone()));
+            return Ok(KeptRelease { artifact, env: edges.access.server_env.clone(), method: None });
         };
         let gone = |why: String| {
             let name = &release.name;
@@ -115,10 +117,12 @@ impl Job {
         edges: &Edges,
         address: BoxAddress,
         clock: Clock,
-        artifact: Arc<Artifact>,
-        env: ServerEnv,
+        chosen: KeptRelease,
     ) -> DeployRequest {
+        let KeptRelease { artifact, env, method } = chosen;
         let access = &edges.access;
+        let now = &access.method;
+        let method = method.map_or_else(|| now.clone(), |then| then.under(now));
         let op = self.tenant.rental.op.clone();
         let gate = Gate {
             path: self.spec.health.path.clone(),
@@ -149,7 +153,7 @@ impl Job {
         };
         DeployRequest {
             site,
-            method: access.method.clone(),
+            method,
             artifact,
             env,
             restart: Restart::Always,

@@ -7,6 +7,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use crate::crash::{self, Point};
+
 /// A script for the box's `sh`, with named values.
 ///
 /// The body is fixed text of this program. Values never stand in a command line; the body uses them as shell variables.
@@ -14,13 +16,28 @@ use std::{fmt::Write as _, time::Duration};
 pub struct Script {
     body: &'static str,
     values: Vec<(&'static str, String)>,
+    step: Option<&'static str>,
 }
 
 impl Script {
     /// A script without values.
     #[must_use]
     pub fn new(body: &'static str) -> Self {
-        Self { body, values: Vec::new() }
+        Self { body, values: Vec::new(), step: None }
+    }
+
+    /// Names the step of a deploy that it is a part of, for the crash points.
+    #[must_use]
+    pub(crate) fn of(self, step: &'static str) -> Self {
+        Self { step: Some(step), ..self }
+    }
+
+    /// Passes the crash points of a script that was sent.
+    pub(super) fn sent(&self) {
+        crash::at(Point::ScriptSent);
+        if let Some(step) = self.step {
+            crash::at(Point::InStep(step));
+        }
     }
 
     /// Gives the script a shell variable; any text without NUL arrives unharmed.

@@ -14,10 +14,7 @@ use super::{
     config::Inner,
     script::{Script, Unframed, command_line, unframe},
 };
-use crate::{
-    crash::{self, Point},
-    fleet::provider::SshEndpoint,
-};
+use crate::fleet::provider::SshEndpoint;
 
 /// Channels at once per box: below the ten sessions that OpenSSH's server allows by default, with room for a person.
 const CHANNELS: usize = 8;
@@ -151,6 +148,7 @@ impl Session {
         limit: Duration,
     ) -> Result<Output, RunFault> {
         let script = Script::new(include_str!("upload.sh"))
+            .of("upload")
             .value("target", upload.target.as_str())
             .value("part", upload.part.as_str())
             .value("size", upload.size.to_string());
@@ -164,6 +162,7 @@ impl Session {
     /// As [`Session::send`]; exit code 65 means that it is damaged, and it is gone then.
     pub async fn settle(&self, upload: &Upload, limit: Duration) -> Result<Output, RunFault> {
         let script = Script::new(include_str!("settle.sh"))
+            .of("verify")
             .value("target", upload.target.as_str())
             .value("part", upload.part.as_str())
             .value("digest", upload.sha256.as_str());
@@ -229,7 +228,7 @@ impl Session {
             if let Err(error) = feed(&mut stdin, framed.as_bytes(), source, progress).await {
                 tracing::debug!(error = %error, "the script did not take all of its input");
             }
-            crash::at(Point::ScriptSent);
+            script.sent();
         };
         let ((), out, err) = tokio::join!(send, drain(stdout), drain(stderr));
         let ended = child.wait().await;

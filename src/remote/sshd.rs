@@ -1,11 +1,13 @@
 //! A private OpenSSH server for tests: on loopback, as the current user, with its own host key and a home of its own.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -48,7 +50,7 @@ impl Sshd {
         fs::create_dir(path("bin")).unwrap();
         std::os::unix::fs::symlink(shell, path("bin/sh")).unwrap();
         fs::copy(path("key.pub"), path("authorized_keys")).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = spawn(folder.path(), port, "host");
         let sshd = Self { folder, port, child };
         sshd.wait_until_listening();
@@ -121,6 +123,18 @@ impl Drop for Sshd {
         self.stop();
         for pid in processes_within(&self.folder.path().to_string_lossy()) {
             kill(pid);
+        }
+    }
+}
+
+/// A port on loopback that nobody has, and that no other call of this process was given: between the choice and the listening there
+/// is time enough for another box to be given the same one.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn begin(
     }
     let keeper = keeper_for(&fleet.config, &plan).await?;
     // Whoever takes it up must have the very same, whatever the configuration says by then.
-    let kept = fleet.edges.shelf.put(&release.placed, &release.artifact, &release.env).await;
+    let kept = release.keep(fleet).await;
     kept.map_err(|fault| Failure::new(exit::UNKNOWN, format!("the release cannot be kept: {fault}")))?;
     let members = fleet
         .nodes

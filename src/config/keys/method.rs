@@ -55,6 +55,14 @@ pub(super) const METHOD: &[Key] = &[
         "Image of the strategy `docker`, pinned: `registry.example.org/duel@sha256:…`. The one before stays for the way back",
     )
     .restart(),
+    Key::new(
+        "deploy.docker_archive",
+        TEXT,
+        "",
+        "Archive of the image, written here by `docker save`, for boxes that cannot reach a registry: it is sent, and loaded there. \
+         `deploy.docker_image` is then the image's id, `sha256:…`, which loading keeps",
+    )
+    .restart(),
     Key::new("deploy.docker_commit", TEXT, "", "The commit that its server names in `/health`, if it names one").restart(),
     Key::new("deploy.engine", TEXT, r#""docker""#, "The container engine's command on the box; `podman` works as well").restart(),
     Key::new(
@@ -158,6 +166,14 @@ pub(super) const METHOD: &[Key] = &[
     )
     .restart(),
     Key::new("deploy.migrate.validate", TEXT, "", "Fails unless the schema is what the release needs").restart(),
+    Key::new(
+        "deploy.migrate.files",
+        TEXT,
+        "",
+        "Files of the release that hold its migrations, as a pattern within the tree that was built on the box. Those that the status \
+         names, or that the release before lacks, are looked through for statements that lose data, too",
+    )
+    .restart(),
     Key::new(
         "deploy.migrate.risky",
         Kind::Flag,

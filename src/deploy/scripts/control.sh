@@ -2,6 +2,8 @@
 [ -f supervise ] || [ "$verb" != stop ] || exit 0
 [ -f supervise ] || { echo "no server was deployed here" >&2; exit 66; }
 [ "$verb" != restart ] || sh supervise stop 8>&- || exit 1
-[ "$verb" = status ] || echo "began=$(date +%s)"
+began=$(date +%s)
 case $verb in restart) verb=start ;; esac
-sh supervise "$verb" 8>&-
+sh supervise "$verb" 8>&- || exit
+# Said once it runs: a word to somebody who is gone ends this script, and would leave the box without a server.
+[ "$verb" = status ] || echo "began=$began"

@@ -126,16 +126,14 @@ start_managed() {
     echo "$manager does not start the server: $(printf '%s' "$said" | tail -n 3)" >&2
     return 1
   fi
-  left=100
-  while [ "$left" -gt 0 ]; do
+  patience 100
+  while again; do
     if known=$(manager_pid); then
       # Who does not start `supervise serve` is taken at its manager's word.
       [ -f run/starts ] || note_process run/server.pid "$known"
       fate run/server.pid
       [ "$fate" = alive ] && [ "$pid" = "$known" ] && return 0
     fi
-    sleep 0.1
-    left=$((left - 1))
   done
   # It was started, and ends again and again: the gate sees why.
   [ ! -f run/starts ] && [ "$manager" != docker ] || return 0
@@ -166,14 +164,12 @@ holders() { holders_of $(listens); }
 
 # Waits a moment for the place where our server is to listen; names who has it.
 port_free() {
-  left=30
+  patience 30
   while held=$(holders) && [ -n "$held" ]; do
-    if [ "$left" -le 0 ]; then
+    if ! again; then
       echo "the server's port is held by process $(printf '%s' "$held" | tr '\n' ',')" >&2
       return 1
     fi
-    sleep 0.1
-    left=$((left - 1))
   done
   return 0
 }

@@ -19,11 +19,11 @@ $release
   rm -rf -- "releases/.trash-${release#releases/}"
   mv -T -- "$release" "releases/.trash-${release#releases/}" && removed=$((removed + 1))
 done
-images=$(sed -n "s/^image='\(.*\)'$/\1/p" releases/.trash-*/server 2>/dev/null | sort -u)
+images=$(sed -n "s/^image='\(.*\)'$/\1/p" releases/.trash-*/manager 2>/dev/null | sort -u)
 rm -rf -- releases/.trash-* releases/.sealing-* incoming/* builds/* backups/.new
 # Images that no release names any more. One that something else runs, the engine keeps.
 printf '%s\n' "$images" | while IFS= read -r image; do
-  [ -n "$image" ] && ! grep -qF -e "$image" releases/*/server 2>/dev/null || continue
+  [ -n "$image" ] && ! grep -qF -e "$image" releases/*/manager 2>/dev/null || continue
   engine=$(sed -n "s/^engine='\(.*\)'$/\1/p" current/manager 2>/dev/null)
   "${engine:-docker}" image rm "$image" >/dev/null 2>&1 8>&-
 done

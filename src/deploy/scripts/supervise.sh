@@ -49,14 +49,26 @@ fate() {
   fi
 }
 
+# Begins to wait for something, at most $1 tenths of a second.
+patience() {
+  left=$(($1 * 10))
+  nap=1
+}
+
+# Waits a little, and a little longer each time: most of what is waited for is there at once. Fails when patience is at its end.
+again() {
+  [ "$left" -gt 0 ] || return 1
+  sleep "0.0$nap"
+  left=$((left - nap))
+  [ "$nap" -ge 9 ] || nap=$((nap + 1))
+}
+
 # Waits until the process $1, born at $2, is gone, at most $3 tenths of a second. Its note says nothing here: a supervisor
 # takes its own away before it dies.
 await_end() {
-  left=$3
+  patience "$3"
   while stat_of "$1" && [ "$born" = "$2" ] && [ "$state" != Z ] && [ "$state" != X ]; do
-    [ "$left" -gt 0 ] || return 1
-    sleep 0.1
-    left=$((left - 1))
+    again || return 1
   done
 }
 
@@ -104,12 +116,10 @@ start() {
   # A server that we left behind is ended by the supervisor; anybody else has to be asked.
   end run/server.pid "$term_patience" && port_free || return 1
   setsid sh "$self" run >>log/supervisor.log 2>&1 </dev/null 7>&- &
-  left=400
-  while [ "$left" -gt 0 ]; do
+  patience 400
+  while again; do
     fate run/supervisor.pid
     [ "$fate" = alive ] && return 0
-    sleep 0.1
-    left=$((left - 1))
   done
   echo "the supervisor did not start: $(tail -n 3 log/supervisor.log)" >&2
   return 1
@@ -190,9 +200,10 @@ revert() {
       rm -f current.new && ln -s "releases/$back" current.new && mv -T current.new current || exit 73
       tell "went back from $1 to $back: $3" >>log/deploys.log
       note run/reverted "$1 $back $3"
-      echo "began=$(date +%s)"
+      began=$(date +%s)
       sh "$self" start 8>&- 9>&- || exit 1
       rm -f run/pending
+      echo "began=$began"
     fi
     echo "back=$back"
     sed -n 's/^commit /commit=/p' "releases/$back/.complete"

@@ -1,12 +1,14 @@
 # Points `current` at a sealed release by one rename, on trial: unless it is confirmed within $trial seconds, the box goes
-# back by itself. Values: name, trial, schema (version and floor, or nothing). Exit code 66: no such release.
+# back by itself. Values: name, trial, schema (version and floor, or nothing), returning (yes if somebody asked for the way back).
+# Exit code 66: no such release.
 # The way back is noted before anything changes, and leads only to a release that was verified and can read the schema of then.
 # Prints `blocked=<name>` where the schema is what forbids the way back.
 target=releases/$name
 [ -f "$target/.complete" ] || { echo "the release $name is not sealed" >&2; exit 66; }
 now=$(readlink current) || now=
 previous=$(readlink previous) || previous=
-if [ "$now" = "$target" ] && [ -f "$target/.verified" ]; then
+{ read -r trying _ <run/pending; } 2>/dev/null || trying=
+if [ "$now" = "$target" ] && [ -f "$target/.verified" ] && [ "$trying" != "$name" ]; then
   # It serves already; a restart of what was verified is no trial.
   rm -f run/pending
   exit 0
@@ -26,8 +28,11 @@ for way in "$now" "$previous"; do
   break
 done
 # The start of another release proves nothing of this one.
-rm -f run/reverted run/began
+rm -f run/reverted run/began run/returning
+[ "$returning" != yes ] || echo "$name" >run/returning || exit 73
 printf '%s %s %s\n' "$name" "$back" $(($(date +%s) + trial)) >run/pending.new && mv run/pending.new run/pending || exit 73
+# From here on somebody on the box watches the trial, also if nobody comes to start the server anew.
+[ ! -f supervise ] || sh supervise watch 8>&- || exit 1
 [ "$now" = "$target" ] && exit 0
 # What served until now stays, also where the schema forbids to go back to it by itself: a restored backup may need it.
 if [ -n "$now" ] && [ -f "$now/.verified" ]; then

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, OnceLock},
@@ -16,10 +16,13 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    fleet::name::{InstanceId, OpId},
+    fleet::{
+        name::{InstanceId, OpId},
+        provider::SshEndpoint,
+    },
     remote::{
         Remote,
-        sshd::{Sshd, user},
+        sshd::{Sshd, free_port, user},
     },
 };
 
@@ -59,23 +62,8 @@ impl Stage {
     /// On a box whose `sh` is that program.
     pub(super) async fn with_shell(shell: &Path) -> Option<Self> {
         let sshd = Sshd::start_with_shell(shell)?;
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let op = OpId::from_bits(11);
-        let site = Site {
-            node: "duel-0".parse().unwrap(),
-            instance: InstanceId(7),
-            op: op.clone(),
-            endpoints: vec![sshd.endpoint()],
-            user: user(),
-            server_port: port,
-            public: SocketAddr::from(([127, 0, 0, 1], port)),
-            gate: Gate { interval: Duration::from_millis(50), ..Gate::new(op, Some("aaaa111".into())) },
-            keep: 1,
-            deadline: LIMIT,
-            connect_budget: Duration::from_secs(20),
-            by: "a test".into(),
-            wait_lock: Duration::ZERO,
-        };
+        let port = free_port();
+        let site = site(sshd.endpoint(), port, "aaaa111");
         let request = DeployRequest {
             site,
             method: Method::default(),
@@ -111,6 +99,48 @@ impl Stage {
             }
         }
         Ok(steps)
+    }
+
+    /// Deploys, and calls `seen` with every report meanwhile.
+    pub(super) async fn watched(
+        &self,
+        mut seen: impl AsyncFnMut(StepReport),
+    ) -> Result<Deployed, DeployFault> {
+        let (sender, mut reports) = mpsc::channel::<StepReport>(256);
+        let watching = async {
+            while let Some(report) = reports.recv().await {
+                seen(report).await;
+            }
+        };
+        let work = async {
+            let result = deploy(&self.remote, &self.request, &sender).await;
+            drop(sender);
+            result
+        };
+        tokio::join!(work, watching).0
+    }
+
+    /// Goes back, to the last verified release or to that one.
+    pub(super) async fn go_back_to(&self, to: Option<&str>) -> Result<Deployed, DeployFault> {
+        let request = RollbackRequest {
+            site: self.request.site.clone(),
+            to: to.map(str::to_owned),
+            env: Default::default(),
+            maintenance: None,
+        };
+        rollback(&self.remote, &request, &mpsc::channel(1).0).await
+    }
+
+    /// Restores that backup, or the youngest with a dump.
+    pub(super) async fn bring_back(&self, backup: Option<&str>) -> Result<Deployed, DeployFault> {
+        let request = RestoreRequest {
+            site: self.request.site.clone(),
+            backup: backup.map(str::to_owned),
+            with: self.request.method.backup.clone(),
+            env: Default::default(),
+            maintenance: None,
+        };
+        restore(&self.remote, &request, &mpsc::channel(1).0).await
     }
 
     /// Deploys until that step has ended, and dies.
@@ -194,6 +224,26 @@ impl Stage {
     }
 }
 
+/// A box at that endpoint, whose server listens on loopback and names that commit.
+pub(super) fn site(endpoint: SshEndpoint, server_port: u16, commit: &str) -> Site {
+    let op = OpId::from_bits(11);
+    Site {
+        node: "duel-0".parse().unwrap(),
+        instance: InstanceId(7),
+        op: op.clone(),
+        endpoints: vec![endpoint],
+        user: user(),
+        server_port,
+        public: SocketAddr::from(([127, 0, 0, 1], server_port)),
+        gate: Gate { interval: Duration::from_millis(50), ..Gate::new(op, Some(commit.into())) },
+        keep: 1,
+        deadline: LIMIT,
+        connect_budget: Duration::from_secs(20),
+        by: "a test".into(),
+        wait_lock: Duration::ZERO,
+    }
+}
+
 pub(super) async fn artifact(release: usize) -> Arc<Artifact> {
     Arc::new(Artifact::prepare(&ArtifactSource::File(releases()[release].clone())).await.unwrap())
 }
@@ -203,7 +253,7 @@ pub(super) fn alive(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(in crate::deploy) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..1000 {
         if condition() {
             return;

@@ -10,16 +10,6 @@ use super::{
 };
 use crate::remote::sshd::kill;
 
-async fn back(stage: &Stage, to: Option<&str>) -> Result<Deployed, DeployFault> {
-    let request = RollbackRequest {
-        site: stage.request.site.clone(),
-        to: to.map(str::to_owned),
-        env: Default::default(),
-        maintenance: None,
-    };
-    rollback(&stage.remote, &request, &mpsc::channel(1).0).await
-}
-
 /// Keeps what it has `ODD` for, and serves it: a setting that came back proves that settings go back too.
 async fn with_a_verified_release() -> Option<(Stage, String)> {
     let mut stage = Stage::new().await?;
@@ -64,7 +54,7 @@ async fn other_settings_are_another_release_and_need_no_upload() {
     assert_eq!(stage.get("/odd").await.unwrap(), "changed");
     assert_ne!(stage.release(), first);
 
-    let deployed = back(&stage, None).await.unwrap();
+    let deployed = stage.go_back_to(None).await.unwrap();
     assert_eq!((&deployed.name, &stage.release()), (&first, &first));
     assert_eq!(stage.get("/odd").await.unwrap(), "as it was");
     assert_eq!(stage.servers(), 1);
@@ -187,7 +177,7 @@ async fn going_back_where_there_is_nothing_changes_nothing() {
     let Some((stage, first)) = with_a_verified_release().await else { return };
     let before = stage.pid().await;
     for (to, why) in [(None, "no other release"), (Some("0000"), "no release"), (Some(&*first), "serves")] {
-        let fault = back(&stage, to).await.unwrap_err();
+        let fault = stage.go_back_to(to).await.unwrap_err();
         assert!(matches!(&fault, DeployFault::Release(words) if words.contains(why)), "{fault:?}");
     }
     assert_eq!(stage.pid().await, before);

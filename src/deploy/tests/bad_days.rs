@@ -36,25 +36,15 @@ async fn busy() -> Option<Stage> {
 #[tokio::test]
 async fn a_connection_cut_in_the_steps_around_the_data_costs_a_repetition_only() {
     let Some(stage) = busy().await else { return };
-    let (sender, mut reports) = mpsc::channel::<StepReport>(256);
-    let cutter = async {
-        let mut cuts = vec![];
-        while let Some(report) = reports.recv().await {
-            let cut = [Step::Assess, Step::Backup, Step::Migrate, Step::Gate, Step::Smoke];
-            if report.phase == StepPhase::Started && cut.contains(&report.step) {
-                stage.sshd.cut_connections();
-                cuts.push(report.step);
-            }
+    let mut cuts = vec![];
+    let cutting = stage.watched(async |report| {
+        let cut = [Step::Assess, Step::Backup, Step::Migrate, Step::Gate, Step::Smoke];
+        if report.phase == StepPhase::Started && cut.contains(&report.step) {
+            stage.sshd.cut_connections();
+            cuts.push(report.step);
         }
-        cuts
-    };
-    let work = async {
-        let result = deploy(&stage.remote, &stage.request, &sender).await;
-        drop(sender);
-        result
-    };
-    let (result, cuts) = tokio::join!(work, cutter);
-    result.unwrap();
+    });
+    cutting.await.unwrap();
     assert_eq!(cuts, [Step::Assess, Step::Backup, Step::Migrate, Step::Gate, Step::Smoke]);
     assert_eq!(fs::read_to_string(stage.keeper("data/done")).unwrap(), "once\n", "it was migrated once");
     assert_eq!(stage.servers(), 1);
@@ -120,23 +110,14 @@ async fn a_disk_that_is_full_before_or_becomes_full_meanwhile_leaves_what_serves
     let ballast = stage.sshd.home().join("ballast");
     for step in [Step::Upload, Step::Seal] {
         let _ = fs::remove_file(&ballast);
-        let (sender, mut reports) = mpsc::channel::<StepReport>(256);
-        let filler = async {
-            while let Some(report) = reports.recv().await {
-                if report.phase == StepPhase::Started && report.step == step {
-                    // As much as there is room for.
-                    let mut file = fs::File::create(&ballast).unwrap();
-                    while std::io::Write::write_all(&mut file, &[0; 65536]).is_ok() {}
-                }
+        let filling = stage.watched(async |report| {
+            if report.phase == StepPhase::Started && report.step == step {
+                // As much as there is room for.
+                let mut file = fs::File::create(&ballast).unwrap();
+                while std::io::Write::write_all(&mut file, &[0; 65536]).is_ok() {}
             }
-        };
-        let work = async {
-            let result = deploy(&stage.remote, &stage.request, &sender).await;
-            drop(sender);
-            result
-        };
-        let (result, ()) = tokio::join!(work, filler);
-        let fault = result.unwrap_err();
+        });
+        let fault = filling.await.unwrap_err();
         assert!(matches!(&fault, DeployFault::Box(_)), "{step}: {fault:?}");
         assert_eq!((stage.release(), stage.pid().await), (first.clone(), pid), "{step}");
     }
@@ -158,13 +139,7 @@ async fn a_way_back_that_is_missing_is_told_and_the_box_is_not_left_without_a_se
     stage.deploy().await.unwrap();
     fs::remove_dir_all(stage.keeper("releases").join(&first)).unwrap();
     let before = stage.pid().await;
-    let request = RollbackRequest {
-        site: stage.request.site.clone(),
-        to: None,
-        env: Default::default(),
-        maintenance: None,
-    };
-    let fault = rollback(&stage.remote, &request, &mpsc::channel(1).0).await.unwrap_err();
+    let fault = stage.go_back_to(None).await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Release(words) if words.contains("no other release")), "{fault:?}");
     assert_eq!(stage.pid().await, before);
 }

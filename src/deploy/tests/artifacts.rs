@@ -1,4 +1,4 @@
-//! Deploys of a real server to a real box: Debian's OpenSSH server, our supervisor, a home of its own.
+//! One artifact on one box: what a whole deploy leaves there, and what each fault leaves.
 
 use std::{
     fs,

@@ -2,8 +2,6 @@
 
 use std::{fs, time::Duration};
 
-use tokio::sync::mpsc;
-
 use super::{stage::Stage, *};
 
 /// A box with a verified release, data, and commands that dump, check and restore it.
@@ -29,17 +27,6 @@ async fn kept(stage: &Stage) -> Vec<Kept> {
     backups(&stage.remote, &stage.request.site.address(), Duration::from_secs(20)).await.unwrap()
 }
 
-async fn bring_back(stage: &Stage, backup: Option<&str>) -> Result<Deployed, DeployFault> {
-    let request = RestoreRequest {
-        site: stage.request.site.clone(),
-        backup: backup.map(str::to_owned),
-        with: stage.request.method.backup.clone(),
-        env: Default::default(),
-        maintenance: None,
-    };
-    restore(&stage.remote, &request, &mpsc::channel(1).0).await
-}
-
 #[tokio::test]
 async fn what_was_before_a_deploy_can_be_brought_back_with_its_release_and_its_settings() {
     let Some(mut stage) = with_data().await else { return };
@@ -55,13 +42,13 @@ async fn what_was_before_a_deploy_can_be_brought_back_with_its_release_and_its_s
     let told = fs::read_to_string(stage.keeper(&format!("backups/{}/server.env", found[0].name))).unwrap();
     assert_eq!(told, fs::read_to_string(stage.keeper(&format!("releases/{first}/server.env"))).unwrap());
 
-    let restored = bring_back(&stage, None).await.unwrap();
+    let restored = stage.bring_back(None).await.unwrap();
     assert_eq!((restored.name.as_str(), rows(&stage).as_str()), (first.as_str(), "rows: one\n"));
     assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
     assert_eq!(stage.servers(), 1);
     // And back again: what was there before the restore was kept, too.
     let before = kept(&stage).await[0].name.clone();
-    bring_back(&stage, Some(&before)).await.unwrap();
+    stage.bring_back(Some(&before)).await.unwrap();
     assert_eq!(rows(&stage), "rows: spoilt by the second\n");
     assert_eq!(stage.get("/odd").await.unwrap(), "second");
 }
@@ -108,16 +95,16 @@ async fn a_backup_that_is_damaged_or_missing_touches_nothing() {
     stage.deploy().await.unwrap();
     let before = stage.pid().await;
     let name = kept(&stage).await[0].name.clone();
-    let missing = bring_back(&stage, Some("2001")).await.unwrap_err();
+    let missing = stage.bring_back(Some("2001")).await.unwrap_err();
     assert!(missing.to_string().contains("no backup `2001`"), "{missing}");
     let mut unable = stage.request.method.backup.clone();
     unable.restore = None;
     let with = std::mem::replace(&mut stage.request.method.backup, unable);
-    let fault = bring_back(&stage, None).await.unwrap_err();
+    let fault = stage.bring_back(None).await.unwrap_err();
     assert!(fault.to_string().contains("deploy.restore_command"), "{fault}");
     stage.request.method.backup = with;
     fs::write(stage.keeper(&format!("backups/{name}/dump")), "rows: forged\n").unwrap();
-    let fault = bring_back(&stage, None).await.unwrap_err();
+    let fault = stage.bring_back(None).await.unwrap_err();
     assert!(fault.to_string().contains("damaged"), "{fault}");
     assert_eq!((stage.pid().await, rows(&stage).as_str()), (before, "rows: one\n"));
 }
@@ -129,13 +116,13 @@ async fn a_restore_that_fails_half_way_names_the_way_back() {
     stage.deploy().await.unwrap();
     stage.request.method.backup.restore =
         Some("head -c 3 >rows; echo lost the connection >&2; exit 1".into());
-    let fault = bring_back(&stage, None).await.unwrap_err();
+    let fault = stage.bring_back(None).await.unwrap_err();
     let DeployFault::Halfway { what, forward } = &fault else { panic!("{fault:?}") };
     assert!(what.contains("lost the connection"), "{what}");
     let name = kept(&stage).await[0].name.clone();
     assert!(forward.contains(&name), "{forward}");
     stage.request.method.backup.restore = Some("cat >rows".into());
-    bring_back(&stage, Some(&name)).await.unwrap();
+    stage.bring_back(Some(&name)).await.unwrap();
     assert_eq!(rows(&stage), "rows: one\n");
 }
 
@@ -145,8 +132,8 @@ fn migrating(stage: &mut Stage, run: &str) {
         status: Some("cat schema 2>/dev/null; printf '%s\\n' \"$PENDING\"; exit 1".into()),
         run: Some(run.into()),
         validate: Some("grep -q done schema".into()),
-        risky: false,
         limit: Duration::from_secs(20),
+        ..Migrate::default()
     };
 }
 
@@ -223,13 +210,7 @@ async fn a_schema_that_forbids_going_back_blocks_it_with_a_named_way_forward() {
     stage.deploy().await.unwrap();
 
     // Nor by hand, nor by deploying the old code as if it were new.
-    let request = RollbackRequest {
-        site: stage.request.site.clone(),
-        to: None,
-        env: Default::default(),
-        maintenance: None,
-    };
-    let fault = rollback(&stage.remote, &request, &mpsc::channel(1).0).await.unwrap_err();
+    let fault = stage.go_back_to(None).await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Release(words) if words.contains("hint:")), "{fault:?}");
     stage.request.method.schema = Some(Schema { version: 3, floor: 3 });
     stage.take(0).await;
