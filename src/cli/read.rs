@@ -121,6 +121,13 @@ pub(super) async fn deploys(
 ) -> Result<u8, Failure> {
     let (config, _) = setup::load(common, Need::Talk)?;
     let deploys = Past::open(&config).await?.deploys(limit, node.as_ref()).await?;
+    // A node that left the configuration has a past still.
+    if let Some(node) =
+        node.as_ref().filter(|node| deploys.is_empty() && !config.policy.nodes.contains_key(*node))
+    {
+        return Err(Failure::new(exit::USAGE, format!("node `{node}` is not known"))
+            .hint("`vast-keeper status` lists the nodes"));
+    }
     if json {
         print::json(&deploys)?;
     } else if deploys.is_empty() {

@@ -1,6 +1,6 @@
 //! Work on one node's box by hand: healing is kept away meanwhile, steps are shown and timed, and the end is put on record.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -37,6 +37,10 @@ const SLACK: Duration = Duration::from_secs(120);
 /// Kept releases that are named where none or several fit.
 const NAMED_SHOWN: usize = 5;
 /// What is put on record of work that was interrupted.
+/// How often a keeper is looked for that does not run yet, or no more.
+const LOOK_FOR_KEEPER: Duration = Duration::from_secs(2);
+/// How often a report is tried to be put on record: a keeper starts or ends in less than these take together.
+const TELL_TRIES: u32 = 8;
 const INTERRUPTED: &str = "interrupted: the same command takes it up again";
 /// How long a box may take to tell what stands on it.
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
@@ -244,13 +248,10 @@ impl Work<'_> {
         let config = &self.fleet.config;
         let refused =
             |failure: Failure| Unfinished::Fault(DeployFault::Refused(failure.message().to_owned()));
-        let keeper = Client::find(&config.control_socket).await.map_err(refused)?;
-        let paused = match &keeper {
-            Some(keeper) => {
-                let lasting = site.deadline + config.deploy.maintenance_wait;
-                keep_away(keeper, node, lasting).await.map_err(refused)?
-            }
-            None => false,
+        let lasting = site.deadline + config.deploy.maintenance_wait;
+        let mut paused = match Client::find(&config.control_socket).await.map_err(refused)? {
+            Some(keeper) => Some(keep_away(&keeper, node, lasting).await.map_err(refused)?),
+            None => None,
         };
         let mut journey = self.journey(kind, wanted);
         let (sender, mut reports) = mpsc::channel::<StepReport>(REPORTS);
@@ -262,20 +263,27 @@ impl Work<'_> {
         };
         let claim = Claim::to(&config.state_dir, node);
         let site = Site { by: claim.name().to_owned(), ..site.clone() };
+        let looks = paused.is_none();
+        let comer = async {
+            if looks {
+                paused = Some(keep_away_who_comes(&config.control_socket, node, lasting).await);
+            }
+            std::future::pending::<()>().await;
+        };
         let result = tokio::select! {
             (result, ()) = async { tokio::join!(work(site, sender), shown) } => Some(result),
             () = self.fleet.stop().asked() => None,
+            () = comer => None,
         };
         // Where the end is not known the lease may stand, and whoever goes on must be let in.
         if !matches!(result, None | Some(Err(DeployFault::Unknown(_)))) {
             claim.given_back();
         }
-        self.report(keeper.as_ref(), journey, result.as_ref()).await;
+        self.report(journey, result.as_ref()).await;
         // What failed must not let go on what its report holds.
         let wish = if matches!(result, Some(Ok(_))) { Wish::Resume } else { Wish::PauseOver };
-        if paused
-            && let Some(keeper) = &keeper
-            && let Err(failure) = ask(keeper, node, wish).await
+        if paused == Some(true)
+            && let Err(failure) = wish_of_whoever_runs(config, node, wish).await
         {
             talk(&format!("warning: `{node}` is still paused for a while: {}", failure.message()));
         }
@@ -301,12 +309,7 @@ impl Work<'_> {
     }
 
     /// Puts the end on record; none is one that nobody waited for.
-    async fn report(
-        &self,
-        keeper: Option<&Client>,
-        journey: Journey,
-        result: Option<&Result<Deployed, DeployFault>>,
-    ) {
+    async fn report(&self, journey: Journey, result: Option<&Result<Deployed, DeployFault>>) {
         let serves = match result {
             // Another's work is theirs to report.
             Some(Err(DeployFault::Locked(_))) => return,
@@ -315,7 +318,7 @@ impl Work<'_> {
         };
         let unknown = Err(DeployFault::Unknown(INTERRUPTED.into()));
         let ended = journey.end(Clock::new().now(), result.unwrap_or(&unknown), serves);
-        tell(&self.fleet.config, keeper, ended).await;
+        tell(&self.fleet.config, ended).await;
     }
 
     /// What stands verified and current on the box now, if it can be asked.
@@ -335,15 +338,44 @@ async fn keep_away(keeper: &Client, node: &NodeName, lasting: Duration) -> Resul
     Ok(matches!(ask(keeper, node, Wish::PauseFor(seconds)).await?, Reply::Accepted(_)))
 }
 
-/// Puts a report on record. What was done is done: a record that cannot be made is a warning.
-async fn tell(config: &Config, keeper: Option<&Client>, report: DeployReport) {
+/// The same for a keeper that starts only while the work goes on: it would take a server that is being changed for a dead one.
+async fn keep_away_who_comes(socket: &Path, node: &NodeName, lasting: Duration) -> bool {
+    loop {
+        tokio::time::sleep(LOOK_FOR_KEEPER).await;
+        if let Ok(Some(keeper)) = Client::find(socket).await
+            && let Ok(paused) = keep_away(&keeper, node, lasting).await
+        {
+            return paused;
+        }
+    }
+}
+
+/// The keeper may have been started anew meanwhile; where none runs, its next one reads the pause and its end.
+async fn wish_of_whoever_runs(config: &Config, node: &NodeName, wish: Wish) -> Result<(), Failure> {
+    let Some(keeper) = Client::find(&config.control_socket).await? else { return Ok(()) };
+    ask(&keeper, node, wish).await.map(drop)
+}
+
+/// Puts a report on record, by the keeper that runs now or, where none does, by this process: one may start or end at any
+/// moment, so both are tried again for a while. What was done is done: a record that cannot be made is a warning.
+async fn tell(config: &Config, report: DeployReport) {
     let node = report.node.clone();
-    let told = match keeper {
-        Some(keeper) => keeper.post::<_, Reply>("/api/v1/deploys", &report).await.map(drop),
-        None => alone::decide(config, Event::DeployReported(Box::new(report))).await.map(drop),
-    };
-    if let Err(failure) = told {
-        talk(&format!("warning: what was done on `{node}` is not on record: {}", failure.message()));
+    let mut tries = 0;
+    loop {
+        let told = match Client::find(&config.control_socket).await {
+            Ok(Some(keeper)) => keeper.post::<_, Reply>("/api/v1/deploys", &report).await.map(drop),
+            Ok(None) => {
+                alone::decide(config, Event::DeployReported(Box::new(report.clone()))).await.map(drop)
+            }
+            Err(failure) => Err(failure),
+        };
+        let Err(failure) = told else { return };
+        tries += 1;
+        if tries == TELL_TRIES {
+            let words = failure.message();
+            return talk(&format!("warning: what was done on `{node}` is not on record: {words}"));
+        }
+        tokio::time::sleep(LOOK_FOR_KEEPER).await;
     }
 }
 
