@@ -34,7 +34,8 @@ pub(super) const TRIES: u32 = 3;
 const UPLOAD_LEASE: Duration = Duration::from_secs(900);
 /// How often another deploy's lease is looked at while it is waited for.
 const LOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Limit for the new connection over which a release is confirmed: the box was reached a moment ago.
+/// Limit for the new connection over which a release is confirmed, where none shorter is configured: the box was reached a moment
+/// ago.
 const CONFIRM_BUDGET: Duration = Duration::from_secs(45);
 
 /// The commit of a release that was taken over (`adopt.sh`): nobody knows it.
@@ -190,7 +191,8 @@ impl<'a> Run<'a> {
             session.close().await;
         }
         let address = self.site.address();
-        let connected = Box::pin(self.remote.connect(&address, CONFIRM_BUDGET)).await;
+        let budget = CONFIRM_BUDGET.min(self.site.connect_budget);
+        let connected = Box::pin(self.remote.connect(&address, budget)).await;
         self.session = Some(connected.map_err(|fault| DeployFault::connect(&fault, true))?);
         let script = script!("confirm.sh").value("name", name).value("by", self.site.by.as_str());
         self.done(Step::Confirm, script, b"").await
