@@ -132,12 +132,13 @@ async fn lost_in(scene: &mut Scene, loss: Loss, step: Step, verdict: Verdict) {
     let ((result, ended), ()) = tokio::join!(work, losing);
     let took = ended - lost_at.unwrap_or_else(|| panic!("{what}: the step was not taken: {result:?}"));
     assert!(took < 4 * TEST_EVERY + AGAIN, "{what}: it took {took:?}");
-    let right = match (&result, if loss == Loss::Closed { verdict } else { Verdict::Done }) {
-        (Ok(_), Verdict::Done) => true,
-        (Err(DeployFault::Box(_)), Verdict::Unreached) => true,
-        (Err(DeployFault::Unknown(_)), Verdict::Unknown) => true,
-        _ => false,
-    };
+    let true_of_it = if loss == Loss::Closed { verdict } else { Verdict::Done };
+    let right = matches!(
+        (&result, true_of_it),
+        (Ok(_), Verdict::Done)
+            | (Err(DeployFault::Box(_)), Verdict::Unreached)
+            | (Err(DeployFault::Unknown(_)), Verdict::Unknown)
+    );
     assert!(right, "{what}: {verdict:?} is true, and it tells {result:?}");
     way.open();
     if let Ok(done) = result {
