@@ -263,7 +263,7 @@ impl Fleet {
         let previous_price = node.state.tenant().map(|tenant| tenant.rental.price);
         let alive = node.state.tenant().filter(|tenant| !doomed.contains_key(&tenant.instance)).cloned();
         let release = node.release.clone();
-        let kept = alive.zip(keeps).map(|(tenant, doom)| Kept { tenant, doom, release });
+        let kept = alive.zip(keeps).map(|(tenant, doom)| Box::new(Kept { tenant, doom, release }));
         let was_filled = node.adopted_at.is_some();
         node.state = NodeState::Recovering(Recovery {
             cause,

@@ -58,7 +58,7 @@ impl Bill {
 impl Fleet {
     /// A rental is on record from its create's intent: between that and the answer the provider billed already.
     pub(super) fn open_bill(&mut self, at: Timestamp, instance: InstanceId, op: Option<&OpId>, price: Money) {
-        if self.bills.len() % BILLS_SWEPT_EVERY == 0 {
+        if self.bills.len().is_multiple_of(BILLS_SWEPT_EVERY) {
             self.bills.retain(|_, bill| bill.to.is_none_or(|to| at.since(to) < BILLS_KEPT));
         }
         let from = op.and_then(|op| self.ops.get(op)).map_or(at, |op| op.at);

@@ -223,7 +223,7 @@ pub struct Recovery {
     pub previous_price: Option<Money>,
     /// The tenant that is kept until a newcomer takes its place, where the order is create-first.
     #[serde(default)]
-    pub kept: Option<Kept>,
+    pub kept: Option<Box<Kept>>,
     /// How far.
     pub stage: Stage,
 }

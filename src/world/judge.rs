@@ -36,7 +36,7 @@ pub enum Invariant {
     /// 3. No box is replaced that was well, and the evidence is as old as the keeper's last start or stall at most.
     NoWrongKill,
     /// 4. Creates and recoveries stay under their caps and cooldowns, counted at the send; no machine is rented that is
-    /// excluded, and a bad release costs no more boxes than are tried with one.
+    ///    excluded, and a bad release costs no more boxes than are tried with one.
     Rate,
     /// 5. No second create while another rental of the node lives or is on its way.
     NoSecondCreate,

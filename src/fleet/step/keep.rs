@@ -21,7 +21,7 @@ use super::{
 impl Turn<'_> {
     fn kept(&self, name: &NodeName) -> Option<&Kept> {
         match self.node(name).map(|node| &node.state) {
-            Some(NodeState::Recovering(recovery)) => recovery.kept.as_ref(),
+            Some(NodeState::Recovering(recovery)) => recovery.kept.as_deref(),
             _ => None,
         }
     }
