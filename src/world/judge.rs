@@ -309,6 +309,13 @@ impl Judge {
         self.tickets.get(self.counted_from..).unwrap_or_default()
     }
 
+    /// A node is forgotten.
+    pub fn retired(&mut self, place: usize) {
+        if let Some(filled) = self.ever_filled.get_mut(place) {
+            *filled = false;
+        }
+    }
+
     /// A create that may have rented something no longer counts.
     pub fn create_failed(&mut self, op: &OpId) {
         if let Some(ticket) = self.ticket_mut(op) {

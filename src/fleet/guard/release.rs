@@ -67,12 +67,12 @@ impl Guard<'_> {
     /// what was asked before the rental is asked again: a bad one must not reach every newcomer at once.
     ///
     /// # Errors
-    /// It is condemned or quarantined, or it was never seen serving and enough boxes try it.
+    /// It is not there yet, condemned or quarantined, or it was never seen serving and enough boxes try it.
     pub fn deploy(&self, node: &NodeName) -> Result<(), Deferral> {
-        if self.memory.release_missing.is_some() || self.verified_before(node).is_some() {
-            // The deploy itself says what is missing.
+        if self.verified_before(node).is_some() {
             return Ok(());
         }
+        // After a start nobody knows yet which release is wanted, nor whether it was ever seen serving.
         self.release()?;
         let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
         let tries = |(name, other): &(&NodeName, &Node)| match &other.state {

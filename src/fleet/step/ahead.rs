@@ -124,6 +124,8 @@ impl Turn<'_> {
             self.block_for(name, Rail::Cooldown, why, Some(until));
             return Ok(());
         }
+        // Who fails elsewhere may have lost its witness's word since the breaker was last looked at.
+        self.refresh_breaker()?;
         let in_hand = self.ready_spare(name).is_some();
         let guard = self.guard();
         let admitted = guard

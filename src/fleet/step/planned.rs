@@ -25,6 +25,7 @@ impl Turn<'_> {
         if let Err(deferral) = self.guard().release() {
             return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
         }
+        self.refresh_breaker()?;
         // Planned work is never urgent, so every rail applies although a person or a schedule asked; and no witness was asked.
         match self.guard().recovery(name, Wanted::Unwitnessed) {
             Ok(permit) => {

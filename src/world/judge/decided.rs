@@ -57,6 +57,8 @@ impl World {
             Record::PriceChanged { instance, price, .. } => self.judge_price(at, *instance, *price),
             Record::Created { node, op, instance } => self.judge_created(at, node, op, *instance),
             Record::CreateFailed { op, .. } => self.judge.create_failed(op),
+            // Whoever is wanted again after that is filled for the first time.
+            Record::Retired { node } => self.judge.retired(self.place(node)),
             Record::CreateAbandoned { .. } => self.tally.add("create settled as absent"),
             Record::InstanceUp { instance, .. } | Record::Deployed { instance, .. }
                 if self.judge.doomed.contains(instance) =>

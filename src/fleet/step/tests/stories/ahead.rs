@@ -10,7 +10,7 @@ use super::{
             event::Event,
             guard::{Guard, Rail},
             name::NodeName,
-            policy::Rung,
+            policy::{ReplaceOrder, Rung},
             provider::Credit,
             units::{Money, Timestamp},
             view::view,
@@ -47,6 +47,34 @@ fn a_contract_that_ends_soon_is_replaced_ahead_of_its_end() {
     assert_ne!(s.instance(&node(0)), old);
     assert!(s.fleet.nodes[&node(0)].incident.is_none(), "planned work is no incident");
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn planned_work_waits_while_many_fail_of_whom_no_witness_speaks_any_more() {
+    let mut policy = policy(8);
+    policy.rails.parallel = Some(8);
+    for spec in policy.nodes.values_mut() {
+        Arc::make_mut(spec).order = ReplaceOrder::CreateFirst;
+    }
+    let mut s = Story::serving_with(policy);
+    for i in 1..5 {
+        s.lose(&node(i));
+        assert_eq!(s.state(i).word(), "recovering", "its witness confirmed it");
+    }
+    let ends = Timestamp(s.now).after(Duration::from_secs(600));
+    shown(&mut s, |row| row.ends_at = Some(ends));
+    for _ in 0..12 {
+        (0..8).for_each(|i| if (1..5).contains(&i) { s.fail(&node(i)) } else { s.ok(&node(i)) });
+        s.pass(10);
+    }
+    assert_eq!(s.state(0).word(), "serving");
+    assert_eq!(s.memory.desk(&node(0)).blocked.as_ref().unwrap().rail, Rail::Breaker);
+    (1..5).for_each(|i| (0..2).for_each(|_| s.ok(&node(i))));
+    for _ in 0..12 {
+        (0..8).for_each(|i| s.ok(&node(i)));
+        s.pass(10);
+    }
+    assert_eq!(s.state(0).word(), "recovering", "they are well again");
 }
 
 #[test]
