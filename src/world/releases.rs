@@ -37,14 +37,14 @@ impl World {
         self.handle(Event::ReleasePrepared(Ok(self.release.named())));
     }
 
-    /// A newcomer is given up: a bad release may cost few boxes that would have served any other.
-    pub(super) fn judge_lost_newcomer(&mut self, instance: InstanceId) {
+    /// A newcomer is given up: a bad release may cost few boxes that would have served any other and refuse a connection now.
+    pub(super) fn judge_lost_newcomer(&mut self, instance: InstanceId, detail: &str) {
         let Some(rented) = self.boxes.get(&instance) else { return };
         let Some(release) = rented.runs.filter(|release| release.bad) else { return };
         // A failure that other trouble coloured cannot be compared with another.
         let probation = self.policy.nodes.values().map(|spec| spec.deadlines.probation).max();
         let began = self.now.saturating_sub(millis(probation.unwrap_or_default()));
-        if !rented.would_serve(self.now) || self.met_any_since(began) {
+        if !rented.would_serve(self.now) || !detail.contains("refused") || self.met_any_since(began) {
             return;
         }
         self.tally.add("box lost to a bad release");

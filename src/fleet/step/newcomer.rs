@@ -14,6 +14,7 @@ use super::{
         state::{NodeState, Recovery, Stage, Tenant},
         tell,
         units::{Timestamp, millis},
+        watch::observed_for,
     },
     LOOK_AGAIN, Turn,
     bids::Outbid,
@@ -213,6 +214,12 @@ impl Turn<'_> {
         let deadline = self.due(since, spec.deadlines.probation);
         if self.now() < deadline {
             self.look(name, deadline);
+            return Ok(());
+        }
+        // What was seen of it may have been forgotten a moment ago: the next probes say why it does not serve.
+        let (now, again) = (self.now(), deadline.after(observed_for(&spec.health)));
+        if self.memory.watch(name).last.is_none() && now < again {
+            self.look(name, now.after(LOOK_AGAIN).min(again));
             return Ok(());
         }
         let watch = self.memory.watch(name);

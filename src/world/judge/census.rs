@@ -26,7 +26,9 @@ impl World {
         let many = sick >= rails.breaker_count
             && u64::from(sick) * 100 >= u64::from(rails.breaker_percent) * u64::from(filled + 1);
         let last = self.judge.last_start.replace(at);
-        if filled >= 2 && healthy == 0 && sick > 0 {
+        // Who is replaced ahead of trouble is healthy itself, and is kept until another has proven itself.
+        let itself = matches!(cause, Cause::Planned { .. });
+        if filled >= 2 && healthy == 0 && sick > 0 && !itself {
             let detail = format!("`{node}` is recovered although none of {filled} nodes is healthy");
             return self.broken(Invariant::MassAction, detail);
         }

@@ -208,7 +208,9 @@ impl World {
             self.broken(Invariant::NoWrongKill, detail);
         }
         match reason {
-            DoomReason::FailedToStart { .. } if oddity.is_none() => self.judge_lost_newcomer(instance),
+            DoomReason::FailedToStart { detail } if oddity.is_none() => {
+                self.judge_lost_newcomer(instance, detail);
+            }
             DoomReason::Planned { detail } if detail.contains("the contract") => {
                 self.tally.add("replaced ahead of its contract's end");
             }
