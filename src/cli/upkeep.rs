@@ -48,6 +48,13 @@ pub(super) async fn maintenance(common: &Common, action: MaintenanceAction) -> R
                     Err(fault @ Fault::NoRest { .. }) if *emergency => {
                         (exit::DONE, format!("in maintenance, not at rest: {fault}"))
                     }
+                    Err(fault @ Fault::NoRest { .. }) => {
+                        let next = format!(
+                            "it stays in maintenance; `vast-keeper maintenance exit {}` ends it",
+                            filled.node
+                        );
+                        (exit::REFUSED, format!("{fault}; {next}"))
+                    }
                     entered => told(entered.map(|status| status.words())),
                 }
             }

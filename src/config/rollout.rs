@@ -17,8 +17,8 @@ pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
     let usual = Plan::default();
     let plan = Plan {
         manner,
-        batch: share(reader, "rollout.batch").unwrap_or(usual.batch),
-        max_failures: share(reader, "rollout.max_failures").unwrap_or(usual.max_failures),
+        batch: share(reader, "rollout.batch", Share::of_a_batch).unwrap_or(usual.batch),
+        max_failures: share(reader, "rollout.max_failures", str::parse).unwrap_or(usual.max_failures),
         wait: reader.duration("rollout.wait"),
         min_healthy_percent: reader.count("rollout.min_healthy"),
         health_within: reader.duration("rollout.health_within"),
@@ -28,9 +28,13 @@ pub(super) fn rollout(reader: &mut Reader<'_>) -> Rollouts {
     Rollouts { plan, parallel, keep_old: reader.duration("rollout.keep_old") }
 }
 
-fn share(reader: &mut Reader<'_>, key: &str) -> Option<Share> {
+fn share(
+    reader: &mut Reader<'_>,
+    key: &str,
+    read: impl FnOnce(&str) -> Result<Share, String>,
+) -> Option<Share> {
     let text = reader.text(key)?;
-    text.parse().map_err(|why: String| reader.fault(key, format!("is {why}"))).ok()
+    read(&text).map_err(|why| reader.fault(key, format!("is {why}"))).ok()
 }
 
 pub(super) fn publish(reader: &mut Reader<'_>, around: &Surroundings<'_>) -> Publish {

@@ -19,6 +19,11 @@ pub(super) fn drift(on_box: &str, wanted: &BTreeMap<String, SecretString>) -> Ve
     told
 }
 
+/// One setting of those on the box.
+pub(super) fn setting(on_box: &str, name: &str) -> Option<String> {
+    read(on_box).remove(name)
+}
+
 /// Reads what `settings_file` has written: a name and a value between single quotes, in which a quote is `'\''`.
 fn read(text: &str) -> BTreeMap<&str, String> {
     let mut found = BTreeMap::new();
@@ -64,6 +69,8 @@ mod tests {
         let after = set(&[("B", "secret-2"), ("C", "same"), ("D", "new")]);
         assert_eq!(drift(&before, &after), ["~B", "+D", "-A"]);
         assert_eq!(drift("", &set(&[])), [] as [&str; 0]);
+        assert_eq!(setting(&before, "A").as_deref(), Some("it's\nA='x'"));
+        assert_eq!(setting(&before, "D"), None);
     }
 
     proptest! {

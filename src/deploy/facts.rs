@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
     assessment::Assessment,
-    drift::drift,
+    drift::{drift, setting},
     gate::{ask_with, client},
     request::DeployRequest,
     run::{Run, script},
@@ -16,6 +17,8 @@ use super::{
 
 /// How long the running server is given to tell of itself; what it does not tell stops no deploy.
 const ANSWER: Duration = Duration::from_secs(3);
+/// The setting that holds the server's admin code.
+const ADMIN_CODE: &str = "ADMIN_CODE";
 /// Longest text of one fact.
 const LENGTH: usize = 160;
 
@@ -92,6 +95,7 @@ impl Run<'_> {
 
     async fn settings_drift(&mut self, request: &DeployRequest) -> Option<String> {
         let output = self.script(Step::Assess, script!("settings.sh"), b"").await.ok()?;
+        self.code_before = setting(&output.stdout, ADMIN_CODE).map(SecretString::from);
         let changes = drift(&output.stdout, &request.env);
         (!changes.is_empty()).then(|| format!("settings {}", changes.join(" ")))
     }

@@ -71,7 +71,14 @@ pub(super) async fn fetch(download: &Download) -> Result<PathBuf, DeployFault> {
         give_up_after: Some(PATIENCE),
         ..RetryPolicy::default()
     };
-    let work = retry(Backoff::new(policy, fastrand::u64(..)), || attempt(&client, download, &target));
+    let (client, to) = (&client, &target);
+    let work = retry(Backoff::new(policy, fastrand::u64(..)), || async move {
+        let tried = attempt(client, download, to).await;
+        if let Err(Failure::Passing(fault, _)) = &tried {
+            tracing::warn!(%fault, "the artifact is tried to be fetched again");
+        }
+        tried
+    });
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done?,
         Err(_) => return Err(not_now(download, &format!("not done within {} s", PATIENCE.as_secs()))),

@@ -168,6 +168,7 @@ impl Run<'_> {
 
     fn client(&self, with: &Maintenance) -> Result<Client, DeployFault> {
         Client::new(self.site.public, with.code.clone())
+            .map(|client| client.or(self.code_before.clone()))
             .map_err(|fault| DeployFault::Release(fault.to_string()))
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Run<'a> {
     pub(super) held: Option<Held>,
     /// The reason for which an earlier deploy put it there and never let it go.
     pub(super) owed: Option<String>,
+    /// The admin code with which the server that runs was started; another one may be wanted by now.
+    pub(super) code_before: Option<SecretString>,
     /// The release that serves, as it was found; empty for none.
     pub(super) current: String,
     /// Process and program of whoever else listens where the server is to.
@@ -106,6 +108,7 @@ impl<'a> Run<'a> {
             began,
             held,
             owed,
+            code_before: None,
             current: String::new(),
             foreign: None,
             backup,

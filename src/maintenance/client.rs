@@ -1,6 +1,13 @@
 //! Asking one server.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -64,7 +71,9 @@ pub enum Fault {
 pub struct Client {
     http: reqwest::Client,
     base: String,
-    code: SecretString,
+    /// Those that the server may know, and the place of the one that it took last: wrong ones are counted there.
+    codes: Vec<SecretString>,
+    taken: Arc<AtomicUsize>,
 }
 
 impl Client {
@@ -81,7 +90,17 @@ impl Client {
             .tls_certs_only([])
             .build()
             .map_err(|error| Fault::Unreachable(error.to_string()))?;
-        Ok(Self { http, base: format!("http://{server}/admin/maintenance"), code })
+        let (base, taken) = (format!("http://{server}/admin/maintenance"), Arc::default());
+        Ok(Self { http, base, codes: vec![code], taken })
+    }
+
+    /// The same, for a server that may have been started with another code, as before that was changed.
+    #[must_use]
+    pub fn or(mut self, code: Option<SecretString>) -> Self {
+        let known =
+            |code: &SecretString| self.codes.iter().any(|ours| ours.expose_secret() == code.expose_secret());
+        self.codes.extend(code.filter(|code| !known(code)));
+        self
     }
 
     /// How it stands.
@@ -195,10 +214,33 @@ impl Client {
         body: Option<&Value>,
         limit: Duration,
     ) -> Result<(StatusCode, Value), Fault> {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let mut refused = Err(Fault::Refused);
+        for place in (taken..self.codes.len()).chain(0..taken.min(self.codes.len())) {
+            let Some(code) = self.codes.get(place) else { break };
+            refused = self.send_with(code, &method, verb, body, limit).await;
+            let wrong = |code: &StatusCode| matches!(*code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            if !matches!(&refused, Ok((code, _)) if wrong(code)) {
+                self.taken.store(place, Ordering::Relaxed);
+                break;
+            }
+        }
+        refused
+    }
+
+    async fn send_with(
+        &self,
+        code: &SecretString,
+        method: &Method,
+        verb: &str,
+        body: Option<&Value>,
+        limit: Duration,
+    ) -> Result<(StatusCode, Value), Fault> {
         let mut code =
-            reqwest::header::HeaderValue::from_str(self.code.expose_secret()).map_err(|_| Fault::Refused)?;
+            reqwest::header::HeaderValue::from_str(code.expose_secret()).map_err(|_| Fault::Refused)?;
         code.set_sensitive(true);
-        let request = self.http.request(method, format!("{}/{verb}", self.base)).header("x-admin-code", code);
+        let request =
+            self.http.request(method.clone(), format!("{}/{verb}", self.base)).header("x-admin-code", code);
         let request = match body {
             Some(body) => request.json(body),
             None => request,

@@ -51,6 +51,8 @@ fn the_shipped_file_names_every_key_with_its_default() {
     let uncommented: String = shipped
         .lines()
         .map(|line| match line.strip_prefix("# ") {
+            // Only where a release is built on the box, and a single binary is the default.
+            Some(code) if code.starts_with("migrate.files = ") => format!("{line}\n"),
             Some(code) if code.contains(" = ") && toml_edit_parses(code) => format!("{code}\n"),
             Some(code) if code.starts_with("[[") => format!("{code}\n"),
             _ => format!("{line}\n"),

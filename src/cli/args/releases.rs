@@ -53,7 +53,7 @@ pub struct DeployArgs {
     #[arg(long, value_name = "WORD")]
     pub strategy: Option<MannerWord>,
     /// How many nodes at once after the first, such as `2` or `25%` [default: `rollout.batch`]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = Share::of_a_batch)]
     pub batch: Option<Share>,
     /// How many may fail over all, such as `1` or `20%` [default: `rollout.max_failures`]
     #[arg(long, value_name = "SHARE")]

@@ -16,8 +16,8 @@ holders_of() {
       case ${local%:*} in
         *[!0]*) [ "$ours" = any ] || [ "${local%:*}" = "$ours" ] || continue ;;
       esac
-      # One `ls` for all processes: a fork for each descriptor would take seconds.
-      found=$(ls -l /proc/[0-9]*/fd 2>/dev/null | while IFS= read -r line; do
+      # One `ls` for all processes: a fork for each descriptor would take seconds, and so would a shell that reads all lines.
+      found=$(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -e '^/proc/' -e "socket:\[$inode\]" | while IFS= read -r line; do
         case $line in
           /proc/*:) at=${line#/proc/} at=${at%%/*} ;;
           *"socket:[$inode]") printf '%s %s\n' "$at" "$(cat "/proc/$at/comm" 2>/dev/null)" ;;

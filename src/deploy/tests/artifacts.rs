@@ -303,7 +303,7 @@ async fn a_deadline_tells_how_far_it_came() {
 
     stage.request.site.endpoints = vec![stage.sshd.endpoint()];
     stage.request.site.gate.expect_commit = Some("cccc333".into());
-    stage.request.site.deadline = Duration::from_secs(6);
+    stage.request.site.deadline = Duration::from_secs(20);
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Unknown(words) if words.contains("gate")), "{fault:?}");
 }

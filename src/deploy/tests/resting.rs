@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{stage::Stage, *};
-use crate::maintenance::Client;
+use crate::maintenance::{Client, Fault};
 
 const CODE: &str = "the-admin-code-of-the-test";
 
@@ -78,6 +78,9 @@ async fn a_wrong_code_changes_nothing_and_a_server_without_the_api_is_deployed_t
     let before = stage.pid().await;
     stage.take(1).await;
     stage.request.maintenance.as_mut().unwrap().code = "another".into();
+    let settings = stage.keeper("current/server.env");
+    let known = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, known.replace(CODE, "nor this one")).unwrap();
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Refused(words) if words.contains("admin code")), "{fault:?}");
     assert_eq!(stage.pid().await, before);
@@ -90,6 +93,21 @@ async fn a_wrong_code_changes_nothing_and_a_server_without_the_api_is_deployed_t
     stage.take(0).await;
     stage.deploy().await.unwrap();
     assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
+}
+
+#[tokio::test]
+async fn a_code_that_is_changed_reaches_a_server_that_knows_only_the_one_of_before() {
+    let Some((mut stage, client)) = stage().await else { return };
+    stage.deploy().await.unwrap();
+    stage.take(1).await;
+    stage.set("ADMIN_CODE", "the-next-code-of-the-test");
+    stage.request.maintenance.as_mut().unwrap().code = "the-next-code-of-the-test".into();
+    stage.deploy().await.unwrap();
+    assert_eq!(asked(&stage), ["enter", "exit"]);
+    assert_eq!(client.status().await.unwrap_err(), Fault::Refused, "the old one is good for nothing now");
+    let next = Client::new(stage.request.site.public, "the-next-code-of-the-test".into()).unwrap();
+    assert!(!next.status().await.unwrap().active);
+    assert_eq!(stage.health("commit", |_| true).await, "bbbb222");
 }
 
 #[tokio::test]

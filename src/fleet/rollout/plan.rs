@@ -24,6 +24,17 @@ impl Share {
         }
     }
 
+    /// Reads the size of a batch, of which there is no empty one.
+    ///
+    /// # Errors
+    /// Neither a number nor a share, or zero.
+    pub fn of_a_batch(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Self::Nodes(0) | Self::Percent(0) => Err("zero; a batch is one node at least".into()),
+            share => Ok(share),
+        }
+    }
+
     /// How many of `nodes` that is as a limit: rounded down, and perhaps none.
     #[must_use]
     pub fn at_most(self, nodes: usize) -> u32 {
