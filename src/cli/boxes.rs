@@ -68,7 +68,7 @@ impl Fleet {
     async fn look(common: &Common, wanted: &[NodeName]) -> Result<Self, Failure> {
         let (config, _) = setup::load(common, Need::Run)?;
         let edges = daemon::boxes(&config, Clock::new()).map_err(setup::start_failure)?;
-        let known = known(&config).await;
+        let known = known(&config).await?;
         let listed = edges.vast.inventory().await.map_err(provider_failure)?;
         let mut nodes = Vec::new();
         for (name, spec) in &config.policy.nodes {

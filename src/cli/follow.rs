@@ -188,7 +188,7 @@ async fn calm(config: &Config) -> Result<(), Failure> {
     let end = clock.now().after(CALM_WITHIN);
     let mut said = String::new();
     loop {
-        let fleet = known(config).await;
+        let fleet = known(config).await?;
         let troubled = fleet.nodes.iter().filter(|(_, node)| node.incident.is_some());
         let troubled: Vec<&str> = troubled.map(|(name, _)| name.as_str()).collect();
         if troubled.is_empty() {

@@ -61,7 +61,7 @@ pub(super) async fn ledger(common: &Common, json: bool, action: Option<LedgerAct
 
 async fn read(config: &Config) -> Result<(LedgerView, Export), Failure> {
     let Some(client) = Client::find(&config.control_socket).await? else {
-        let (fleet, now) = (known(config).await, Clock::new().now());
+        let (fleet, now) = (known(config).await?, Clock::new().now());
         return Ok((ledger::view(&fleet, &config.policy, now), ledger::export(&fleet, now)));
     };
     let none = || Failure::new(exit::UNREACHABLE, "the keeper shows no ledger");

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Need},
     engine,
     fleet::{ledger::exclusions, name::NodeName, offer::select, provider::ProviderFault, state::Fleet},
-    store::Store,
+    store::{OpenError, Store},
     vast::{Vast, VastConfig},
 };
 
@@ -29,7 +29,7 @@ pub(super) async fn offers(common: &Common, node: Option<NodeName>, json: bool) 
     let clock = Clock::new();
     let vast = provider(&config, clock)?;
     let found = vast.survey(&spec.offers, spec.rental.disk_gb).await.map_err(provider_failure)?;
-    let fleet = known(&config).await;
+    let fleet = known(&config).await?;
     let previous =
         fleet.nodes.get(&name).and_then(|node| node.state.tenant()).map(|tenant| tenant.rental.price);
     let offered = found.offers.iter().map(|offer| (offer.machine, offer.host));
@@ -88,11 +88,21 @@ pub(super) fn provider_failure(fault: ProviderFault) -> Failure {
         .hint("check `VAST_API_KEY` and the network, then try again")
 }
 
-/// What the journal knows, so that blamed machines and the price step count; a first look has no journal.
-pub(super) async fn known(config: &Config) -> Fleet {
-    let Ok(history) = Store::open_read_only(&config.state_dir) else { return Fleet::default() };
-    match history.load().await {
-        Ok(Ok(loaded)) => engine::fold(loaded).unwrap_or_default(),
-        _ => Fleet::default(),
-    }
+/// What the journal knows, whether a keeper runs or not; nothing where there never was one.
+///
+/// # Errors
+/// It cannot be read: who takes that for an empty fleet deploys beside boxes that it does not see.
+pub(super) async fn known(config: &Config) -> Result<Fleet, Failure> {
+    let unreadable = |why: &str| {
+        Failure::new(exit::UNKNOWN, format!("the journal cannot be read: {why}"))
+            .hint("nothing was changed; try again, and see `vast-keeper status`")
+    };
+    let history = match Store::open_read_only(&config.state_dir) {
+        Ok(history) => history,
+        Err(OpenError::Absent { .. }) => return Ok(Fleet::default()),
+        Err(fault) => return Err(unreadable(&chain(&fault))),
+    };
+    let loaded = history.load().await.map_err(|fault| unreadable(&chain(&fault)))?;
+    let loaded = loaded.map_err(|fault| unreadable(&chain(&fault)))?;
+    engine::fold(loaded).map_err(|fault| unreadable(&fault.to_string()))
 }

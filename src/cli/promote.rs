@@ -32,7 +32,7 @@ pub(super) async fn promote(common: &Common, args: PromoteArgs) -> Result<u8, Fa
         return Err(Failure::new(exit::USAGE, message)
             .hint("each profile needs its own `fleet.name` and `keeper.state_dir`"));
     }
-    let wanted = verified(&known(&from).await, &args.from)?;
+    let wanted = verified(&known(&from).await?, &args.from)?;
     let artifact = kept(&from, &wanted, &args.from).await?;
     let fleet = Fleet::find(&of(&args.to), &[]).await?;
     let env = fleet.edges.access.server_env.clone();

@@ -80,7 +80,7 @@ async fn by_ourselves(common: &Common, options: Drastic) -> Result<u8, Failure> 
     talk("no keeper runs: doing it here, alone on the state");
     // The journal's last word; the provider is only asked once the state is locked.
     let journaled =
-        fleet::view::view(&known_fleet(&config).await, &Memory::default(), &config.policy, clock.now());
+        fleet::view::view(&known_fleet(&config).await?, &Memory::default(), &config.policy, clock.now());
     agreed(&config, &options, &format!("destroy {} and rent anew", what(known(&journaled, &name)?)))?;
     if options.dry_run {
         return Ok(exit::DONE);

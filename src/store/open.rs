@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{Loaded, OpenError, Snapshot, schema};
+use super::{Loaded, OpenError, Snapshot, error::Trouble, schema};
 use crate::fleet::{journal::Entry, units::Timestamp};
 
 /// The journal's file in the state folder.
@@ -68,13 +68,16 @@ pub(super) fn open_read_only(folder: &Path) -> Result<Connection, OpenError> {
     let (connection, found) = match schema::check(&connection) {
         Ok(found) => (connection, found),
         // On a read-only disk the write-ahead log's index cannot be made. Nobody can write there either, so the file may be
-        // read as one that does not change; what only the log holds is missed.
-        Err(_) => {
+        // read as one that does not change; what only the log holds is missed. Whoever is only kept waiting would miss it too.
+        Err(OpenError::Database {
+            trouble: Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk, ..
+        }) => {
             let unchanging = format!("file:{}?immutable=1", escaped(&path));
             let connection = Connection::open_with_flags(unchanging, flags | OpenFlags::SQLITE_OPEN_URI)?;
             let found = schema::check(&connection)?;
             (connection, found)
         }
+        Err(fault) => return Err(fault),
     };
     match found {
         0 => Err(OpenError::Absent { path }),
