@@ -110,7 +110,8 @@ async fn two_deploys_never_meet_and_an_interrupted_one_is_taken_up_again() {
     fleet.cli(&["lock", "break", "duel-0", "--yes"]).await.exits(10);
 
     // A release that never becomes well keeps its deploy at the gate; meanwhile the box is taken.
-    fleet.settings.edit("gate_within = \"20s\"", "gate_within = \"40s\"");
+    fleet.settings.edit("deploy = \"60s\"", "deploy = \"240s\"");
+    fleet.settings.edit("gate_within = \"20s\"", "gate_within = \"150s\"");
     fleet.gives(sick_server());
     let first = fleet.begin(&["deploy", "duel-0"]);
     eventually("the first deploy holds the box", PATIENCE, async || {
