@@ -70,8 +70,7 @@ impl Second<'_> {
         if seen.state == "recovering" && seen.kept.is_some() {
             return self.watch().await;
         }
-        let has_it = seen.release.as_ref().is_some_and(|serves| serves.digest == self.release.digest);
-        Ok(Some(if has_it {
+        Ok(Some(if self.has_it(&seen) {
             NodeResult::Done { changed: true }
         } else {
             failed("its switch was cut short".into(), false, Left::AsItWas)
@@ -109,7 +108,9 @@ impl Second<'_> {
                 said = stage;
             }
             match (seen.state.as_str(), seen.instance) {
-                ("serving", Some(instance)) if instance != self.filled.tenant.instance => {
+                ("serving", Some(instance))
+                    if instance != self.filled.tenant.instance && self.has_it(&seen) =>
+                {
                     self.tell(&seen)?;
                     return Ok(Some(NodeResult::Done { changed: true }));
                 }
@@ -128,6 +129,10 @@ impl Second<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    fn has_it(&self, seen: &NodeView) -> bool {
+        seen.release.as_ref().is_some_and(|serves| serves.digest == self.release.digest)
     }
 
     /// The first box serves on; whose fault that is, the keeper's own report of its deploys tells.

@@ -167,8 +167,14 @@ impl Release {
         })
     }
 
-    /// Refuses a release that the fleet went back from.
+    /// Refuses a release that the fleet went back from, or that healing found at fault.
     pub(super) fn unless_quarantined(&self, fleet: &Fleet) -> Result<(), Failure> {
+        let standing = fleet.known.releases.get(&self.placed.digest);
+        if let Some(condemned) = standing.and_then(|standing| standing.condemned.as_ref()) {
+            let words = format!("release {} is at fault: {}", self.placed.name, condemned.evidence);
+            return Err(Failure::new(exit::REFUSED, words)
+                .hint("`--force` deploys it all the same; another release needs no force"));
+        }
         let Some(shunned) = fleet.known.quarantine.get(&self.placed.name) else { return Ok(()) };
         let words = format!(
             "release {} is quarantined since `{}` went back from it: {}",
@@ -282,7 +288,10 @@ impl Work<'_> {
         self.report(journey, result.as_ref()).await;
         // What failed must not let go on what its report holds.
         let wish = if matches!(result, Some(Ok(_))) { Wish::Resume } else { Wish::PauseOver };
+        // Whoever holds the box may be somebody of the same name: theirs is the pause then.
+        let theirs = matches!(result, Some(Err(DeployFault::Locked(_))));
         if paused == Some(true)
+            && !theirs
             && let Err(failure) = wish_of_whoever_runs(config, node, wish).await
         {
             talk(&format!("warning: `{node}` is still paused for a while: {}", failure.message()));

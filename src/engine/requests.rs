@@ -77,7 +77,8 @@ impl Engine {
                 if anew {
                     // The configured release may be another one than when it was prepared here.
                     self.executor.edges().releases.forget();
-                    self.executor.prepare_release();
+                    self.memory.release_missing = Some("it is being prepared".into());
+                    self.next_release = self.clock.now();
                 }
             }
             Request::Reload { policy, reply } => {

@@ -182,6 +182,8 @@ pub struct Desk {
     pub key_refusals: u32,
     /// When the provider was last asked to let a stopped box of the node run.
     pub start_asked_at: Timestamp,
+    /// Lists that began before this say nothing of whether the node's box runs.
+    pub lists_from: Timestamp,
     /// When our key was last attached because the box did not let us in.
     pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.

@@ -114,18 +114,27 @@ async fn two_deploys_never_meet_and_an_interrupted_one_is_taken_up_again() {
     fleet.settings.edit("gate_within = \"20s\"", "gate_within = \"150s\"");
     fleet.gives(sick_server());
     let first = fleet.begin(&["deploy", "duel-0"]);
-    eventually("the first deploy holds the box", PATIENCE, async || {
-        let shown = fleet.cli(&["lock", "show", "duel-0", "--json"]).await.exits(0).json();
-        !shown["holder"].is_null()
-    })
-    .await;
+    let pid = first.pid();
+    let mut ended = std::pin::pin!(first.ended());
+    tokio::select! {
+        ended = &mut ended => panic!("it ended by itself: {}", ended.said()),
+        () = eventually("the first deploy holds the box", PATIENCE, async || {
+            let shown = fleet.cli(&["lock", "show", "duel-0", "--json"]).await.exits(0).json();
+            !shown["holder"].is_null()
+        }) => {}
+    }
     let second = fleet.cli(&["deploy", "duel-0"]).await.exits(40);
     assert!(second.stderr.contains("lock show"), "{}", second.stderr);
-    eventually("it serves on trial", PATIENCE, async || fleet.commit_of("duel-0").await == "dddd444").await;
+    tokio::select! {
+        ended = &mut ended => panic!("it ended by itself: {}", ended.said()),
+        () = eventually("it serves on trial", PATIENCE, async || {
+            fleet.commit_of("duel-0").await == "dddd444"
+        }) => {}
+    }
 
     // Ctrl-C: nothing is left half-way, no lease stands, and healing is not kept away.
-    rustix::process::kill_process(first.pid(), Signal::INT).unwrap();
-    let ended = first.ended().await.exits(30);
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    let ended = ended.await.exits(30);
     assert!(ended.stderr.contains("interrupted; `"), "{}", ended.stderr);
     assert_ne!(fleet.commit_of("duel-0").await, "dddd444");
     assert_eq!(fleet.paused().await, 0);

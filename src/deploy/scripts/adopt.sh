@@ -18,17 +18,14 @@ word() { printf '%s' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"; }
   echo
 } >"$new/server" || exit 73
 chmod 700 -- "$new/server"
-# A value may hold lines; names that the shell or this connection owns are left out.
-xargs -0 sh -c '
-  for pair; do
-    name=${pair%%=*}
-    case $name in
-      "" | [0-9]* | *[!A-Za-z0-9_]* | _ | PWD | OLDPWD | SHLVL | IFS | ENV | PPID | UID | EUID | PS4 | OPTIND | LINENO | RANDOM | SECONDS | \
-        BASH* | SHELLOPTS | SSH_* | INSTANCE_ID | PORT) continue ;;
-    esac
-    printf "%s=%s\n" "$name" "$(printf "%s" "${pair#*=}" | sed "s/'\''/'\''\\\\'\'''\''/g; 1s/^/'\''/; \$s/\$/'\''/")"
-  done' sh <"$at/environ" >"$new/server.env" || exit 73
-sed -i "s/^\\([A-Za-z_][A-Za-z0-9_]*\\)=\$/\\1=''/" "$new/server.env"
+# A value may hold lines; names that the shell or this connection owns are left out. No value becomes an argument.
+LC_ALL=C sed -zE "
+  /^(_|PWD|OLDPWD|SHLVL|IFS|ENV|PPID|UID|EUID|PS4|OPTIND|LINENO|RANDOM|SECONDS|SHELLOPTS|INSTANCE_ID|PORT)=/d
+  /^(BASH|SSH_)[A-Za-z0-9_]*=/d
+  /^[A-Za-z_][A-Za-z0-9_]*=/!d
+  s/'/'\\\\''/g
+  s/^([A-Za-z_][A-Za-z0-9_]*)=(.*)\$/\1='\2'/
+" <"$at/environ" | tr '\000' '\n' >"$new/server.env" || exit 73
 digest=$(sha256sum <"$new/server")
 printf 'digest %s\ncommit adopted\nschema 0\n' "${digest%% *}" >"$new/.complete"
 date +%s >"$new/.verified"

@@ -210,9 +210,11 @@ revert() {
   )
 }
 
-# Marks the release $1: how often it failed for $2, and why. That nobody confirmed it may be the keeper's fault, once.
+# Marks the release $1: how often it failed for $2, and why, once for each trial. That nobody confirmed it may be the keeper's
+# fault, once.
 shun() {
   mkdir -p bad
+  [ ! "bad/$1" -nt run/pending ] || return 0
   { read -r times kind words <"bad/$1"; } 2>/dev/null || times=0
   case $times in '' | *[!0-9]*) times=0 ;; esac
   note "bad/$1" "$((times + 1)) $2 $3"

@@ -234,7 +234,9 @@ impl Fleet {
         node.was_replaced = node.adopted_at.is_some();
         node.adopted_at = Some(at);
         node.state = NodeState::Serving(tenant);
-        if let Some(next) = node.next.take() {
+        let given = node.release.as_ref().map(|release| release.digest.clone());
+        // What was condemned meanwhile was not put there.
+        if let Some(next) = node.next.take().filter(|next| given.as_ref() == Some(&next.release.digest)) {
             node.placed = Some(next.release.clone());
             self.verified = Some(next.release);
         }

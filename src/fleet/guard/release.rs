@@ -5,6 +5,7 @@ use crate::fleet::{
     deployed::Placed,
     name::NodeName,
     planted::{Bug, planted},
+    policy::Rung,
     release::{Digest, short},
     state::{Node, NodeState, Stage},
 };
@@ -35,7 +36,10 @@ impl Guard<'_> {
     }
 
     /// The same for what healing would put on a node.
-    pub(super) fn release_for(&self, node: &NodeName) -> Result<(), Deferral> {
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub fn release_for(&self, node: &NodeName) -> Result<(), Deferral> {
         if self.verified_before(node).is_some() { Ok(()) } else { self.release() }
     }
 
@@ -69,9 +73,14 @@ impl Guard<'_> {
     /// # Errors
     /// It is not there yet, condemned or quarantined, or it was never seen serving and enough boxes try it.
     pub fn deploy(&self, node: &NodeName) -> Result<(), Deferral> {
-        if self.verified_before(node).is_some() {
-            return Ok(());
-        }
+        if self.verified_before(node).is_some() { Ok(()) } else { self.wanted_on(node) }
+    }
+
+    /// The same for the wanted release, whatever was verified for the node before.
+    ///
+    /// # Errors
+    /// As [`deploy`](Self::deploy).
+    pub fn wanted_on(&self, node: &NodeName) -> Result<(), Deferral> {
         // After a start nobody knows yet which release is wanted, nor whether it was ever seen serving.
         self.release()?;
         let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
@@ -89,6 +98,7 @@ impl Guard<'_> {
                 | Stage::Unresolved { .. }
                 | Stage::Booting { .. } => false,
             },
+            NodeState::Remedying { rung: Rung::Redeploy, .. } => *name != node,
             _ => false,
         };
         let trying = self.fleet.nodes.iter().filter(tries).count();

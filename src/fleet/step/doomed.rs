@@ -56,7 +56,9 @@ impl Turn<'_> {
     /// Sends DELETE, unless one went out or failed a moment ago.
     pub(super) fn send_destroy(&mut self, instance: InstanceId) {
         let now = self.now();
-        if self.context.policy.observe_only {
+        // Before the first list of this life nobody knows whose label it bears by now.
+        let unread = self.memory.lists.last_started_at.is_none();
+        if self.context.policy.observe_only || unread {
             return;
         }
         if self.bears_anothers_label(instance) {

@@ -22,7 +22,7 @@ impl Turn<'_> {
         if self.memory.watch(name).failures > 0 {
             return Ok(Reply::Refused(format!("`{name}` fails its probes now")));
         }
-        if let Err(deferral) = self.guard().release() {
+        if let Err(deferral) = self.guard().wanted_on(name) {
             return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
         }
         self.refresh_breaker()?;

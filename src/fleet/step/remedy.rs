@@ -112,6 +112,11 @@ impl Turn<'_> {
             self.open_incident(name, cause, self.now())?;
         }
         self.record(Record::RemedyEnded { node: name.clone(), rung, helped: false, detail })?;
+        if rung.asks_the_provider() {
+            // What was queued may have been done since the last list: one from now on tells.
+            self.memory.desk(name).lists_from = self.now();
+            self.order(Command::List);
+        }
         self.pursue(name)
     }
 }

@@ -76,7 +76,7 @@ impl Turn<'_> {
         let tried = node.incident.as_ref().map(|incident| incident.tried.as_slice()).unwrap_or_default();
         let needs_ssh = |rung: Rung| matches!(rung, Rung::RestartServer | Rung::Redeploy);
         let next = spec.ladder.iter().copied().find(|rung| {
-            let hopeless = *rung == Rung::Redeploy && self.guard().release().is_err();
+            let hopeless = *rung == Rung::Redeploy && self.guard().release_for(name).is_err();
             let reachable = source == Source::Box || !needs_ssh(*rung);
             !tried.contains(rung) && reachable && !hopeless && self.suits(*rung, instance, tried)
         });
@@ -215,6 +215,18 @@ impl Turn<'_> {
         reason: DoomReason,
         permit: &str,
     ) -> Result<(), IllegalEvent> {
+        self.begin_replacement(name, cause, reason, permit)?;
+        self.pursue(name)
+    }
+
+    /// The same for whoever has more to say before the replacement is pursued.
+    pub(super) fn begin_replacement(
+        &mut self,
+        name: &NodeName,
+        cause: Cause,
+        reason: DoomReason,
+        permit: &str,
+    ) -> Result<(), IllegalEvent> {
         if self.standby(name).is_some() {
             if matches!(cause, Cause::Failing { .. } | Cause::Vanished) {
                 // A box that is known to be good is in hand: nothing quicker could be rented.
@@ -251,7 +263,7 @@ impl Turn<'_> {
         self.memory.watch(name).start_over(now);
         self.memory.desk(name).offers.clear();
         self.end_episode(name);
-        self.pursue(name)
+        Ok(())
     }
 
     /// Gives the node to a human, and pages.

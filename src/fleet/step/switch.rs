@@ -39,16 +39,21 @@ impl Turn<'_> {
             Ok(permit) => permit.reason().to_owned(),
             Err(deferral) => return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why))),
         };
-        self.end_standby(&name, "another release is on its way")?;
+        if let Some(condemned) = self.fleet.releases.get(&release.digest).and_then(|at| at.condemned.as_ref())
+        {
+            let why = format!("release {} is at fault: {}", release.name, condemned.evidence);
+            return Ok(Reply::Refused(why));
+        }
         if let Err(deferral) = self.guard().create(&name, None) {
             self.ask_for(deferral.rail);
             return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
         }
         let detail = format!("blue-green to {} (commit {}), asked for by {by}", release.name, release.commit);
         let cause = Cause::Planned { why: detail.clone() };
-        self.replace(&name, cause, DoomReason::Planned { detail }, &permit)?;
+        self.begin_replacement(&name, cause, DoomReason::Planned { detail }, &permit)?;
         let keep_ms = u64::from(keep_s).saturating_mul(1000);
         self.record(Record::NextRelease { node: name.clone(), release, keep_ms })?;
+        self.pursue(&name)?;
         Ok(Reply::Accepted(format!(
             "another box is rented for `{name}`; it serves on until that has proven itself"
         )))

@@ -51,6 +51,8 @@ pub(super) enum Source {
 impl Turn<'_> {
     pub(super) fn evidence(&mut self, name: &NodeName, spec: &NodeSpec) -> Evidence {
         let (now, fresh) = (self.now(), self.context.policy.rails.witness_fresh);
+        let lists_from = self.memory.desks.get(name).map(|desk| desk.lists_from);
+        let unlisted = lists_from > self.memory.lists.last_started_at.or(Some(Timestamp(0)));
         let watch = self.memory.watch(name);
         let threshold = spec.health.failure_threshold.max(1);
         let probes =
@@ -64,6 +66,11 @@ impl Turn<'_> {
                 text: format!("{probes}; the box itself: {detail}"),
                 source: Source::Box,
             };
+        }
+        if unlisted {
+            return Evidence::Awaited(
+                "the provider was asked to start it: a list of after that tells".into(),
+            );
         }
         // A list that lacks the box may be another account's: the box is heard first, if it can be.
         let heard = watch.missing_lists == 0

@@ -13,7 +13,9 @@ use super::{
             offer::Offer,
             policy::{NodeSpec, Policy, Rung},
             provider::{CreateAnswer, Credit, OffersFound, ProviderFault, Rental, StartAnswer, Status},
+            state::NodeState,
             units::{Money, Timestamp},
+            watch::Word,
         },
         story::row,
     },
@@ -300,6 +302,30 @@ fn a_start_that_stays_queued_ends_in_a_replacement() {
     s.pass(30);
     assert!(s.fleet.doomed.contains_key(&old), "{}", s.text);
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_queued_start_that_came_through_at_the_last_moment_is_seen_before_anything_is_destroyed() {
+    let mut s = with_start();
+    s.stopped(&node(0), None);
+    s.fail_thrice(&node(0));
+    s.pass(20);
+    s.credit(50);
+    s.started(&node(0), StartAnswer::Queued("state change queued".into()));
+    s.fail_thrice(&node(0));
+    while let NodeState::Remedying { deadline, .. } = *s.state(0) {
+        s.ok(&node(1));
+        if deadline.0 < s.now + 1500 {
+            s.runs_again(&node(0));
+        }
+        s.pass(1);
+    }
+    s.pass(20);
+    s.fail(&node(0));
+    assert_eq!((s.state(0).word(), s.fleet.doomed.len()), ("suspect", 0), "lists of before are no evidence");
+    s.witness(&node(0), Word::Up("its process lives".into()));
+    s.fail_thrice(&node(0));
+    assert_eq!((s.state(0).word(), s.fleet.doomed.len()), ("suspect", 0));
 }
 
 #[test]
