@@ -35,7 +35,7 @@ pub struct Story {
     pub policy: Policy,
     pub fleet: Fleet,
     /// What replay comes to, entry by entry.
-    folded: Fleet,
+    pub folded: Fleet,
     pub memory: Memory,
     pub now: u64,
     pub journal: Vec<Entry>,

@@ -10,11 +10,11 @@ use super::{
     Story, node, policy,
 };
 
-fn spare() -> NodeName {
+pub(super) fn spare() -> NodeName {
     "duel-spare-0".parse().unwrap()
 }
 
-fn with_spare(nodes: usize) -> Policy {
+pub(super) fn with_spare(nodes: usize) -> Policy {
     let mut policy = policy(nodes);
     let spec = policy.nodes[&node(0)].clone();
     policy.nodes.insert(spare(), spec);

@@ -6,10 +6,13 @@ use super::{
     super::super::super::{
         deployed::{Placed, SwitchRequest},
         event::{Event, Reply, Wish, WorkFault},
-        provider::CreateAnswer,
+        journal::{Entry, Record},
+        provider::{CreateAnswer, Credit},
+        units::{Money, Timestamp},
         watch::Word,
     },
     Story, node,
+    spares::{spare, with_spare},
 };
 
 fn asked(s: &mut Story) {
@@ -61,6 +64,48 @@ fn a_person_switches_back_in_one_step() {
     assert!(s.fleet.doomed.contains_key(&new));
     s.ask(&node(0), Wish::SwitchBack);
     assert!(matches!(s.last.reply, Some(Reply::NothingToDo(_))));
+}
+
+#[test]
+fn another_switch_keeps_the_way_back_until_it_is_let_pass_and_takes_no_release_at_fault() {
+    let mut s = switched();
+    let way_back = s.fleet.nodes[&node(0)].standby.clone().unwrap().tenant.instance;
+    s.ok(&node(0));
+    // No money: the second switch is refused, and what stands by goes on doing so.
+    s.tell(Event::CreditRead(Ok(Credit { dollars: Money(0) })));
+    asked(&mut s);
+    assert!(matches!(s.last.reply, Some(Reply::Refused(_))), "{:?}", s.last.reply);
+    assert!(s.fleet.doomed.is_empty() && s.fleet.nodes[&node(0)].standby.is_some());
+    s.tell(Event::CreditRead(Ok(Credit { dollars: Money(50_000_000) })));
+    asked(&mut s);
+    assert!(matches!(s.last.reply, Some(Reply::Accepted(_))), "{:?}", s.last.reply);
+    assert!(s.fleet.doomed.contains_key(&way_back));
+
+    let mut s = Story::serving(2);
+    let digest = "d1".to_owned();
+    let condemned = Record::ReleaseCondemned { digest, evidence: "it failed on two hosts".into() };
+    s.fleet.apply(&Entry { at: Timestamp(s.now), record: condemned }).unwrap();
+    s.folded = s.fleet.clone();
+    asked(&mut s);
+    assert!(
+        matches!(&s.last.reply, Some(Reply::Refused(why)) if why.contains("at fault")),
+        "{:?}",
+        s.last.reply
+    );
+}
+
+#[test]
+fn a_switch_rents_a_box_for_its_release_though_a_spare_is_in_hand() {
+    let mut s = Story::serving_with(with_spare(2));
+    let in_hand = s.instance(&spare());
+    s.ok(&spare());
+    s.ok(&node(0));
+    asked(&mut s);
+    assert!(matches!(s.last.reply, Some(Reply::Accepted(_))), "{:?}", s.last.reply);
+    s.fill(&node(0));
+    let known = &s.fleet.nodes[&node(0)];
+    assert_eq!(known.placed.as_ref().unwrap().name, "new");
+    assert_eq!(s.instance(&spare()), in_hand, "it was not taken");
 }
 
 #[test]
