@@ -68,22 +68,35 @@ pub(super) fn open_read_only(folder: &Path) -> Result<Connection, OpenError> {
     let (connection, found) = match schema::check(&connection) {
         Ok(found) => (connection, found),
         // On a read-only disk the write-ahead log's index cannot be made. Nobody can write there either, so the file may be
-        // read as one that does not change; what only the log holds is missed. Whoever is only kept waiting would miss it too.
-        Err(OpenError::Database {
-            trouble: Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk, ..
-        }) => {
+        // read as one that does not change; what only the log holds is missed. Where a keeper writes, that would be an old state.
+        Err(fault) => {
+            let trouble = match &fault {
+                OpenError::Database { trouble, .. } => Some(*trouble),
+                _ => None,
+            };
+            let perhaps = matches!(trouble, Some(Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk));
+            if !perhaps || is_held(folder) {
+                return Err(fault);
+            }
             let unchanging = format!("file:{}?immutable=1", escaped(&path));
             let connection = Connection::open_with_flags(unchanging, flags | OpenFlags::SQLITE_OPEN_URI)?;
-            let found = schema::check(&connection)?;
-            (connection, found)
+            match schema::check(&connection)? {
+                0 => return Err(fault),
+                found => (connection, found),
+            }
         }
-        Err(fault) => return Err(fault),
     };
     match found {
         0 => Err(OpenError::Absent { path }),
         schema::VERSION => Ok(connection),
         found => Err(OpenError::Older { found, known: schema::VERSION }),
     }
+}
+
+/// Whether a keeper has the state in this folder.
+fn is_held(folder: &Path) -> bool {
+    File::open(folder.join(LOCK_FILE))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// A path as SQLite's URIs want it.

@@ -156,8 +156,11 @@ impl Settings {
         self.scratch.join("control.sock")
     }
 
+    /// At once: a command that is just starting must not read half of it.
     pub fn write(&self) {
-        std::fs::write(self.path(), &self.file).unwrap();
+        let mut new = tempfile::NamedTempFile::new_in(self.path().parent().unwrap()).unwrap();
+        std::io::Write::write_all(&mut new, self.file.as_bytes()).unwrap();
+        new.persist(self.path()).unwrap();
     }
 
     /// What every call of the binary gets after its verb.
