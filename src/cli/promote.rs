@@ -37,7 +37,7 @@ pub(super) async fn promote(common: &Common, args: PromoteArgs) -> Result<u8, Fa
     let fleet = Fleet::find(&of(&args.to), &[]).await?;
     let env = fleet.edges.access.server_env.clone();
     let release = Release::of(&fleet, artifact.into(), env)?;
-    release.unless_quarantined(&fleet)?;
+    release.unless_shunned(&fleet)?;
     let act = format!(
         "bring {} (commit {}), which serves in {}, to {} nodes of {}",
         release.placed.name,

@@ -61,7 +61,7 @@ pub(super) async fn put(fleet: &Fleet, release: Release, args: DeployArgs) -> Re
     let artifact = &release.artifact;
     talk(&format!("release {} (commit {}, {} bytes)", release.placed.name, artifact.commit, artifact.size));
     if !args.force {
-        release.unless_quarantined(fleet)?;
+        release.unless_shunned(fleet)?;
     }
     let plan = plan(fleet, &args);
     if !args.dry_run && (fleet.nodes.len() > 1 || plan.manner == Manner::BlueGreen || asks_for_canary(&args))

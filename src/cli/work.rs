@@ -168,20 +168,16 @@ impl Release {
     }
 
     /// Refuses a release that the fleet went back from, or that healing found at fault.
-    pub(super) fn unless_quarantined(&self, fleet: &Fleet) -> Result<(), Failure> {
-        let standing = fleet.known.releases.get(&self.placed.digest);
-        if let Some(condemned) = standing.and_then(|standing| standing.condemned.as_ref()) {
-            let words = format!("release {} is at fault: {}", self.placed.name, condemned.evidence);
-            return Err(Failure::new(exit::REFUSED, words)
-                .hint("`--force` deploys it all the same; another release needs no force"));
+    pub(super) fn unless_shunned(&self, fleet: &Fleet) -> Result<(), Failure> {
+        let quarantined = fleet.known.quarantine.get(&self.placed.name).map(|shunned| {
+            let (name, node, why) = (&self.placed.name, &shunned.node, &shunned.why);
+            format!("release {name} is quarantined since `{node}` went back from it: {why}")
+        });
+        match quarantined.or_else(|| fleet.known.fault_of(&self.placed.digest)) {
+            Some(words) => Err(Failure::new(exit::REFUSED, words)
+                .hint("`--force` deploys it all the same; another release needs no force")),
+            None => Ok(()),
         }
-        let Some(shunned) = fleet.known.quarantine.get(&self.placed.name) else { return Ok(()) };
-        let words = format!(
-            "release {} is quarantined since `{}` went back from it: {}",
-            self.placed.name, shunned.node, shunned.why
-        );
-        Err(Failure::new(exit::REFUSED, words)
-            .hint("`--force` deploys it all the same; another release needs no force"))
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     ledger::Strike,
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
-    release::{Digest, Standing},
+    release::{Digest, Standing, short},
     standby::{Next, Standby},
     units::{Money, Timestamp},
 };
@@ -365,6 +365,13 @@ pub struct Incident {
 }
 
 impl Fleet {
+    /// Why a release may go nowhere, where healing found it at fault.
+    #[must_use]
+    pub fn fault_of(&self, digest: &str) -> Option<String> {
+        let condemned = self.releases.get(digest)?.condemned.as_ref()?;
+        Some(format!("release {} is at fault: {}", short(digest), condemned.evidence))
+    }
+
     /// Whether a release was ever seen serving here.
     #[must_use]
     pub fn is_proven(&self, digest: &str) -> bool {

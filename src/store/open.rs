@@ -70,12 +70,11 @@ pub(super) fn open_read_only(folder: &Path) -> Result<Connection, OpenError> {
         // On a read-only disk the write-ahead log's index cannot be made. Nobody can write there either, so the file may be
         // read as one that does not change; what only the log holds is missed. Where a keeper writes, that would be an old state.
         Err(fault) => {
-            let trouble = match &fault {
-                OpenError::Database { trouble, .. } => Some(*trouble),
-                _ => None,
-            };
-            let perhaps = matches!(trouble, Some(Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk));
-            if !perhaps || is_held(folder) {
+            let cannot_be_written = matches!(
+                fault,
+                OpenError::Database { trouble: Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Disk, .. }
+            );
+            if !cannot_be_written || is_held(folder) {
                 return Err(fault);
             }
             let unchanging = format!("file:{}?immutable=1", escaped(&path));

@@ -240,9 +240,7 @@ impl Fleet {
             node.placed = Some(next.release.clone());
             self.verified = Some(next.release);
         }
-        let node = self.node_mut(name);
-        let release = node.release.as_ref().map(|release| release.digest.clone());
-        self.prove(at, release);
+        self.prove(at, given);
         Ok(())
     }
 }

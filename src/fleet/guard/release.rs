@@ -57,14 +57,7 @@ impl Guard<'_> {
             return defer(Rail::Release, why, None);
         }
         let Some(wanted) = &self.memory.release else { return Ok(()) };
-        let standing = self.fleet.releases.get(&wanted.digest);
-        match standing.and_then(|standing| standing.condemned.as_ref()) {
-            Some(condemned) => {
-                let why = format!("release {} is at fault: {}", short(&wanted.digest), condemned.evidence);
-                defer(Rail::Release, why, None)
-            }
-            None => Ok(()),
-        }
+        self.fleet.fault_of(&wanted.digest).map_or(Ok(()), |why| defer(Rail::Release, why, None))
     }
 
     /// May the wanted release be deployed to a box that is up? It may have been rented before that release was wanted, so
@@ -83,7 +76,7 @@ impl Guard<'_> {
     pub fn wanted_on(&self, node: &NodeName) -> Result<(), Deferral> {
         // After a start nobody knows yet which release is wanted, nor whether it was ever seen serving.
         self.release()?;
-        let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
+        let Some(trial) = self.trial() else { return Ok(()) };
         let tries = |(name, other): &(&NodeName, &Node)| match &other.state {
             NodeState::Recovering(recovery) if *name != node => match &recovery.stage {
                 // One of unknown outcome is run again after a while.
@@ -91,7 +84,7 @@ impl Guard<'_> {
                     self.memory.desks.get(*name).is_some_and(|desk| desk.working || desk.work_after > *since)
                 }
                 Stage::Probation { .. } => {
-                    other.release.as_ref().is_some_and(|given| given.digest == *wanted)
+                    other.release.as_ref().is_some_and(|given| given.digest == *trial.digest)
                 }
                 Stage::Started { .. }
                 | Stage::Intent { .. }
@@ -101,23 +94,16 @@ impl Guard<'_> {
             NodeState::Remedying { rung: Rung::Redeploy, .. } => *name != node,
             _ => false,
         };
-        let trying = self.fleet.nodes.iter().filter(tries).count();
-        if trying >= most as usize && !planted(Bug::UnprovenEverywhere) {
-            let why = format!(
-                "release {} was never seen serving: {trying} boxes try it first, {lost} failed with it",
-                short(wanted)
-            );
-            return defer(Rail::Unproven, why, None);
-        }
-        Ok(())
+        trial.admits(self.fleet.nodes.iter().filter(tries).count())
     }
 
-    /// The wanted release, where it was never seen serving, on how many boxes at once it is tried, and how many it lost.
-    fn trial(&self) -> Option<(&Digest, u32, u32)> {
+    /// The wanted release, where it was never seen serving.
+    fn trial(&self) -> Option<Trial<'_>> {
         let wanted = self.memory.release.as_ref().filter(|wanted| !self.fleet.is_proven(&wanted.digest))?;
         let lost = self.fleet.releases.get(&wanted.digest).map_or(0, |standing| standing.failures.len());
         let lost = u32::try_from(lost).unwrap_or(u32::MAX);
-        Some((&wanted.digest, self.policy.rails.unproven_boxes.saturating_sub(lost).max(1), lost))
+        let most = self.policy.rails.unproven_boxes.saturating_sub(lost).max(1);
+        Some(Trial { digest: &wanted.digest, most, lost })
     }
 
     /// A release that was never seen serving is tried on few boxes first, and those it lost already count.
@@ -125,19 +111,32 @@ impl Guard<'_> {
         if self.verified_before(node).is_some() {
             return Ok(());
         }
-        let Some((wanted, most, lost)) = self.trial() else { return Ok(()) };
+        let Some(trial) = self.trial() else { return Ok(()) };
         let claims = |(name, other): &(&NodeName, &Node)| {
             *name != node
                 && matches!(&other.state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some())
         };
-        let under_way = self.fleet.nodes.iter().filter(claims).count();
-        if under_way >= most as usize && !planted(Bug::UnprovenEverywhere) {
-            let why = format!(
-                "release {} was never seen serving: {under_way} boxes try it first, {lost} failed with it",
-                short(wanted)
-            );
-            return defer(Rail::Unproven, why, None);
+        trial.admits(self.fleet.nodes.iter().filter(claims).count())
+    }
+}
+
+/// A release that was never seen serving, on how many boxes at once it is tried, and how many it lost.
+struct Trial<'a> {
+    digest: &'a Digest,
+    most: u32,
+    lost: u32,
+}
+
+impl Trial<'_> {
+    /// May another box try it beside so many?
+    fn admits(&self, trying: usize) -> Result<(), Deferral> {
+        if trying < self.most as usize || planted(Bug::UnprovenEverywhere) {
+            return Ok(());
         }
-        Ok(())
+        let (name, lost) = (short(self.digest), self.lost);
+        let why = format!(
+            "release {name} was never seen serving: {trying} boxes try it first, {lost} failed with it"
+        );
+        defer(Rail::Unproven, why, None)
     }
 }

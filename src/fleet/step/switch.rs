@@ -35,15 +35,13 @@ impl Turn<'_> {
         if let Some(shunned) = self.fleet.quarantine.get(&release.name) {
             return Ok(Reply::Refused(format!("release {} is quarantined: {}", release.name, shunned.why)));
         }
+        if let Some(why) = self.fleet.fault_of(&release.digest) {
+            return Ok(Reply::Refused(why));
+        }
         let permit = match self.guard().recovery(&name, Wanted::ByHand) {
             Ok(permit) => permit.reason().to_owned(),
             Err(deferral) => return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why))),
         };
-        if let Some(condemned) = self.fleet.releases.get(&release.digest).and_then(|at| at.condemned.as_ref())
-        {
-            let why = format!("release {} is at fault: {}", release.name, condemned.evidence);
-            return Ok(Reply::Refused(why));
-        }
         if let Err(deferral) = self.guard().create(&name, None) {
             self.ask_for(deferral.rail);
             return Ok(Reply::Refused(format!("{}: {}", deferral.rail, deferral.why)));
