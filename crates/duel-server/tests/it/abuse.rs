@@ -210,7 +210,8 @@ async fn half_open_connections_and_slow_bodies_neither_block_others_nor_stay() {
     drop(half_open.pop());
     let asked = Instant::now();
     assert_eq!(server.get("/health").await.0, StatusCode::OK);
-    assert!(asked.elapsed() < Duration::from_secs(1), "others wait: {:?}", asked.elapsed());
+    // Those that are slow are sent away after ten seconds; whoever had waited for them would have waited as long.
+    assert!(asked.elapsed() < Duration::from_secs(5), "others wait: {:?}", asked.elapsed());
     let mut said = Vec::new();
     timeout(PATIENCE, slow.read_to_end(&mut said)).await.expect("ended in time").expect("read");
     assert!(String::from_utf8_lossy(&said).starts_with("HTTP/1.1 408"), "{}", String::from_utf8_lossy(&said));
