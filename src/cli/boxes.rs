@@ -5,7 +5,8 @@ use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 use super::{
     args::Common,
     exit::{self, Failure},
-    offers::{known, provider_failure},
+    known::known,
+    offers::provider_failure,
     setup,
     stop::Stop,
 };

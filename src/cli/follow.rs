@@ -17,12 +17,12 @@ use super::{
     boxes::Fleet,
     consent,
     exit::{self, Failure},
-    offers::known,
+    known::known,
     print::{data, talk},
     release::{self, tell_fleet},
     rollout, setup,
     stop::Stop,
-    work::Release,
+    wanted::Release,
 };
 use crate::{
     clock::Clock,

@@ -11,7 +11,7 @@ use super::{
     args::{Common, LedgerAction},
     client::Client,
     exit::{self, Failure},
-    offers::known,
+    known::known,
     print::{self, Colour, Printed, data, paint, talk},
     setup,
     show::{clock_time, table},

@@ -11,6 +11,8 @@ mod demo;
 mod drill;
 pub mod exit;
 mod follow;
+mod kept_away;
+mod known;
 mod ledger;
 mod offers;
 mod print;
@@ -28,6 +30,7 @@ mod stop;
 mod switch;
 mod upkeep;
 mod verbs;
+mod wanted;
 mod why;
 mod work;
 

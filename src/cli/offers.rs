@@ -6,14 +6,13 @@ use serde_json::json;
 use super::{
     args::Common,
     exit::{self, Failure, chain},
+    known::known,
     print, setup, show,
 };
 use crate::{
     clock::Clock,
     config::{Config, Need},
-    engine,
-    fleet::{ledger::exclusions, name::NodeName, offer::select, provider::ProviderFault, state::Fleet},
-    store::{OpenError, Store},
+    fleet::{ledger::exclusions, name::NodeName, offer::select, provider::ProviderFault},
     vast::{Vast, VastConfig},
 };
 
@@ -86,23 +85,4 @@ fn provider(config: &Config, clock: Clock) -> Result<Vast, Failure> {
 pub(super) fn provider_failure(fault: ProviderFault) -> Failure {
     Failure::new(exit::UNREACHABLE, fault.to_string())
         .hint("check `VAST_API_KEY` and the network, then try again")
-}
-
-/// What the journal knows, whether a keeper runs or not; nothing where there never was one.
-///
-/// # Errors
-/// It cannot be read: who takes that for an empty fleet deploys beside boxes that it does not see.
-pub(super) async fn known(config: &Config) -> Result<Fleet, Failure> {
-    let unreadable = |why: &str| {
-        Failure::new(exit::UNKNOWN, format!("the journal cannot be read: {why}"))
-            .hint("nothing was changed; try again, and see `vast-keeper status`")
-    };
-    let history = match Store::open_read_only(&config.state_dir) {
-        Ok(history) => history,
-        Err(OpenError::Absent { .. }) => return Ok(Fleet::default()),
-        Err(fault) => return Err(unreadable(&chain(&fault))),
-    };
-    let loaded = history.load().await.map_err(|fault| unreadable(&chain(&fault)))?;
-    let loaded = loaded.map_err(|fault| unreadable(&chain(&fault)))?;
-    engine::fold(loaded).map_err(|fault| unreadable(&fault.to_string()))
 }

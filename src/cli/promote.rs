@@ -10,10 +10,10 @@ use super::{
     boxes::Fleet,
     consent,
     exit::{self, Failure},
-    offers::known,
+    known::known,
     print::{self, data, talk},
     release, setup,
-    work::Release,
+    wanted::Release,
 };
 use crate::{
     config::{Config, Need},

@@ -16,7 +16,8 @@ use super::{
     exit::{self, Failure},
     print::{self, data, talk},
     rollout, show, switch,
-    work::{Release, Unfinished, Work},
+    wanted::Release,
+    work::{Unfinished, Work},
 };
 use crate::{
     config::{Config, RestTimeout},
@@ -179,7 +180,8 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
             Failure::new(exit::REFUSED, format!("{}: {why}", filled.node))
                 .hint(format!("`vast-keeper releases {}` lists what stands there", filled.node))
         })?;
-        talk(&format!("{}: back to {} (commit {})", filled.node, way.name, way.commit));
+        let there = if way.role == Role::Current { "stays at" } else { "back to" };
+        talk(&format!("{}: {there} {} (commit {})", filled.node, way.name, way.commit));
         let (name, digest) = (way.name.clone(), way.digest.clone());
         targets.push((filled, site, Placed { name, digest, commit: way.commit.clone() }));
     }
@@ -187,6 +189,7 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
         return Ok(exit::DONE);
     }
     consent::given(&fleet.config, consent, &format!("take {} back", fleet.names()))?;
+    let mut changed = false;
     for (filled, site, target) in targets {
         let request = RollbackRequest {
             site,
@@ -198,9 +201,10 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
         let work = Work { fleet: &fleet, filled, rollout: None, quiet: *json, leaves: None };
         let deployed = work.rollback(&request, Some(target)).await;
         let deployed = deployed.map_err(|end| end.failure(&filled.node))?;
+        changed |= !deployed.unchanged;
         told(&filled.node, &deployed, *json)?;
     }
-    Ok(exit::DONE)
+    Ok(if changed { exit::DONE } else { exit::NOTHING })
 }
 
 pub(super) async fn releases(common: &Common, nodes: &[NodeName], json: bool) -> Result<u8, Failure> {

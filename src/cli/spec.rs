@@ -9,7 +9,7 @@ use super::{
     boxes::Fleet,
     exit::{self, Failure},
     print::{self, data},
-    work::Release,
+    wanted::Release,
 };
 use crate::{
     deploy::{self, Role, Stock},

@@ -11,7 +11,7 @@ use super::{
     client::Client,
     consent,
     exit::{self, Failure},
-    offers::known as known_fleet,
+    known::known as known_fleet,
     print::{self, data, talk},
     setup,
 };
@@ -207,7 +207,12 @@ pub(super) fn person() -> String {
 }
 
 pub(super) async fn ask(client: &Client, node: &NodeName, wish: Wish) -> Result<Reply, Failure> {
-    let request = Request { node: node.clone(), wish, by: person() };
+    ask_as(client, node, wish, &person()).await
+}
+
+/// Asks in the name of one command.
+pub(super) async fn ask_as(client: &Client, node: &NodeName, wish: Wish, by: &str) -> Result<Reply, Failure> {
+    let request = Request { node: node.clone(), wish, by: by.to_owned() };
     let reply = client.post("/api/v1/control", &request).await?;
     reply.ok_or_else(|| Failure::new(exit::BUG, "the keeper does not know the request"))
 }

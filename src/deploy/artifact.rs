@@ -1,6 +1,7 @@
 //! The artifact: one executable file, built here, given or fetched, known by its SHA-256 and the commit baked into it.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
@@ -12,7 +13,7 @@ use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt},
     process::Command,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -23,6 +24,8 @@ use super::{
 
 /// Digits of the digest that name a release folder: 48 bits, enough to tell the few releases of one box apart.
 const NAME_DIGITS: usize = 12;
+/// How long until a program that is still open for writing is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Limit for `--version`, which any server answers without starting anything.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// Beginnings of variables that `cargo run` and `cargo test` set for the program they start.
@@ -103,7 +106,7 @@ impl Artifact {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub async fn known(path: &Path, commit: String) -> std::io::Result<Self> {
+    pub async fn known(path: &Path, commit: String) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let (digest, size, arch) = fingerprint(&path).await?;
         Ok(Self { path, digest, size, commit, arch })
@@ -122,10 +125,10 @@ impl Artifact {
 }
 
 /// Digest, size and processor of a file.
-pub(super) async fn fingerprint(path: &Path) -> std::io::Result<(String, u64, Option<String>)> {
+pub(super) async fn fingerprint(path: &Path) -> io::Result<(String, u64, Option<String>)> {
     let mut file = File::open(path).await?;
     if !file.metadata().await?.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let mut head = Vec::new();
     (&mut file).take(20).read_to_end(&mut head).await?;
@@ -237,7 +240,17 @@ async fn commit_of(path: &Path) -> Result<String, DeployFault> {
     // Nothing of the keeper's environment, which may hold its secrets, is lent to the artifact.
     command.arg("--version").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = match timeout(VERSION_LIMIT, command.output()).await {
+    let run = async {
+        loop {
+            match command.output().await {
+                // A program that was just fetched is open for writing until children that were started meanwhile are
+                // programs of their own.
+                Err(fault) if fault.kind() == io::ErrorKind::ExecutableFileBusy => sleep(BUSY_PAUSE).await,
+                ran => return ran,
+            }
+        }
+    };
+    let output = match timeout(VERSION_LIMIT, run).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(cannot(&error)),
         Err(_) => return Err(cannot(&"it does not end")),

@@ -13,7 +13,7 @@ use super::{
     request::{Deployed, RollbackRequest, StepReport},
     run::{Run, in_time, script},
     step::Step,
-    stock::{Standing, Stock},
+    stock::{Role, Standing, Stock},
 };
 use crate::{fleet::journal::ReleaseRef, remote::Remote};
 
@@ -42,6 +42,11 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     let stock = Stock::read(&stock);
     run.owed.clone_from(&stock.owed);
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
+    if target.role == Role::Current {
+        // A rollback that was cut right before its end, or one of many boxes: what is owed there is all that is left to do.
+        run.finish(format!("{} ({}) serves already", target.name, target.commit));
+        return Ok(Deployed { unchanged: true, ..run.serves(target) });
+    }
     run.finish(format!("back to {} ({})", target.name, target.commit));
     let name = target.name.as_str();
     run.come_to_rest(request.maintenance.as_ref(), name).await?;

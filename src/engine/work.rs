@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
     fleet::{
-        deployed::{DeployKind, Placed},
-        event::{Event, WorkFault},
+        deployed::DeployKind,
+        event::{Chosen, Event, WorkFault},
         journal::ReleaseRef,
         name::NodeName,
         policy::{NodeSpec, Policy, Rung},
@@ -30,8 +30,7 @@ pub(super) struct Job {
     pub node: NodeName,
     pub tenant: Tenant,
     spec: Arc<NodeSpec>,
-    /// What was verified for the node before; without it the configured release is deployed.
-    release: Option<Placed>,
+    release: Chosen,
     deadline: Timestamp,
 }
 
@@ -40,7 +39,7 @@ impl Job {
     pub fn new(
         node: NodeName,
         tenant: Tenant,
-        release: Option<Placed>,
+        release: Chosen,
         deadline: Timestamp,
         policy: &Policy,
     ) -> Option<Self> {
@@ -66,7 +65,10 @@ impl Job {
             by: THE_KEEPER.into(),
             healing: true,
             rollout: None,
-            wanted: self.release.clone(),
+            wanted: match &self.release {
+                Chosen::Configured(_) => None,
+                Chosen::Verified(release) => Some(release.clone()),
+            },
             leaves: None,
             started_at: clock.now(),
             steps: Vec::new(),
@@ -97,9 +99,17 @@ impl Job {
 
     /// The program, its settings and its method: the configured ones, or those that were verified for the node.
     async fn chosen(&self, edges: &Edges) -> Result<KeptRelease, DeployFault> {
-        let Some(release) = &self.release else {
-            let artifact = edges.releases.wanted().await?;
-            return Ok(KeptRelease { artifact, env: edges.access.server_env.clone(), method: None });
+        let release = match &self.release {
+            Chosen::Verified(release) => release,
+            Chosen::Configured(judged) => {
+                let artifact = edges.releases.wanted().await?;
+                if judged.as_ref().is_some_and(|judged| *judged != artifact.digest) {
+                    let why =
+                        "another release is configured since this deploy was decided: it is judged first";
+                    return Err(DeployFault::Unknown(why.into()));
+                }
+                return Ok(KeptRelease { artifact, env: edges.access.server_env.clone(), method: None });
+            }
         };
         let gone = |why: String| {
             let name = &release.name;

@@ -15,6 +15,7 @@ use super::{
     policy::{Policy, Rung},
     probe::Observation,
     provider::{CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, StartAnswer},
+    release::Digest,
     units::{Money, Timestamp},
     watch::Word,
 };
@@ -205,6 +206,8 @@ pub enum Wish {
     PauseFor(u32),
     /// The work is done that healing was kept away for; what is held stays held.
     PauseOver,
+    /// The same where the server was seen healthy after it: what is held goes on, but for a person's own pause.
+    WorkDone,
     /// Let healing go on; also lets a held node go on.
     Resume,
 }
@@ -221,6 +224,7 @@ impl Wish {
             Self::SwitchBack => "switch-back",
             Self::PauseFor(_) => "pause-for",
             Self::PauseOver => "pause-over",
+            Self::WorkDone => "work-done",
             Self::Resume => "resume",
         }
     }
@@ -275,8 +279,8 @@ pub enum Command {
         node: NodeName,
         /// Who runs there.
         tenant: super::state::Tenant,
-        /// The release that was verified for this node before, where it is not the configured one.
-        release: Option<Placed>,
+        /// Which release.
+        release: Chosen,
         /// The deploy must have ended by then.
         deadline: Timestamp,
     },
@@ -289,7 +293,7 @@ pub enum Command {
         /// Which.
         rung: Rung,
         /// The release of a redeploy, as for a deploy.
-        release: Option<Placed>,
+        release: Chosen,
         /// It must have ended by then.
         deadline: Timestamp,
     },
@@ -334,6 +338,16 @@ pub enum Command {
     },
     /// Ask the canaries.
     CheckSelf,
+}
+
+/// Which release a deploy brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    /// The configured one, with the digest by which it was judged fit. Another that is configured by the time the deploy
+    /// begins is judged first.
+    Configured(Option<Digest>),
+    /// The one that was verified for the node before, where it is not the configured one.
+    Verified(Placed),
 }
 
 impl Command {

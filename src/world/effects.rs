@@ -2,7 +2,7 @@
 
 use super::{Fault, Invariant, SECOND, World, boxes::Fate, keeper::Due};
 use crate::fleet::{
-    event::{Command, Event, WorkFault, in_time},
+    event::{Chosen, Command, Event, WorkFault, in_time},
     journal::ReleaseRef,
     memory::SelfCheck,
     name::NodeName,
@@ -55,9 +55,21 @@ impl World {
             Command::Search { node } => self.search(node),
             Command::Create { node, offer, label } => self.create(&node, &offer, &label, paused),
             Command::Destroy { instance } => self.destroy(instance),
-            Command::Deploy { node, tenant, .. } => {
+            Command::Deploy { node, tenant, release, .. } => {
                 let lasts = self.seconds(20..240);
-                self.work(&node, tenant, None, lasts);
+                if self.is_still_wanted(&release) {
+                    self.work(&node, tenant, None, lasts);
+                } else {
+                    let result = Err(WorkFault::Unknown("another release is configured".into()));
+                    self.tell(0, Event::DeployEnded { node, instance: tenant.instance, result });
+                }
+            }
+            Command::Remedy { node, tenant, rung: Rung::Redeploy, release, .. }
+                if !self.is_still_wanted(&release) =>
+            {
+                let result = Err(WorkFault::Unknown("another release is configured".into()));
+                let (instance, rung) = (tenant.instance, Rung::Redeploy);
+                self.tell(0, Event::RemedyWorked { node, instance, rung, result });
             }
             Command::Remedy { node, tenant, rung, .. } => {
                 let lasts = if rung == Rung::Redeploy { 20..240 } else { 5..40 };
@@ -77,6 +89,16 @@ impl World {
             // Nothing is published in this world: its policies do not ask for it.
             Command::AttachKey { .. } | Command::Publish { .. } => {}
         }
+    }
+
+    /// Whether the release that was judged fit is still the one that would be deployed.
+    fn is_still_wanted(&mut self, chosen: &Chosen) -> bool {
+        let now = self.release.named().digest;
+        let another = matches!(chosen, Chosen::Configured(Some(judged)) if *judged != now);
+        if another {
+            self.tally.add("deploy of another release than was judged");
+        }
+        !another
     }
 
     fn work(&mut self, node: &NodeName, tenant: Tenant, rung: Option<Rung>, lasts: u64) {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{MINUTE, World};
 use crate::fleet::{
     journal::Cause,
-    name::{HostId, InstanceId, MachineId, OpId},
+    name::{HostId, InstanceId, MachineId, NodeName, OpId},
     policy::ReplaceOrder,
     probe::{Observation, Verdict},
     state::{NodeState, Recovery},
@@ -327,7 +327,10 @@ impl Judge {
 impl World {
     /// How many rentals of one node may be claimed at once: two where the old one is kept until the new one is proven.
     pub(super) fn most_claims(&self, node: usize) -> usize {
-        let spec = self.names.get(node).and_then(|name| self.policy.nodes.get(name));
+        // A spare may be left out by the configuration while what was decided for it is on its way.
+        let left_out = |name: &NodeName| self.unwanted.as_ref().and_then(|unwanted| unwanted.spec_of(name));
+        let spec =
+            self.names.get(node).and_then(|name| self.policy.nodes.get(name).or_else(|| left_out(name)));
         let planned = |recovery: &Recovery| matches!(recovery.cause, Cause::Planned { .. });
         let state = self.names.get(node).and_then(|name| self.keeper.fleet.nodes.get(name));
         let planned = state

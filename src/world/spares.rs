@@ -18,6 +18,13 @@ pub(super) struct Unwanted {
     since: u64,
 }
 
+impl Unwanted {
+    /// What it was to be, if this is the one.
+    pub(super) fn spec_of(&self, name: &NodeName) -> Option<&Arc<NodeSpec>> {
+        (self.name == *name).then_some(&self.spec)
+    }
+}
+
 impl World {
     /// A spare takes over a node: from now on the box is that node's.
     pub(super) fn judge_promotion(&mut self, node: &NodeName, from: &NodeName, instance: InstanceId) {

@@ -19,7 +19,7 @@ use crate::{
         print::talk,
         switch,
         verbs::person,
-        work::Release,
+        wanted::Release,
     },
     clock::Clock,
     deploy::{self, DeployFault, DeployRequest},

@@ -1,6 +1,6 @@
 //! The first contact with a box: what somebody else left there, and what a plan tells before anything is done.
 
-use std::{fs, process::Command};
+use std::{fs, io, process::Command};
 
 use super::{
     stage::{LIMIT, Stage, alive, releases},
@@ -15,7 +15,15 @@ fn stranger(stage: &Stage) -> std::process::Child {
     command.args(["--flag", "it's an argument"]).env_clear();
     command.env("PORT", stage.request.site.server_port.to_string()).env("HOST", "127.0.0.1");
     command.env("ODD", "it's\ntheirs").current_dir(stage.sshd.folder.path());
-    std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn().unwrap()
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let busy = |fault: &io::Error| fault.kind() == io::ErrorKind::ExecutableFileBusy;
+    loop {
+        match command.spawn() {
+            // Another test's child holds the copy open for writing until it is another program.
+            Err(fault) if busy(&fault) => std::thread::yield_now(),
+            spawned => return spawned.unwrap(),
+        }
+    }
 }
 
 #[tokio::test]

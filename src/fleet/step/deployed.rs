@@ -3,7 +3,7 @@
 use super::{
     super::{
         deployed::{DeployReport, Placed},
-        event::{IllegalEvent, Reply},
+        event::{Chosen, IllegalEvent, Reply},
         journal::{HeldReason, Record},
         name::NodeName,
         tell,
@@ -57,6 +57,16 @@ impl Turn<'_> {
     /// The release that was verified for a node by hand, where healing must not bring the configured one.
     pub(super) fn verified_before(&self, name: &NodeName) -> Option<Placed> {
         self.guard().verified_before(name).cloned()
+    }
+
+    /// What a deploy to a node brings.
+    pub(super) fn chosen_release(&self, name: &NodeName) -> Chosen {
+        self.verified_before(name).map_or_else(|| self.configured_release(), Chosen::Verified)
+    }
+
+    /// The configured release, as it is judged now.
+    pub(super) fn configured_release(&self) -> Chosen {
+        Chosen::Configured(self.memory.release.as_ref().map(|release| release.digest.clone()))
     }
 
     /// Lets healing go on where it was kept away for a time that is over.

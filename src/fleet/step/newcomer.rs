@@ -128,7 +128,7 @@ impl Turn<'_> {
         }
         if !std::mem::replace(&mut desk.working, true) {
             self.unblock(name);
-            let release = self.verified_before(name);
+            let release = self.chosen_release(name);
             self.order(Command::Deploy { node: name.clone(), tenant, release, deadline });
         }
         self.look(name, deadline);

@@ -32,7 +32,7 @@ impl Turn<'_> {
         self.memory.desk(name).working = true;
         // A planned redeploy is there to bring the configured release.
         let healing = rung == Rung::Redeploy && self.incident(name).is_some();
-        let release = if healing { self.verified_before(name) } else { None };
+        let release = if healing { self.chosen_release(name) } else { self.configured_release() };
         self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
         self.look(name, deadline);
         Ok(())

@@ -8,7 +8,7 @@ use super::{
         guard::Wanted,
         journal::{Cause, DoomReason, HeldReason, Outcome, Record},
         name::NodeName,
-        state::{NodeState, Pause},
+        state::NodeState,
     },
     Turn,
 };
@@ -26,6 +26,7 @@ impl Turn<'_> {
             Wish::SwitchBack => self.switch_back(name, by)?,
             Wish::PauseFor(seconds) => self.pause(name, by, Some(seconds))?,
             Wish::PauseOver => self.pause_over(name, by)?,
+            Wish::WorkDone => self.work_done(name, by)?,
             Wish::Resume => self.resume(name, by)?,
             Wish::Reprovision => self.reprovision(name, by)?,
             Wish::Destroy => self.destroy(name, by)?,
@@ -51,13 +52,25 @@ impl Turn<'_> {
     }
 
     fn pause_over(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
-        let for_a_time = |pause: &Pause| pause.until.is_some() && pause.by == by;
-        if !self.node(name).and_then(|node| node.paused.as_ref()).is_some_and(for_a_time) {
+        if !self.is_paused_for_work(name, by) {
             return Ok(Reply::NothingToDo(format!("`{name}` was not paused for a time by {by}")));
         }
         self.record(Record::Resumed { node: name.clone(), by: by.into() })?;
         self.pursue(name)?;
         Ok(Reply::Accepted(format!("`{name}` is healed again where nothing else is in the way")))
+    }
+
+    fn work_done(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {
+        let paused = self.node(name).is_some_and(|node| node.paused.is_some());
+        if paused && !self.is_paused_for_work(name, by) {
+            return Ok(Reply::NothingToDo(format!("`{name}` stays paused by somebody else")));
+        }
+        self.resume(name, by)
+    }
+
+    fn is_paused_for_work(&self, name: &NodeName, by: &str) -> bool {
+        let pause = self.node(name).and_then(|node| node.paused.as_ref());
+        pause.is_some_and(|pause| pause.until.is_some() && pause.by == by)
     }
 
     fn resume(&mut self, name: &NodeName, by: &str) -> Result<Reply, IllegalEvent> {

@@ -113,9 +113,14 @@ impl Begun {
 
 /// Runs a command to its end, at most [`LONGEST`].
 pub async fn finish(command: Command) -> Ended {
+    finish_within(LONGEST, command).await
+}
+
+/// Runs a command to its end, at most so long.
+pub async fn finish_within(longest: Duration, command: Command) -> Ended {
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
-    let output = tokio::time::timeout(LONGEST, command.output()).await;
+    let output = tokio::time::timeout(longest, command.output()).await;
     output.expect("a command hangs").unwrap().into()
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use vast_sim::{LifecycleConfig, MarketConfig, Sim, SimConfig};
 
 pub use breaking::KILL_SERVER;
-pub use cli::{Run, finish};
+pub use cli::{Run, finish, finish_within};
 #[cfg(debug_assertions)]
 pub use crashing::LONG_PATIENCE;
 pub use http::{exchange, exchange_with};

@@ -191,6 +191,26 @@ fn a_pause_for_work_ends_by_itself_and_a_persons_own_outlasts_it() {
 }
 
 #[test]
+fn of_two_commands_that_work_on_one_box_each_has_its_own_pause() {
+    let mut s = Story::serving(1);
+    let ask = |s: &mut Story, wish: Wish, by: &str| {
+        s.tell(Event::Asked { node: node(0), wish, by: by.into() });
+        s.fleet.nodes[&node(0)].paused.as_ref().map(|pause| pause.by.clone())
+    };
+    let (first, second) = ("anna (process 1)", "anna (process 2)");
+    assert_eq!(ask(&mut s, Wish::PauseFor(60), first).as_deref(), Some(first));
+    assert_eq!(ask(&mut s, Wish::PauseFor(60), second).as_deref(), Some(first), "it asks again later");
+    assert_eq!(ask(&mut s, Wish::WorkDone, second).as_deref(), Some(first));
+    assert_eq!(ask(&mut s, Wish::WorkDone, first), None);
+    assert_eq!(ask(&mut s, Wish::PauseFor(60), second).as_deref(), Some(second));
+    assert_eq!(ask(&mut s, Wish::PauseOver, first).as_deref(), Some(second));
+    // A person who pauses the node meanwhile means it.
+    assert_eq!(ask(&mut s, Wish::Pause, "berta").as_deref(), Some("berta"));
+    assert_eq!(ask(&mut s, Wish::WorkDone, second).as_deref(), Some("berta"));
+    assert_eq!(ask(&mut s, Wish::Resume, "berta"), None);
+}
+
+#[test]
 fn failures_while_a_box_is_worked_on_are_nobodys_incident_unless_they_outlast_it() {
     let mut s = Story::serving(1);
     s.ask(&node(0), Wish::PauseFor(60));

@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use super::{
     super::super::super::{
-        deployed::Placed,
-        event::{Command, Event, Step},
+        event::{Chosen, Command, Event, Step},
         journal::Record,
         ledger::LedgerWish,
     },
@@ -149,8 +148,11 @@ pub(super) fn title(event: &Event) -> String {
     }
 }
 
-fn again(release: Option<&Placed>) -> String {
-    release.map(|release| format!(", release {}", release.name)).unwrap_or_default()
+fn again(release: &Chosen) -> String {
+    match release {
+        Chosen::Configured(_) => String::new(),
+        Chosen::Verified(release) => format!(", release {}", release.name),
+    }
 }
 
 fn ordered(command: &Command) -> String {
@@ -164,11 +166,11 @@ fn ordered(command: &Command) -> String {
         Command::Relabel { instance, label } => format!("{word} {instance} as {label}"),
         Command::TakeEvidence { node, instance, .. } => format!("{word} {node}, instance {instance}"),
         Command::Deploy { node, tenant, release, .. } => {
-            format!("{word} {node} on {}{}", tenant.instance, again(release.as_ref()))
+            format!("{word} {node} on {}{}", tenant.instance, again(release))
         }
         Command::AskWitness { node, tenant } => format!("{word} {node} on {}", tenant.instance),
         Command::Remedy { node, tenant, rung, release, .. } => {
-            format!("{word} {node} on {}: {}{}", tenant.instance, rung.word(), again(release.as_ref()))
+            format!("{word} {node} on {}: {}{}", tenant.instance, rung.word(), again(release))
         }
         Command::Publish { addresses } => {
             let all: Vec<String> = addresses.iter().map(|(node, at)| format!("{node}={at}")).collect();
