@@ -20,7 +20,7 @@ use prometheus_client::{
 };
 
 use crate::fleet::{
-    event::Command,
+    command::Command,
     journal::Record,
     probe::{Observation, Verdict},
     view::FleetView,

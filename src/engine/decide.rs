@@ -10,7 +10,8 @@ use super::{Engine, StorageFault};
 use crate::{
     crash::{self, Point},
     fleet::{
-        event::{Command, Context, Event, IllegalEvent, Reply, Step},
+        command::Command,
+        event::{Context, Event, IllegalEvent, Reply, Step},
         journal::Entry,
         name::NodeName,
         notice::{Notice, Severity},

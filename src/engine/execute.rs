@@ -16,7 +16,8 @@ use crate::{
     clock::Clock,
     deploy::{self, DeployFault},
     fleet::{
-        event::{Command, Event},
+        command::Command,
+        event::Event,
         journal::ReleaseRef,
         memory::{Memory, SelfCheck},
         name::{IncidentId, InstanceId, NodeName},

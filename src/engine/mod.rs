@@ -47,7 +47,8 @@ use self::{decide::TOGETHER, execute::Executor, handle::Request, timers::Timers}
 use crate::{
     clock::Clock,
     fleet::{
-        event::{Command, Event},
+        command::Command,
+        event::Event,
         memory::Memory,
         name::NodeName,
         policy::Policy,

@@ -9,8 +9,9 @@ use crate::{
     clock::Clock,
     deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
     fleet::{
+        command::Chosen,
         deployed::DeployKind,
-        event::{Chosen, Event, WorkFault},
+        event::{Event, WorkFault},
         journal::ReleaseRef,
         name::NodeName,
         policy::{NodeSpec, Policy, Rung},

@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod cadence;
 pub mod charge;
 pub mod claim;
+pub mod command;
 pub mod condition;
 pub mod culprit;
 pub mod deployed;

@@ -2,7 +2,8 @@
 
 use super::{Fault, Invariant, SECOND, World, boxes::Fate, keeper::Due};
 use crate::fleet::{
-    event::{Chosen, Command, Event, WorkFault, in_time},
+    command::{Chosen, Command, in_time},
+    event::{Event, WorkFault},
     journal::ReleaseRef,
     memory::SelfCheck,
     name::NodeName,

@@ -5,7 +5,8 @@ use super::{
     keeper::{Due, Point},
 };
 use crate::fleet::{
-    event::{Command, Context, Event, IllegalEvent, Step},
+    command::Command,
+    event::{Context, Event, IllegalEvent, Step},
     provider::{CreateAnswer, DestroyAnswer, ProviderFault},
     step::step,
 };

@@ -2,7 +2,8 @@
 
 use super::{Fault, World, probes::Probing};
 use crate::fleet::{
-    event::{Command, Event},
+    command::Command,
+    event::Event,
     memory::Memory,
     name::InstanceId,
     offer::Offer,

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::Executor;
 use crate::{
     fleet::{
-        event::{Event, in_time},
+        command::in_time,
+        event::Event,
         name::{InstanceId, Label, NodeName},
         offer::Offer,
         policy::Policy,

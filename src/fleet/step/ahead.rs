@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         forecast::Forecast,
         guard::{Rail, Wanted},
         journal::{Cause, DoomReason},

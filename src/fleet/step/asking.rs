@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     super::{
         breaker::{self, Position},
-        event::{Command, Hint, IllegalEvent},
+        command::Command,
+        event::{Hint, IllegalEvent},
         guard::Rail,
         journal::Record,
         memory::Desk,

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::{
     super::{
         bid::Market,
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         guard::{Deferral, Permit},
         journal::Record,
         name::{InstanceId, NodeName},

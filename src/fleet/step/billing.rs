@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     super::{
         charge::{Charges, from_day, unexplained},
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         journal::Record,
         name::{InstanceId, NodeName},
         provider::{ProviderFault, Status},

@@ -2,8 +2,9 @@
 
 use super::{
     super::{
+        command::Chosen,
         deployed::{DeployReport, Placed},
-        event::{Chosen, IllegalEvent, Reply},
+        event::{IllegalEvent, Reply},
         journal::{HeldReason, Record},
         name::NodeName,
         tell,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         journal::{DoomReason, Record},
         name::{InstanceId, NodeName, Ownership, ownership},
         planted::{Bug, planted},

@@ -7,7 +7,8 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         journal::{DoomReason, Record},
         name::{InstanceId, NodeName},
         state::{NodeState, Recovery, Stage},

@@ -8,7 +8,8 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use super::{
     super::{
         address::globally_routable,
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         journal::{DoomReason, Record},
         name::{InstanceId, NodeName, OpId, Ownership},
         notice::Notice,

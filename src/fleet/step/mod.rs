@@ -36,6 +36,7 @@ mod rent;
 mod search;
 mod serving;
 mod spare;
+mod start;
 mod suspect;
 mod switch;
 mod wish;
@@ -44,14 +45,13 @@ mod witness;
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    event::{Command, Context, Event, IllegalEvent, Step},
+    command::Command,
+    event::{Context, Event, IllegalEvent, Step},
     guard::{Guard, Rail},
     journal::{Cause, Entry, Outcome, Record},
-    lateness::Lateness,
     memory::Memory,
-    name::{InstanceId, NodeName},
+    name::NodeName,
     notice::Notice,
-    planted::{Bug, planted},
     policy::NodeSpec,
     state::{Fleet, Node, NodeState, Stage},
     tell,
@@ -158,59 +158,6 @@ impl Turn<'_> {
             Event::SwitchAsked(request) => self.switch_asked(request),
             Event::Asked { node, wish, by } => self.asked(&node, wish, &by),
         }
-    }
-
-    fn booted(&mut self, version: String) -> Result<(), IllegalEvent> {
-        self.record(Record::Booted { version })?;
-        self.order(Command::List);
-        self.order(Command::ReadCredit);
-        self.attach_keys_again();
-        self.policy_changed()
-    }
-
-    /// The last keeper may have died before it attached our key to a newcomer; one that is attached already stays so.
-    fn attach_keys_again(&mut self) {
-        if self.context.policy.observe_only {
-            return;
-        }
-        let newcomer = |(name, node): (&NodeName, &Node)| match &node.state {
-            NodeState::Recovering(recovery) if !self.is_left_alone(name) => match &recovery.stage {
-                Stage::Booting { instance, .. } => Some(*instance),
-                Stage::Deploying { tenant, .. } => Some(tenant.instance),
-                Stage::Started { .. }
-                | Stage::Intent { .. }
-                | Stage::Unresolved { .. }
-                | Stage::Probation { .. } => None,
-            },
-            _ => None,
-        };
-        let newcomers: Vec<InstanceId> = self.fleet.nodes.iter().filter_map(newcomer).collect();
-        for instance in newcomers {
-            self.order(Command::AttachKey { instance });
-        }
-    }
-
-    fn stalled(&mut self, gap: Duration) {
-        if planted(Bug::CountWhileStalled) {
-            return;
-        }
-        self.tilt();
-        let notice = tell::stalled(self.now(), gap);
-        self.tell(notice);
-    }
-
-    /// A keeper that was not on time doubts itself: everything measured is stale, the counts start over and nothing begins
-    /// for a while. Sentinel's TILT does the same.
-    fn tilt(&mut self) {
-        for watch in self.memory.watches.values_mut() {
-            watch.start_over(self.context.now);
-        }
-        self.memory.awake_from = self.now();
-        self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
-        self.memory.lists.good = 0;
-        self.memory.census = None;
-        self.memory.lateness = Lateness::default();
-        self.order(Command::List);
     }
 
     fn policy_changed(&mut self) -> Result<(), IllegalEvent> {

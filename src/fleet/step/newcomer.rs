@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{
     super::{
+        command::Command,
         culprit::Culprit,
-        event::{Command, IllegalEvent, WorkFault},
+        event::{IllegalEvent, WorkFault},
         guard::Deferral,
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
         name::{InstanceId, NodeName},

@@ -3,12 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
-    super::{
-        event::{Command, IllegalEvent},
-        journal::Record,
-        name::NodeName,
-        tell,
-    },
+    super::{command::Command, event::IllegalEvent, journal::Record, name::NodeName, tell},
     Turn,
 };
 

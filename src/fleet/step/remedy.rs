@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent, WorkFault},
+        command::Command,
+        event::{IllegalEvent, WorkFault},
         journal::{Cause, HeldReason, Record, ReleaseRef},
         name::{InstanceId, NodeName},
         policy::{NodeSpec, Rung},

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{
     super::{
         action::{Action, ActionKind},
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         guard::Rail,
         journal::{DoomReason, HeldReason, Record},
         name::{InstanceId, Label, NodeName, OpId},

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         guard::Rail,
         ledger,
         name::NodeName,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{
     super::{
+        command::Command,
         culprit::{Attribution, Failed, attribute},
-        event::{Command, IllegalEvent},
+        event::IllegalEvent,
         journal::{Cause, HeldReason, Outcome, Record},
         lateness::{TooLate, is_late},
         name::{IncidentId, NodeName},

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         journal::{DoomReason, Record},
         name::{InstanceId, Label, NodeName, Ownership},
         plan::seeks,

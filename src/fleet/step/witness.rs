@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        event::{Command, IllegalEvent},
+        command::Command,
+        event::IllegalEvent,
         guard::Rail,
         journal::Record,
         name::{InstanceId, NodeName},

@@ -6,7 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     super::super::{
         bid::{BidPolicy, Bidding},
-        event::{Command, Context, Event, IllegalEvent, Wish, WorkFault},
+        command::Command,
+        event::{Context, Event, IllegalEvent, Wish, WorkFault},
         guard::Guard,
         journal::{Entry, Record, ReleaseRef},
         ledger::{LedgerWish, export},

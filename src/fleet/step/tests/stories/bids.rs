@@ -8,7 +8,8 @@ use super::{
     super::{
         super::super::{
             bid::{BidPolicy, Bidding},
-            event::{Command, Event},
+            command::Command,
+            event::Event,
             name::{InstanceId, NodeName},
             offer::Offer,
             policy::{NodeSpec, Policy, Rung},

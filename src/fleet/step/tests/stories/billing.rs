@@ -8,7 +8,8 @@ use super::{
     super::{
         super::super::{
             charge::{Charge, Charges, from_day},
-            event::{Command, Event, Hint},
+            command::Command,
+            event::{Event, Hint},
             name::{InstanceId, NodeName, OpId},
             provider::{ProviderFault, Rental},
             units::{Money, Timestamp},

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::super::super::{
-        event::{Command, Event, Wish, WorkFault},
+        command::Command,
+        event::{Event, Wish, WorkFault},
         name::InstanceId,
         policy::Policy,
         provider::{CreateAnswer, Status},

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::{
     super::super::super::{
-        event::{Chosen, Command, Event, Step},
+        command::{Chosen, Command},
+        event::{Event, Step},
         journal::Record,
         ledger::LedgerWish,
     },

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::super::super::{
-        event::{Command, Step},
+        command::Command,
+        event::Step,
         journal::{DoomReason, Record},
         name::{InstanceId, NodeName, OpId, Ownership, ownership},
     },

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     super::super::super::{
-        event::{Command, Event, WorkFault},
+        command::Command,
+        event::{Event, WorkFault},
         journal::ReleaseRef,
         memory::SelfCheck,
         name::{InstanceId, NodeName, OpId},

@@ -1,0 +1,72 @@
+//! What a start, and a time in which the keeper stood still, do to what it believes.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        command::Command,
+        event::IllegalEvent,
+        journal::Record,
+        lateness::Lateness,
+        name::{InstanceId, NodeName},
+        planted::{Bug, planted},
+        state::{Node, NodeState, Stage},
+        tell,
+    },
+    Turn,
+};
+
+impl Turn<'_> {
+    pub(super) fn booted(&mut self, version: String) -> Result<(), IllegalEvent> {
+        self.record(Record::Booted { version })?;
+        self.order(Command::List);
+        self.order(Command::ReadCredit);
+        self.attach_keys_again();
+        self.policy_changed()
+    }
+
+    /// The last keeper may have died before it attached our key to a newcomer; one that is attached already stays so.
+    fn attach_keys_again(&mut self) {
+        if self.context.policy.observe_only {
+            return;
+        }
+        let newcomer = |(name, node): (&NodeName, &Node)| match &node.state {
+            NodeState::Recovering(recovery) if !self.is_left_alone(name) => match &recovery.stage {
+                Stage::Booting { instance, .. } => Some(*instance),
+                Stage::Deploying { tenant, .. } => Some(tenant.instance),
+                Stage::Started { .. }
+                | Stage::Intent { .. }
+                | Stage::Unresolved { .. }
+                | Stage::Probation { .. } => None,
+            },
+            _ => None,
+        };
+        let newcomers: Vec<InstanceId> = self.fleet.nodes.iter().filter_map(newcomer).collect();
+        for instance in newcomers {
+            self.order(Command::AttachKey { instance });
+        }
+    }
+
+    pub(super) fn stalled(&mut self, gap: Duration) {
+        if planted(Bug::CountWhileStalled) {
+            return;
+        }
+        self.tilt();
+        let notice = tell::stalled(self.now(), gap);
+        self.tell(notice);
+    }
+
+    /// A keeper that was not on time doubts itself: everything measured is stale, the counts start over and nothing begins
+    /// for a while. Sentinel's TILT does the same.
+    pub(super) fn tilt(&mut self) {
+        for watch in self.memory.watches.values_mut() {
+            watch.start_over(self.context.now);
+        }
+        self.memory.awake_from = self.now();
+        self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
+        self.memory.lists.good = 0;
+        self.memory.census = None;
+        self.memory.lateness = Lateness::default();
+        self.order(Command::List);
+    }
+}
