@@ -170,7 +170,7 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
         return switch::back(&fleet, *json).await;
     }
     // Whether every box can go back is known before the first one does.
-    let mut targets = Vec::new();
+    let (mut targets, mut moves) = (Vec::new(), false);
     for filled in &fleet.nodes {
         let Some(site) = fleet.site(filled, *wait_lock) else { continue };
         let stock = deploy::stock(&fleet.edges.remote, &site, LOOK_LIMIT).await;
@@ -180,15 +180,18 @@ pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> Result<u8, 
             Failure::new(exit::REFUSED, format!("{}: {why}", filled.node))
                 .hint(format!("`vast-keeper releases {}` lists what stands there", filled.node))
         })?;
+        moves |= way.role != Role::Current;
         let there = if way.role == Role::Current { "stays at" } else { "back to" };
         talk(&format!("{}: {there} {} (commit {})", filled.node, way.name, way.commit));
         let (name, digest) = (way.name.clone(), way.digest.clone());
         targets.push((filled, site, Placed { name, digest, commit: way.commit.clone() }));
     }
     if args.dry_run {
-        return Ok(exit::DONE);
+        return Ok(if moves { exit::DONE } else { exit::NOTHING });
     }
-    consent::given(&fleet.config, consent, &format!("take {} back", fleet.names()))?;
+    if moves {
+        consent::given(&fleet.config, consent, &format!("take {} back", fleet.names()))?;
+    }
     let mut changed = false;
     for (filled, site, target) in targets {
         let request = RollbackRequest {

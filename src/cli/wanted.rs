@@ -111,16 +111,10 @@ impl Release {
             let (name, node, why) = (&self.placed.name, &shunned.node, &shunned.why);
             format!("release {name} is quarantined since `{node}` went back from it: {why}")
         });
-        quarantined.map_or_else(|| self.unless_at_fault(fleet), |words| Err(shunned(words)))
+        match quarantined.or_else(|| fleet.known.fault_of(&self.placed.digest)) {
+            Some(words) => Err(Failure::new(exit::REFUSED, words)
+                .hint("`--force` deploys it all the same; another release needs no force")),
+            None => Ok(()),
+        }
     }
-
-    /// Refuses a release that healing found at fault: it failed on boxes of different hosts.
-    pub(super) fn unless_at_fault(&self, fleet: &Fleet) -> Result<(), Failure> {
-        fleet.known.fault_of(&self.placed.digest).map_or(Ok(()), |words| Err(shunned(words)))
-    }
-}
-
-fn shunned(words: String) -> Failure {
-    Failure::new(exit::REFUSED, words)
-        .hint("`--force` deploys it all the same; another release needs no force")
 }

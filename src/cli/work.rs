@@ -145,7 +145,11 @@ impl Work<'_> {
         let lasting = site.deadline + config.deploy.maintenance_wait;
         let claim = Claim::to(&config.state_dir, node);
         let mut away = KeptAway::new(&config.control_socket, node, claim.name(), lasting);
-        away.ask().await.map_err(refused)?;
+        if let Err(failure) = away.ask().await {
+            // The keeper may have heard it all the same.
+            let _ = away.ended(false).await;
+            return Err(refused(failure));
+        }
         let mut journey = self.journey(kind, wanted);
         let (sender, mut reports) = mpsc::channel::<StepReport>(REPORTS);
         let shown = async {

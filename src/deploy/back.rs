@@ -42,10 +42,11 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     let stock = Stock::read(&stock);
     run.owed.clone_from(&stock.owed);
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
+    run.unless_half_way(&stock)?;
     if target.role == Role::Current {
-        // A rollback that was cut right before its end, or one of many boxes: what is owed there is all that is left to do.
-        run.finish(format!("{} ({}) serves already", target.name, target.commit));
-        return Ok(Deployed { unchanged: true, ..run.serves(target) });
+        // A rollback that was cut right before its end, or one of many boxes: all that is left is what is owed there.
+        run.finish(format!("{} ({}) stands there", target.name, target.commit));
+        return run.serves_already(target).await;
     }
     run.finish(format!("back to {} ({})", target.name, target.commit));
     let name = target.name.as_str();
@@ -58,6 +59,27 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
 }
 
 impl Run<'_> {
+    /// Lets no server meet data that something was changing when it was cut.
+    pub(super) fn unless_half_way(&self, stock: &Stock) -> Result<(), DeployFault> {
+        let Some(what) = &stock.data_half_way else { return Ok(()) };
+        let node = &self.site.node;
+        Err(DeployFault::Halfway {
+            what: format!("{what} was cut short or failed"),
+            forward: format!(
+                "`vast-keeper deploy {node}` migrates again, `vast-keeper restore {node}` brings back the data from before, and \
+                 `vast-keeper maintenance exit {node}` says that the data is whole"
+            ),
+        })
+    }
+
+    /// The release that stands there needs no switch: it is looked at like any other.
+    pub(super) async fn serves_already(&mut self, target: Standing) -> Result<Deployed, DeployFault> {
+        self.begin(Step::Gate);
+        let detail = Box::pin(self.pass_gate(Some(&target.commit), 0, false)).await?;
+        self.finish(detail);
+        Ok(Deployed { unchanged: true, ..self.serves(target) })
+    }
+
     /// What was achieved: this release of the box serves.
     pub(super) fn serves(&self, target: Standing) -> Deployed {
         Deployed {

@@ -38,12 +38,13 @@ async fn see_to(run: &mut Run<'_>, request: &RollbackRequest, wanted: &str) -> R
     let none = || DeployFault::Refused("the work was cut short, and no release stands there".into());
     let current = stock.current().ok_or_else(none)?.clone();
     run.finish(format!("{} stands there", current.name));
+    run.unless_half_way(&stock)?;
     let target = match current.role {
         Role::Trial if current.name == wanted => stock.way_back(None).map_err(DeployFault::Refused)?.clone(),
         // The way back itself was cut short.
         Role::Trial => current,
         Role::Current | Role::Previous | Role::Kept => {
-            return Ok(Deployed { unchanged: true, ..run.serves(current) });
+            return run.serves_already(current).await;
         }
     };
     go_to(run, request, &target).await?;

@@ -82,6 +82,7 @@ impl Run<'_> {
             }
             self.ask_about(&risks)?;
         }
+        self.data_changes(Step::Migrate, &format!("the migration to {release}")).await?;
         let ended = self.job(Step::Migrate, &job("migrate-run", command)).await?;
         if ended.rc != 0 {
             let why = ended.words("the migration", self);
@@ -92,6 +93,7 @@ impl Run<'_> {
                 _ => None,
             };
             if before.is_some() && after == before {
+                self.data_is_whole(Step::Migrate).await?;
                 let words = format!("{why}; it changed nothing, and the release of before goes on");
                 return Err(DeployFault::Release(words));
             }
@@ -104,8 +106,19 @@ impl Run<'_> {
                 return Err(self.halfway(why));
             }
         }
+        self.data_is_whole(Step::Migrate).await?;
         let said = mask(ended.log.lines().last().unwrap_or_default(), self.secrets);
         Ok(said.chars().filter(|c| !c.is_control()).take(120).collect())
+    }
+
+    /// Notes on the box what is about to change its data: should it be cut, no server is let go on by itself.
+    pub(super) async fn data_changes(&mut self, step: Step, what: &str) -> Result<(), DeployFault> {
+        self.script(step, script!("data.sh").value("what", what), b"").await.map(drop)
+    }
+
+    /// The change of the data came to its end, or undid itself.
+    pub(super) async fn data_is_whole(&mut self, step: Step) -> Result<(), DeployFault> {
+        self.script(step, script!("data.sh").value("what", ""), b"").await.map(drop)
     }
 
     /// The statements that lose data in the release's own files that are still to run.

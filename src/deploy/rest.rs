@@ -178,7 +178,8 @@ impl Run<'_> {
     }
 }
 
-/// Forgets the note on a box that we hold its server in maintenance: a person has let it go on.
+/// Forgets the notes on a box that we hold its server in maintenance, and that its data may be half-way: a person has let it
+/// go on.
 ///
 /// # Errors
 /// The box cannot be asked within `limit`.
@@ -189,7 +190,7 @@ pub async fn forget_maintenance(
 ) -> Result<(), DeployFault> {
     let session =
         remote.connect(address, limit).await.map_err(|fault| DeployFault::connect(&fault, false))?;
-    let script = script!("maintenance.sh").value("verb", "clear").value("reason", "");
+    let script = script!("maintenance.sh").value("verb", "forget").value("reason", "");
     let result = session.run(&script, b"", limit).await;
     session.close().await;
     match result {

@@ -80,9 +80,11 @@ async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deploye
         };
         DeployFault::Halfway { what: format!("restoring `{}` failed: {fault}", kept.name), forward }
     };
+    run.data_changes(Step::Restore, &format!("the restore of {}", kept.name)).await?;
     if let Err(fault) = run.bring_back(&kept, &request.with, &target).await {
         return Err(halfway(run, fault));
     }
+    run.data_is_whole(Step::Restore).await.map_err(|fault| halfway(run, fault))?;
     run.finish(String::new());
     if let Err(fault) = run.bring_up(&target.name, &target.commit, false).await {
         let fault = Box::pin(run.go_back(&target.name, fault)).await;

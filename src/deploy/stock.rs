@@ -49,6 +49,9 @@ pub struct Stock {
     /// The release on trial, if somebody was going back to it and was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub returning: Option<String>,
+    /// What was changing the data when it was cut or failed: which server fits it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_half_way: Option<String>,
 }
 
 impl Stock {
@@ -66,7 +69,8 @@ impl Stock {
             releases.iter().any(|release| release.role == Role::Trial && release.name == **name)
         };
         let returning = told("returning").map(str::trim).filter(on_trial).map(str::to_owned);
-        Self { releases, floor, owed, returning }
+        let data_half_way = told("data").map(str::to_owned);
+        Self { releases, floor, owed, returning, data_half_way }
     }
 
     /// The release that serves.
@@ -75,8 +79,9 @@ impl Stock {
         self.releases.iter().find(|release| matches!(release.role, Role::Current | Role::Trial))
     }
 
-    /// Where a rollback leads: to the wanted release (its name, the beginning of it, or its commit), or else to the last
-    /// one that was verified and that the box did not go back from. One that was cut is taken up where it led.
+    /// Where a rollback leads: to the wanted release (its name, the beginning of it, or its commit), which may be the one that
+    /// serves, or else to the last one that was verified and that the box did not go back from. One that was cut is taken up
+    /// where it led.
     ///
     /// # Errors
     /// In words, why there is no such way.
@@ -101,7 +106,6 @@ impl Stock {
         match (found.next(), found.next()) {
             (None, _) => Err(format!("the box has no release `{to}`")),
             (Some(_), Some(_)) => Err(format!("more than one release is named like `{to}`")),
-            (Some(release), None) if release.role == Role::Current => Ok(release),
             // What is on trial is not proven to serve: it is switched to, and that may be all.
             (Some(release), None) if release.verified_at.is_none() => {
                 Err(format!("`{}` was never verified on this box: deploy it instead", release.name))
@@ -212,6 +216,13 @@ mod tests {
             let why = box_of.way_back(to).unwrap_err();
             assert!(why.contains("knows schema 3") && why.contains("hint:"), "{why}");
         }
+    }
+
+    #[test]
+    fn data_that_was_being_changed_is_told() {
+        let told = |line: &str| Stock::read(line).data_half_way;
+        assert_eq!(told("floor=0\ndata=the migration to aa-1\n").as_deref(), Some("the migration to aa-1"));
+        assert_eq!(told("floor=0\n"), None);
     }
 
     #[test]

@@ -11,14 +11,12 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Edges, endpoints, evidence, work::Job};
+use super::{Edges, endpoints, evidence, releases::release_events, work::Job};
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault},
     fleet::{
         command::Command,
         event::Event,
-        journal::ReleaseRef,
         memory::{Memory, SelfCheck},
         name::{IncidentId, InstanceId, NodeName},
         policy::{Policy, Rung},
@@ -155,21 +153,13 @@ impl Executor {
         let edges = Arc::clone(&self.edges);
         let events = self.events.clone();
         self.spawn(async move {
-            let prepared = async {
-                let artifact = edges.releases.wanted().await?;
-                let name = deploy::release_name(
-                    &edges.remote,
-                    &artifact,
-                    &edges.access.server_env,
-                    &edges.access.method,
-                )?;
-                let _ = events.send(Event::ReleaseNamed(name)).await;
-                Ok::<_, DeployFault>(ReleaseRef {
-                    digest: artifact.digest.clone(),
-                    commit: artifact.commit.clone(),
-                })
-            };
-            Some(Event::ReleasePrepared(prepared.await.map_err(|fault| fault.to_string())))
+            let mut told = release_events(&edges).await;
+            let last = told.pop();
+            for event in told {
+                // The engine outlives its work except at the very end.
+                let _ = events.send(event).await;
+            }
+            last
         });
     }
 

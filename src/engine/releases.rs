@@ -7,7 +7,11 @@ use std::sync::{
 
 use tokio::sync::Mutex;
 
-use crate::deploy::{Artifact, ArtifactSource, DeployFault};
+use super::Edges;
+use crate::{
+    deploy::{self, Artifact, ArtifactSource, DeployFault},
+    fleet::{event::Event, journal::ReleaseRef},
+};
 
 /// Prepares the wanted release on first use and keeps it.
 #[derive(Debug)]
@@ -45,5 +49,20 @@ impl Releases {
     /// Lets the next caller prepare it anew, also while one is being prepared.
     pub fn forget(&self) {
         self.stale.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the core is to hear of the wanted release, in this order.
+pub(super) async fn release_events(edges: &Edges) -> Vec<Event> {
+    let prepared = async {
+        let artifact = edges.releases.wanted().await?;
+        let access = &edges.access;
+        let name = deploy::release_name(&edges.remote, &artifact, &access.server_env, &access.method)?;
+        let (digest, commit) = (artifact.digest.clone(), artifact.commit.clone());
+        Ok::<_, DeployFault>((name, ReleaseRef { digest, commit }))
+    };
+    match prepared.await {
+        Ok((name, release)) => vec![Event::ReleaseNamed(name), Event::ReleasePrepared(Ok(release))],
+        Err(fault) => vec![Event::ReleasePrepared(Err(fault.to_string()))],
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Edges, Journey, KeptRelease, placed};
+use super::{Edges, Journey, KeptRelease, placed, releases::release_events};
 use crate::{
     clock::Clock,
     deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
@@ -56,7 +56,7 @@ impl Job {
         clock: Clock,
         events: &mpsc::Sender<Event>,
     ) -> Result<ReleaseRef, WorkFault> {
-        let chosen = self.chosen(edges).await.map_err(fault)?;
+        let chosen = self.chosen(edges, events).await?;
         let artifact = Arc::clone(&chosen.artifact);
         let request = self.request(edges, address, clock, chosen);
         let mut journey = Journey {
@@ -99,22 +99,25 @@ impl Job {
     }
 
     /// The program, its settings and its method: the configured ones, or those that were verified for the node.
-    async fn chosen(&self, edges: &Edges) -> Result<KeptRelease, DeployFault> {
+    async fn chosen(&self, edges: &Edges, events: &mpsc::Sender<Event>) -> Result<KeptRelease, WorkFault> {
         let release = match &self.release {
             Chosen::Verified(release) => release,
             Chosen::Configured(judged) => {
-                let artifact = edges.releases.wanted().await?;
+                let artifact = edges.releases.wanted().await.map_err(fault)?;
                 if judged.as_ref().is_some_and(|judged| *judged != artifact.digest) {
-                    let why =
-                        "another release is configured since this deploy was decided: it is judged first";
-                    return Err(DeployFault::Unknown(why.into()));
+                    // The core may not have heard of it: its own question was answered before.
+                    for event in release_events(edges).await {
+                        let _ = events.send(event).await;
+                    }
+                    let why = "another release is configured since it was decided: that one is judged first";
+                    return Err(WorkFault::Superseded(why.into()));
                 }
                 return Ok(KeptRelease { artifact, env: edges.access.server_env.clone(), method: None });
             }
         };
         let gone = |why: String| {
             let name = &release.name;
-            DeployFault::Release(format!("the release `{name}`, last verified for this node, {why}"))
+            WorkFault::Release(format!("the release `{name}`, last verified for this node, {why}"))
         };
         match edges.shelf.take(&release.name).await {
             Ok(Some(kept)) => Ok(kept),

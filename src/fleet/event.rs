@@ -184,6 +184,8 @@ pub enum WorkFault {
     HostKeyChanged(String),
     /// The outcome is unknown.
     Unknown(String),
+    /// Nothing was begun: another release is configured by now than the one that was judged.
+    Superseded(String),
 }
 
 /// What a person can ask for.

@@ -61,14 +61,14 @@ impl World {
                 if self.is_still_wanted(&release) {
                     self.work(&node, tenant, None, lasts);
                 } else {
-                    let result = Err(WorkFault::Unknown("another release is configured".into()));
+                    let result = Err(WorkFault::Superseded("another release is configured".into()));
                     self.tell(0, Event::DeployEnded { node, instance: tenant.instance, result });
                 }
             }
             Command::Remedy { node, tenant, rung: Rung::Redeploy, release, .. }
                 if !self.is_still_wanted(&release) =>
             {
-                let result = Err(WorkFault::Unknown("another release is configured".into()));
+                let result = Err(WorkFault::Superseded("another release is configured".into()));
                 let (instance, rung) = (tenant.instance, Rung::Redeploy);
                 self.tell(0, Event::RemedyWorked { node, instance, rung, result });
             }

@@ -183,11 +183,6 @@ async fn go_on(
     }
     let (fleet, keeper) = boxes(common, &config, &open).await?;
     let release = kept(&fleet, &open).await?;
-    // What it failed on itself is counted by the rollout; what healing found out since then is not.
-    if !open.brief.terms.force {
-        let ends = "`vast-keeper rollout abort --back` ends it and takes its nodes back";
-        release.unless_at_fault(&fleet).map_err(|failure| failure.hint(ends))?;
-    }
     let Some(book) = taken_up(&books, &lock, wish)? else { return Ok(exit::NOTHING) };
     run_to_end(&fleet, Some(release), &books, book, keeper, json).await
 }

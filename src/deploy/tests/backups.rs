@@ -121,6 +121,7 @@ async fn a_restore_that_fails_half_way_names_the_way_back() {
     assert!(what.contains("lost the connection"), "{what}");
     let name = kept(&stage).await[0].name.clone();
     assert!(forward.contains(&name), "{forward}");
+    assert!(matches!(stage.go_back_to(None).await, Err(DeployFault::Halfway { .. })));
     stage.request.method.backup.restore = Some("cat >rows".into());
     stage.bring_back(Some(&name)).await.unwrap();
     assert_eq!(rows(&stage), "rows: one\n");
@@ -183,12 +184,20 @@ async fn a_migration_that_fails_is_told_by_whether_it_changed_something() {
     let DeployFault::Halfway { what, forward } = &fault else { panic!("{fault:?}") };
     assert!(what.contains("killed") && forward.contains("vast-keeper restore"), "{fault}");
     assert_eq!((stage.release(), stage.pid().await), (first.clone(), before), "nothing was switched");
+    // Nor does anybody who goes back let a server meet that data, not even the one that stands there.
+    for to in [None, Some(&*first)] {
+        let fault = stage.go_back_to(to).await.unwrap_err();
+        assert!(!matches!(to, Some(_)) || matches!(&fault, DeployFault::Halfway { .. }), "{fault:?}");
+    }
+    assert!(stage.keeper("run/data").exists());
 
     migrating(&mut stage, "echo wrong >schema");
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Halfway { what, .. } if what.contains("check")), "{fault:?}");
     migrating(&mut stage, "echo done >schema");
     stage.deploy().await.unwrap();
+    assert!(!stage.keeper("run/data").exists());
+    stage.go_back_to(Some(&first)).await.unwrap();
 }
 
 #[tokio::test]

@@ -191,6 +191,11 @@ impl Turn<'_> {
                 self.memory.desk(name).work_after = now.after(DEPLOY_AGAIN);
                 self.pursue(name)
             }
+            // The other one is judged before it is brought; a moment later, so that no two can chase each other.
+            Err(WorkFault::Superseded(_)) => {
+                self.look(name, now.after(LOOK_AGAIN));
+                Ok(())
+            }
             Err(WorkFault::HostKeyChanged(detail)) => {
                 self.doom_newcomer(name, DoomReason::FailedToStart { detail })?;
                 self.hold(name, HeldReason::HostKeyChanged)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        command::Command,
+        command::{Chosen, Command},
         event::{IllegalEvent, WorkFault},
         journal::{Cause, HeldReason, Record, ReleaseRef},
         name::{InstanceId, NodeName},
@@ -31,9 +31,7 @@ impl Turn<'_> {
         self.record(Record::RemedyStarted { node: name.clone(), rung, deadline, permit })?;
         self.memory.watch(name).start_over(now);
         self.memory.desk(name).working = true;
-        // A planned redeploy is there to bring the configured release.
-        let healing = rung == Rung::Redeploy && self.incident(name).is_some();
-        let release = if healing { self.chosen_release(name) } else { self.configured_release() };
+        let release = self.release_to_redeploy(name);
         self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
         self.look(name, deadline);
         Ok(())
@@ -94,10 +92,41 @@ impl Turn<'_> {
                 }
                 self.remedy_failed(name, rung, detail)
             }
+            Err(WorkFault::Superseded(detail)) => self.redeploy_anew(name, detail),
             Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
                 self.remedy_failed(name, rung, detail)
             }
         }
+    }
+
+    /// Another release was configured before the redeploy began: it is brought if it may be.
+    fn redeploy_anew(&mut self, name: &NodeName, detail: String) -> Result<(), IllegalEvent> {
+        let Some(NodeState::Remedying { tenant, deadline, rung, .. }) =
+            self.node(name).map(|node| &node.state)
+        else {
+            return Ok(());
+        };
+        let (tenant, deadline, rung) = (tenant.clone(), *deadline, *rung);
+        let healing = self.incident(name).is_some();
+        let guard = self.guard();
+        let admitted = if healing { guard.release_for(name) } else { guard.wanted_on(name) };
+        if admitted.is_ok() && self.now() < deadline {
+            self.memory.desk(name).working = true;
+            let release = self.release_to_redeploy(name);
+            self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
+            return Ok(());
+        }
+        if healing {
+            return self.remedy_failed(name, rung, detail);
+        }
+        // Nothing was wrong with the node, and nothing was done to it.
+        self.record(Record::RemedyEnded { node: name.clone(), rung, helped: false, detail })?;
+        self.pursue(name)
+    }
+
+    /// A planned redeploy is there to bring the configured release; healing brings what was verified.
+    fn release_to_redeploy(&self, name: &NodeName) -> Chosen {
+        if self.incident(name).is_some() { self.chosen_release(name) } else { self.configured_release() }
     }
 
     pub(super) fn remedy_failed(

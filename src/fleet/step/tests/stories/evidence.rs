@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 use super::{
     super::super::super::{
         breaker::Position,
+        command::{Chosen, Command},
         event::{Event, WorkFault},
         journal::ReleaseRef,
         memory::SelfCheck,
@@ -454,6 +455,23 @@ fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
     s.ok(&node(0));
     s.ok(&node(0));
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_redeploy_that_another_release_overtook_brings_that_one_or_leaves_the_node_alone() {
+    let mut s = Story::serving(2);
+    let newer = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
+    s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
+    s.tell(Event::ReleasePrepared(Ok(newer)));
+    let superseded = || WorkFault::Superseded("another release is configured".into());
+    s.remedied(&node(0), Rung::Redeploy, Err(superseded()));
+    let anew = Chosen::Configured(Some("d2".into()));
+    let brings = |command: &Command| matches!(command, Command::Remedy { release, .. } if *release == anew);
+    assert!(s.last.commands.iter().any(brings), "{:?}", s.last.commands);
+    s.tell(Event::ReleasePrepared(Err("the build failed".into())));
+    s.remedied(&node(0), Rung::Redeploy, Err(superseded()));
+    assert_eq!(s.state(0).word(), "serving");
+    assert!(s.fleet.nodes[&node(0)].incident.is_none(), "nothing was wrong with it");
 }
 
 #[test]

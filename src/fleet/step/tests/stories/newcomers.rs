@@ -4,7 +4,9 @@ use insta::assert_snapshot;
 
 use super::{
     super::super::super::{
+        command::{Chosen, Command},
         event::{Event, WorkFault},
+        journal::ReleaseRef,
         probe::{Failure, Verdict},
         provider::{CreateAnswer, Status},
         state::NodeState,
@@ -101,6 +103,26 @@ fn a_deploy_of_unknown_outcome_is_run_again_and_a_failed_one_costs_the_box() {
         s.pass(12);
     }
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_deploy_that_another_release_overtook_brings_that_one_and_costs_nothing() {
+    let mut s = rented();
+    s.status.clear();
+    s.pass(20);
+    let instance = s.instance(&node(0));
+    let newer = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
+    s.tell(Event::ReleasePrepared(Ok(newer)));
+    let records = s.journal.len();
+    let superseded = WorkFault::Superseded("another release is configured".into());
+    s.tell(Event::DeployEnded { node: node(0), instance, result: Err(superseded) });
+    s.start_telling();
+    s.pass(10);
+    assert_eq!(s.text.matches("deploy duel-0 on 101").count(), 1, "{}", s.text);
+    let newer = Chosen::Configured(Some("d2".into()));
+    let brings = |command: &Command| matches!(command, Command::Deploy { release, .. } if *release == newer);
+    assert!(s.last.commands.iter().any(brings), "{:?}", s.last);
+    assert_eq!(s.journal.len(), records, "nothing was begun, so nothing is on record");
 }
 
 #[test]
