@@ -85,6 +85,9 @@ pub struct Watch {
     pub provider: Option<Testimony>,
     /// The box's own last word over SSH.
     pub ssh: Option<Testimony>,
+    /// When the box was last asked, in the present run of failures, and said that its server is up; and how many probes had
+    /// failed by then. Those were our way to it, and prove nothing against it once it is silent.
+    pub said_up: Option<(Timestamp, u32)>,
     /// Since when the probes of the present run of failures alone are enough, no witness having answered.
     pub alone_since: Option<Timestamp>,
     /// Since when each answer was a good one.
@@ -135,6 +138,7 @@ impl Watch {
         // Each run of failures asks for itself.
         self.ssh_asked_at = None;
         self.alone_since = None;
+        self.said_up = None;
         self.well_since.get_or_insert(at);
         self.last_answer_at = Some(at);
     }
@@ -150,6 +154,14 @@ impl Watch {
     #[must_use]
     pub fn current(&self, health: &HealthPolicy, now: Timestamp) -> Option<&Observation> {
         self.last.as_ref().filter(|last| now.since(last.at) <= observed_for(health))
+    }
+
+    /// The failures that no witness has disproved: since when, and how many.
+    #[must_use]
+    pub fn undisproved(&self) -> Option<(Timestamp, u32)> {
+        let first = self.first_failure.as_ref()?.0;
+        let (since, before) = self.said_up.unwrap_or((first, 0));
+        Some((since.max(first), self.failures.saturating_sub(before)))
     }
 
     /// A witness's word, where it is fresh and belongs to the present run of failures.

@@ -44,7 +44,7 @@ impl Guard<'_> {
     /// Another node all of whose probes were good for as long as the threshold takes, while all of this one's failed.
     fn peer_that_answered_all_along(&self, node: &NodeName) -> Option<&NodeName> {
         let (health, own) = (&self.policy.nodes.get(node)?.health, self.memory.watches.get(node)?);
-        let (failing_since, own_last) = (own.first_failure.as_ref()?.0, own.last.as_ref()?.at);
+        let (failing_since, own_last) = (own.undisproved()?.0, own.last.as_ref()?.at);
         let window = health.interval.saturating_mul(health.failure_threshold.max(1));
         let answered = |name: &&NodeName| {
             let Some(watch) = self.memory.watches.get(*name) else { return false };

@@ -208,14 +208,20 @@ impl Turn<'_> {
     /// What the list says of each node's tenant, newcomer or open create.
     fn settle_nodes(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
         let names: Vec<NodeName> = self.fleet.nodes.keys().cloned().collect();
+        // All that the list says is heard before anything is decided by it: whose end it confirms no more is sick again, and
+        // many of those are a reason to go slowly with the others.
+        for name in &names {
+            let Some(node) = self.node(name) else { continue };
+            let Some(instance) = node.state.tenant().map(|tenant| tenant.instance) else { continue };
+            // While a newcomer is on probation the node's watch is the newcomer's.
+            if node.state.probed().is_some_and(|probed| probed.instance == instance) {
+                self.tenant_listed(name, instance);
+            }
+        }
         for name in names {
             let Some(node) = self.node(&name) else { continue };
             if let Some(tenant) = node.state.tenant() {
                 let instance = tenant.instance;
-                // While a newcomer is on probation the node's watch is the newcomer's.
-                if node.state.probed().is_some_and(|probed| probed.instance == instance) {
-                    self.tenant_listed(&name, instance);
-                }
                 self.address_listed(&name, instance)?;
                 self.price_listed(&name, instance)?;
                 self.look_ahead(&name, instance)?;

@@ -1,7 +1,7 @@
 //! What the witnesses say of a node that fails its probes, and when that is enough.
 //!
 //! Evidence is the threshold reached and a second witness: the box itself over SSH, or the provider's lists. A fresh "up" from
-//! the box vetoes. Where no witness can answer, the threshold doubles.
+//! the box vetoes. Where no witness can answer, the threshold doubles, and counts from when the box last said that it is up.
 
 use std::time::Duration;
 
@@ -92,7 +92,8 @@ impl Turn<'_> {
             }
             return Evidence::Enough { text, source: Source::Provider };
         }
-        let failing_for = watch.first_failure.as_ref().map_or(Duration::ZERO, |(at, _)| now.since(*at));
+        let (since, failures) = watch.undisproved().unwrap_or((now, 0));
+        let failing_for = now.since(since);
         // Fast re-probes reach the count in seconds; without a witness the time must have passed as well.
         let patience = spec.health.interval.saturating_mul(threshold);
         let silence = match ssh {
@@ -107,7 +108,7 @@ impl Turn<'_> {
             }
         };
         let doubled = threshold.saturating_mul(2);
-        if (watch.failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
+        if (failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
             let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
             watch.alone_since.get_or_insert(now);
             return Evidence::Enough { text, source: Source::ProbesAlone };
@@ -154,6 +155,9 @@ impl Turn<'_> {
         let incident = node.incident.as_ref().map(|incident| incident.id);
         let silent = matches!(word, Word::Silent(_));
         let watch = self.memory.watch(name);
+        if matches!(word, Word::Up(_)) && watch.failures > 0 {
+            watch.said_up = Some((asked_at, watch.failures));
+        }
         let changed = watch.ssh.as_ref().map(|testimony| &testimony.word) != Some(&word);
         watch.ssh = Some(Testimony { at: asked_at, word: word.clone() });
         if changed && incident.is_some() {

@@ -458,6 +458,32 @@ fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
 }
 
 #[test]
+fn what_failed_before_the_box_said_it_was_up_is_no_evidence_once_it_is_silent() {
+    let mut s = Story::serving(2);
+    // A way that loses most probes: the box itself answers, and vetoes.
+    let beside = |s: &mut Story, word: Word| {
+        s.fail(&node(0));
+        s.ok(&node(1));
+        s.witness(&node(0), word);
+        s.pass(15);
+    };
+    for _ in 0..12 {
+        beside(&mut s, Word::Up("its own health check answers".into()));
+    }
+    // Then it is silent: only what fails from now on can speak against it, and for as long as ever.
+    for _ in 0..5 {
+        beside(&mut s, Word::Silent("no connection".into()));
+        assert_eq!(s.state(0).word(), "suspect");
+    }
+    for _ in 0..12 {
+        if s.state(0).word() == "suspect" {
+            beside(&mut s, Word::Silent("no connection".into()));
+        }
+    }
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
+}
+
+#[test]
 fn a_redeploy_that_another_release_overtook_brings_that_one_or_leaves_the_node_alone() {
     let mut s = Story::serving(2);
     let newer = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
