@@ -119,7 +119,6 @@ impl World {
         if self.keeper.work.get(node) != Some(&work) {
             return;
         }
-        let place = node;
         let Some(node) = self.names.get(node).cloned() else { return };
         let instance = tenant.instance;
         let event = match rung {
@@ -133,10 +132,6 @@ impl World {
                 Event::RemedyWorked { node, instance, rung, result }
             }
         };
-        // Whether a remedy helped is told by the probes after it.
-        if matches!(&event, Event::RemedyWorked { result: Ok(_), .. }) {
-            self.judge.start_over(place, self.now);
-        }
         self.tell(0, event);
     }
 

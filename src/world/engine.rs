@@ -30,6 +30,13 @@ impl World {
                     self.probed(place, event);
                 }
             }
+            // Whether a remedy helped is told by the probes after the keeper heard of it.
+            Event::RemedyWorked { node, result: Ok(_), .. } => {
+                if let Some(place) = self.places.get(node).copied() {
+                    self.judge.start_over(place, self.now);
+                }
+                self.handle(event);
+            }
             _ => self.handle(event),
         }
     }
