@@ -59,19 +59,6 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
 }
 
 impl Run<'_> {
-    /// Lets no server meet data that something was changing when it was cut.
-    pub(super) fn unless_half_way(&self, stock: &Stock) -> Result<(), DeployFault> {
-        let Some(what) = &stock.data_half_way else { return Ok(()) };
-        let node = &self.site.node;
-        Err(DeployFault::Halfway {
-            what: format!("{what} was cut short or failed"),
-            forward: format!(
-                "`vast-keeper deploy {node}` migrates again, `vast-keeper restore {node}` brings back the data from before, and \
-                 `vast-keeper maintenance exit {node}` says that the data is whole"
-            ),
-        })
-    }
-
     /// The release that stands there needs no switch: it is looked at like any other.
     pub(super) async fn serves_already(&mut self, target: Standing) -> Result<Deployed, DeployFault> {
         self.begin(Step::Gate);

@@ -2,6 +2,8 @@
 //!
 //! The box leaves by itself what nobody confirmed. This is quicker, knows what serves afterwards, and ends the maintenance that
 //! the dead one owes, which a box without the server's admin code cannot.
+//!
+//! What changes data says so on the box before it begins and when it is done, so that whoever comes after a dead one knows.
 
 use tokio::sync::mpsc;
 
@@ -56,5 +58,30 @@ async fn go_to(run: &mut Run<'_>, request: &RollbackRequest, target: &Standing) 
     match run.bring_up(&target.name, &target.commit, true).await {
         Ok(()) => Ok(()),
         Err(fault) => Err(Box::pin(run.go_back(&target.name, fault)).await),
+    }
+}
+
+impl Run<'_> {
+    /// Notes on the box what is about to change its data: should it be cut, no server is let go on by itself.
+    pub(super) async fn data_changes(&mut self, step: Step, what: &str) -> Result<(), DeployFault> {
+        self.script(step, script!("data.sh").value("what", what), b"").await.map(drop)
+    }
+
+    /// The change of the data came to its end, or undid itself.
+    pub(super) async fn data_is_whole(&mut self, step: Step) -> Result<(), DeployFault> {
+        self.script(step, script!("data.sh").value("what", ""), b"").await.map(drop)
+    }
+
+    /// Lets no server meet data that something was changing when it was cut.
+    pub(super) fn unless_half_way(&self, stock: &Stock) -> Result<(), DeployFault> {
+        let Some(what) = &stock.data_half_way else { return Ok(()) };
+        let node = &self.site.node;
+        Err(DeployFault::Halfway {
+            what: format!("{what} was cut short or failed"),
+            forward: format!(
+                "`vast-keeper deploy {node}` migrates again, `vast-keeper restore {node}` brings back the data from before, and \
+                 `vast-keeper maintenance exit {node}` says that the data is whole"
+            ),
+        })
     }
 }

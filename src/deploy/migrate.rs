@@ -111,16 +111,6 @@ impl Run<'_> {
         Ok(said.chars().filter(|c| !c.is_control()).take(120).collect())
     }
 
-    /// Notes on the box what is about to change its data: should it be cut, no server is let go on by itself.
-    pub(super) async fn data_changes(&mut self, step: Step, what: &str) -> Result<(), DeployFault> {
-        self.script(step, script!("data.sh").value("what", what), b"").await.map(drop)
-    }
-
-    /// The change of the data came to its end, or undid itself.
-    pub(super) async fn data_is_whole(&mut self, step: Step) -> Result<(), DeployFault> {
-        self.script(step, script!("data.sh").value("what", ""), b"").await.map(drop)
-    }
-
     /// The statements that lose data in the release's own files that are still to run.
     async fn risks_in(&mut self, files: &str, place: &str, status: &str) -> Result<Vec<String>, DeployFault> {
         let before =
