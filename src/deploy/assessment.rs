@@ -31,6 +31,8 @@ pub struct Assessment {
     pub server_alive: bool,
     /// The reason for which an earlier deploy, which did not end, put the server into maintenance.
     pub maintenance: Option<String>,
+    /// What was changing the data when it was cut or failed.
+    pub data_half_way: Option<String>,
     /// Process and program of whoever else listens where the server is to.
     pub foreign: Option<String>,
     /// What else the box tells of itself: memory, load, open files, its server.
@@ -93,6 +95,7 @@ impl Assessment {
             began: field("began").and_then(|text| text.parse().ok()),
             server_alive: field("server_server") == Some("alive"),
             maintenance: field("maintenance").and_then(|text| Some(text.split_once(' ')?.1.to_owned())),
+            data_half_way: owned("data"),
             foreign: owned("foreign").map(|text| text.chars().filter(|c| !c.is_control()).take(60).collect()),
             facts: report.lines().filter_map(|line| line.strip_prefix("fact=")).map(str::to_owned).collect(),
             service: owned("server_service"),

@@ -42,7 +42,7 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     let stock = Stock::read(&stock);
     run.owed.clone_from(&stock.owed);
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
-    run.unless_half_way(&stock)?;
+    run.unless_half_way(stock.data_half_way.as_deref())?;
     if target.role == Role::Current {
         // A rollback that was cut right before its end, or one of many boxes: all that is left is what is owed there.
         run.finish(format!("{} ({}) stands there", target.name, target.commit));

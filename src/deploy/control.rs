@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{fault::DeployFault, run::script};
+use super::{fault::DeployFault, half_way::half_way, run::script};
 use crate::remote::{BoxAddress, Remote, RunFault};
+
+/// The exit code of `control.sh` for data that something was changing when it was cut.
+const RC_HALF_WAY: i32 = 67;
 
 /// The supervisor's text, installed by every deploy.
 pub(super) const SUPERVISOR: &str = concat!(
@@ -23,8 +26,8 @@ pub const ONSTART: &str = r#"[ ! -x "$HOME/keeper/supervise" ] || "$HOME/keeper/
 /// Its outcome is for the probes to see. Returns when it was started, in seconds of the box's clock.
 ///
 /// # Errors
-/// [`DeployFault::Box`] if nothing was ever deployed there or it cannot be done; [`DeployFault::Unknown`] if the
-/// connection was lost meanwhile. Idempotent: it may be called again.
+/// [`DeployFault::Box`] if nothing was ever deployed there or it cannot be done; [`DeployFault::Halfway`] if something was changing
+/// the data when it was cut; [`DeployFault::Unknown`] if the connection was lost meanwhile. Idempotent: it may be called again.
 pub async fn restart_server(
     remote: &Remote,
     address: &BoxAddress,
@@ -66,6 +69,7 @@ async fn control(
         session.close().await;
         match result {
             Ok(output) if output.rc == 0 => Ok(output.stdout),
+            Ok(output) if output.rc == RC_HALF_WAY => Err(half_way(output.stderr.trim(), "NODE")),
             Ok(output) => Err(DeployFault::Box(format!("cannot {verb} the server: {}", output.reason()))),
             Err(fault @ RunFault::NotSent { .. }) => Err(DeployFault::Box(fault.to_string())),
             Err(fault) => Err(DeployFault::Unknown(fault.to_string())),

@@ -94,9 +94,15 @@ impl Run<'_> {
     }
 
     async fn settings_drift(&mut self, request: &DeployRequest) -> Option<String> {
+        let there = self.settings_there().await?;
+        let changes = drift(&there, &request.env);
+        (!changes.is_empty()).then(|| format!("settings {}", changes.join(" ")))
+    }
+
+    /// The settings with which the server that runs was started; among them is the admin code that it knows.
+    pub(super) async fn settings_there(&mut self) -> Option<String> {
         let output = self.script(Step::Assess, script!("settings.sh"), b"").await.ok()?;
         self.code_before = setting(&output.stdout, ADMIN_CODE).map(SecretString::from);
-        let changes = drift(&output.stdout, &request.env);
-        (!changes.is_empty()).then(|| format!("settings {}", changes.join(" ")))
+        Some(output.stdout)
     }
 }

@@ -209,6 +209,10 @@ async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -
         schema: request.method.schema.map(|schema| schema.version),
     };
     let mut plan = plan(&wanted, &found)?;
+    // A migration to this release may mend it.
+    if !plan.steps.contains(&Step::Migrate) {
+        run.unless_half_way(found.data_half_way.as_deref())?;
+    }
     run.switched = found.trial.is_some();
     run.foreign = found.foreign.clone();
     // A deploy that has nothing to do takes no time to look around.

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 
 use super::{
     fault::DeployFault,
-    request::{Deployed, RollbackRequest, StepReport},
+    request::{Deployed, Maintenance, RollbackRequest, StepReport},
     run::{Run, in_time, script},
     step::Step,
     stock::{Role, Standing, Stock},
 };
-use crate::remote::Remote;
+use crate::{fleet::event::Seen, maintenance::Fault, remote::Remote};
 
 /// Sees to a box on which the work to put the release `wanted` there, or to go back from it, was cut short: what nobody
 /// confirmed is gone back from. Idempotent. Returns what serves afterwards, confirmed: `wanted`, or the release of before.
@@ -40,7 +40,7 @@ async fn see_to(run: &mut Run<'_>, request: &RollbackRequest, wanted: &str) -> R
     let none = || DeployFault::Refused("the work was cut short, and no release stands there".into());
     let current = stock.current().ok_or_else(none)?.clone();
     run.finish(format!("{} stands there", current.name));
-    run.unless_half_way(&stock)?;
+    run.unless_half_way(stock.data_half_way.as_deref())?;
     let target = match current.role {
         Role::Trial if current.name == wanted => stock.way_back(None).map_err(DeployFault::Refused)?.clone(),
         // The way back itself was cut short.
@@ -61,6 +61,66 @@ async fn go_to(run: &mut Run<'_>, request: &RollbackRequest, target: &Standing) 
     }
 }
 
+/// Lets a server go on that work which died has left in maintenance: one whose box notes that it was entered and never left,
+/// which nobody works on now, whose data is whole, and which runs a verified release that answers as such.
+///
+/// # Errors
+/// The box or the server cannot be asked, somebody works on it, or it does not answer as it should.
+pub async fn end_forgotten(remote: &Remote, request: &RollbackRequest) -> Result<Seen, DeployFault> {
+    let (progress, _untaken) = mpsc::channel(1);
+    let mut run = Run::new(remote, &request.site, &request.env, &progress).leasing();
+    let outcome = in_time(request.site.deadline, forgotten(&mut run, request.maintenance.as_ref())).await;
+    let result = outcome.unwrap_or_else(|| Err(run.too_late()));
+    run.close().await;
+    result
+}
+
+async fn forgotten(run: &mut Run<'_>, with: Option<&Maintenance>) -> Result<Seen, DeployFault> {
+    let Some(with) = with else { return Ok(Seen::Stays("no admin code is set".into())) };
+    run.connect().await?;
+    run.begin(Step::Assess);
+    let stock = run.stock().await?;
+    let stays = |why: &str| Ok(Seen::Stays(why.to_owned()));
+    let Some(reason) = stock.owed.clone() else {
+        return stays("no deploy entered it: whoever did ends it");
+    };
+    if let Some(what) = &stock.data_half_way {
+        return stays(&format!("{what} was cut short or failed: the data is half-way"));
+    }
+    let current = match stock.current() {
+        // The box itself leaves it, or keeps it, before long.
+        Some(current) if current.role == Role::Trial => {
+            return Ok(Seen::Unclear(format!("`{}` is on trial", current.name)));
+        }
+        Some(current) if current.verified_at.is_some() && current.bad.is_none() => current.clone(),
+        _ => return stays("the release that stands there was never verified"),
+    };
+    run.serves_already(current).await?;
+    run.settings_there().await;
+    let held_for = match run.client(with)?.status().await {
+        Ok(status) => status.reason,
+        Err(fault @ (Fault::Refused | Fault::TooOld)) => return stays(&fault.to_string()),
+        Err(fault) => return Ok(Seen::Unclear(fault.to_string())),
+    };
+    run.owed = Some(reason.clone());
+    Ok(match (Box::pin(run.leave(Some(with))).await, held_for) {
+        (Some(why), _) => Seen::Unclear(why),
+        (None, Some(theirs)) if theirs != reason => Seen::Stays(format!("somebody holds it for `{theirs}`")),
+        (None, _) => Seen::Ended(reason),
+    })
+}
+
+/// The fault of data that something was changing when it was cut, on that node.
+pub(super) fn half_way(changing: &str, node: &str) -> DeployFault {
+    DeployFault::Halfway {
+        what: format!("{changing} was cut short or failed"),
+        forward: format!(
+            "`vast-keeper deploy {node}` migrates again, `vast-keeper restore {node}` brings back the data from before, and \
+             `vast-keeper maintenance exit {node}` says that the data is whole"
+        ),
+    }
+}
+
 impl Run<'_> {
     /// Notes on the box what is about to change its data: should it be cut, no server is let go on by itself.
     pub(super) async fn data_changes(&mut self, step: Step, what: &str) -> Result<(), DeployFault> {
@@ -73,15 +133,7 @@ impl Run<'_> {
     }
 
     /// Lets no server meet data that something was changing when it was cut.
-    pub(super) fn unless_half_way(&self, stock: &Stock) -> Result<(), DeployFault> {
-        let Some(what) = &stock.data_half_way else { return Ok(()) };
-        let node = &self.site.node;
-        Err(DeployFault::Halfway {
-            what: format!("{what} was cut short or failed"),
-            forward: format!(
-                "`vast-keeper deploy {node}` migrates again, `vast-keeper restore {node}` brings back the data from before, and \
-                 `vast-keeper maintenance exit {node}` says that the data is whole"
-            ),
-        })
+    pub(super) fn unless_half_way(&self, changing: Option<&str>) -> Result<(), DeployFault> {
+        changing.map_or(Ok(()), |what| Err(half_way(what, self.site.node.as_str())))
     }
 }

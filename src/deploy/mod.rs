@@ -69,7 +69,7 @@ pub use dead_man::dead_mans_switch;
 pub use fault::DeployFault;
 pub use fetch::Download;
 pub use forward::{bring, deploy, dry_run, release_name};
-pub use half_way::settle_half_way;
+pub use half_way::{end_forgotten, settle_half_way};
 pub use lease::{Holder, lock_break, lock_show};
 pub use look::{Log, diagnose, logs};
 pub use manager::Manager;

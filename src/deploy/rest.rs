@@ -63,6 +63,7 @@ impl Run<'_> {
     pub(super) async fn enter(&mut self, with: &Maintenance, release: &str) -> Result<String, DeployFault> {
         let reason = format!("deploy {release}");
         let client = self.client(with)?;
+        self.waits = with.wait;
         if let Some(owed) = self.owed.take() {
             self.let_go(&client, &owed).await;
         }
@@ -166,7 +167,7 @@ impl Run<'_> {
         }
     }
 
-    fn client(&self, with: &Maintenance) -> Result<Client, DeployFault> {
+    pub(super) fn client(&self, with: &Maintenance) -> Result<Client, DeployFault> {
         Client::new(self.site.public, with.code.clone())
             .map(|client| client.or(self.code_before.clone()))
             .map_err(|fault| DeployFault::Release(fault.to_string()))

@@ -66,6 +66,8 @@ pub(super) struct Run<'a> {
     pub(super) switched: bool,
     /// When the server was last started, in seconds of the box's clock.
     pub(super) began: Option<u64>,
+    /// How long rest is waited for.
+    pub(super) waits: Duration,
     /// The server, while we hold it in maintenance.
     pub(super) held: Option<Held>,
     /// The reason for which an earlier deploy put it there and never let it go.
@@ -106,6 +108,7 @@ impl<'a> Run<'a> {
             lease,
             switched,
             began,
+            waits: Duration::ZERO,
             held,
             owed,
             code_before: None,
@@ -241,7 +244,8 @@ impl<'a> Run<'a> {
             // An upload may follow.
             Step::Connect | Step::Assess => self.site.deadline.min(UPLOAD_LEASE).max(LEASE),
             Step::Start | Step::Gate => self.site.trial() + LEASE,
-            Step::Enter => self.site.deadline.max(LEASE),
+            // The wait for rest, a server that is slow to answer, and letting it go on.
+            Step::Enter => self.waits + LEASE,
             _ => LEASE,
         }
     }

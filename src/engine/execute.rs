@@ -15,7 +15,7 @@ use super::{Edges, endpoints, evidence, releases::release_events, work::Job};
 use crate::{
     clock::Clock,
     fleet::{
-        command::Command,
+        command::{Chosen, Command},
         event::Event,
         memory::{Memory, SelfCheck},
         name::{IncidentId, InstanceId, NodeName},
@@ -34,6 +34,8 @@ const WITNESSES_AT_ONCE: usize = 16;
 const DEPLOYS_AT_ONCE: usize = 8;
 /// How long a witness may take.
 const WITNESS_LIMIT: Duration = Duration::from_secs(8);
+/// How long ending a forgotten maintenance may take.
+const MAINTENANCE_LIMIT: Duration = Duration::from_secs(90);
 /// How long a canary may take.
 const CANARY_LIMIT: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,7 @@ impl Executor {
             Command::Relabel { instance, label } => self.relabel(instance, label, not_after),
             Command::AttachKey { instance } => self.attach_key(instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, tenant, memory, policy),
+            Command::EndMaintenance { node, tenant } => self.end_maintenance(node, tenant, memory, policy),
             Command::TakeEvidence { node, instance, incident, known, limit } => {
                 self.take_evidence(node, instance, incident, known, limit, memory);
             }
@@ -238,6 +241,19 @@ impl Executor {
             Some(Event::Witnessed { node, instance, asked_at, word })
         });
         self.witnessing.insert(instance, asked);
+    }
+
+    /// Aside: its server serves nobody meanwhile, and the box's lease keeps it apart from other work there.
+    fn end_maintenance(&mut self, node: NodeName, tenant: Tenant, memory: &Memory, policy: &Policy) {
+        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.witnesses));
+        let (address, deadline) = (self.address(&tenant, memory), clock.now().after(MAINTENANCE_LIMIT));
+        let release = Chosen::Configured(None);
+        let Some(job) = Job::new(node, tenant, release, deadline, policy) else { return };
+        self.spawn(async move {
+            let _turn = permits.acquire().await;
+            let seen = job.end_maintenance(&edges, address, clock).await;
+            Some(Event::MaintenanceSeen { node: job.node, instance: job.tenant.instance, seen })
+        });
     }
 
     /// How a box is reached, as the last list says: direct first, then the provider's relay.

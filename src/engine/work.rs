@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use super::{Edges, Journey, KeptRelease, placed, releases::release_events};
 use crate::{
     clock::Clock,
-    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, Site},
+    deploy::{self, DeployFault, DeployRequest, Gate, Maintenance, Restart, RollbackRequest, Site},
     fleet::{
         command::Chosen,
         deployed::DeployKind,
-        event::{Event, WorkFault},
+        event::{Event, Seen, WorkFault},
         journal::ReleaseRef,
         name::NodeName,
         policy::{NodeSpec, Policy, Rung},
@@ -137,34 +137,11 @@ impl Job {
         let access = &edges.access;
         let now = &access.method;
         let method = method.map_or_else(|| now.clone(), |then| then.under(now));
-        let op = self.tenant.rental.op.clone();
-        let gate = Gate {
-            path: self.spec.health.path.clone(),
-            healthy_in_a_row: access.gate_healthy,
-            steady: access.gate_steady,
-            within: access.gate_within,
-            confirm_within: access.confirm_within,
-            ..Gate::new(op.clone(), Some(artifact.commit.clone()))
-        };
-        let budget = clock.now().until(self.deadline);
+        let site = self.site(edges, address, clock, Some(artifact.commit.clone()));
         // Half of the time must be left for the deploy itself.
+        let most = site.deadline / 2;
         let maintenance =
-            access.maintenance.clone().map(|with| Maintenance { wait: with.wait.min(budget / 2), ..with });
-        let site = Site {
-            node: self.node.clone(),
-            instance: self.tenant.instance,
-            op,
-            endpoints: address.endpoints,
-            user: address.user,
-            server_port: self.spec.rental.port,
-            public: self.tenant.address,
-            gate,
-            keep: access.keep,
-            deadline: budget,
-            connect_budget: access.connect_budget,
-            by: THE_KEEPER.into(),
-            wait_lock: Duration::ZERO,
-        };
+            access.maintenance.clone().map(|with| Maintenance { wait: with.wait.min(most), ..with });
         DeployRequest {
             site,
             method,
@@ -175,6 +152,47 @@ impl Job {
             maintenance,
             smoke: access.smoke.clone(),
         }
+    }
+
+    fn site(&self, edges: &Edges, address: BoxAddress, clock: Clock, commit: Option<String>) -> Site {
+        let access = &edges.access;
+        let op = self.tenant.rental.op.clone();
+        let gate = Gate {
+            path: self.spec.health.path.clone(),
+            healthy_in_a_row: access.gate_healthy,
+            steady: access.gate_steady,
+            within: access.gate_within,
+            confirm_within: access.confirm_within,
+            ..Gate::new(op.clone(), commit)
+        };
+        Site {
+            node: self.node.clone(),
+            instance: self.tenant.instance,
+            op,
+            endpoints: address.endpoints,
+            user: address.user,
+            server_port: self.spec.rental.port,
+            public: self.tenant.address,
+            gate,
+            keep: access.keep,
+            deadline: clock.now().until(self.deadline),
+            connect_budget: access.connect_budget,
+            by: THE_KEEPER.into(),
+            wait_lock: Duration::ZERO,
+        }
+    }
+
+    /// Lets the server go on if work that died has left it in maintenance.
+    pub async fn end_maintenance(&self, edges: &Edges, address: BoxAddress, clock: Clock) -> Seen {
+        // By a name of its own: the keeper's own deploy has a lease that this must not take over.
+        let by = "the keeper, ending maintenance".to_owned();
+        let site = Site { by, ..self.site(edges, address, clock, None) };
+        let (env, maintenance) = (edges.access.server_env.clone(), edges.access.maintenance.clone());
+        let request = RollbackRequest { site, to: None, env, maintenance };
+        let seen = deploy::end_forgotten(&edges.remote, &request).await;
+        let seen = seen.unwrap_or_else(|fault| Seen::Unclear(fault.to_string()));
+        tracing::debug!(node = %self.node, ?seen, "a server is in maintenance");
+        seen
     }
 
     pub async fn remedy(

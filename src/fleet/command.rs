@@ -92,6 +92,13 @@ pub enum Command {
         /// Who runs there.
         tenant: Tenant,
     },
+    /// Let a server go on that work which died has left in maintenance; its box knows whether that is so.
+    EndMaintenance {
+        /// Which node.
+        node: NodeName,
+        /// Who runs there.
+        tenant: Tenant,
+    },
     /// Take down what a condemned box shows of its end.
     TakeEvidence {
         /// The node it filled or was to fill.
@@ -149,6 +156,7 @@ impl Command {
             Self::Remedy { .. } => "remedy",
             Self::StopWork { .. } => "stop-work",
             Self::AskWitness { .. } => "ask-witness",
+            Self::EndMaintenance { .. } => "end-maintenance",
             Self::TakeEvidence { .. } => "take-evidence",
             Self::Publish { .. } => "publish",
             Self::List => "list",
@@ -161,7 +169,8 @@ impl Command {
     /// Whether it changes anything at the provider, on a box or in its server; refused in observe-only mode.
     #[must_use]
     pub fn changes_something(&self) -> bool {
-        self.is_drastic() || matches!(self, Self::AttachKey { .. } | Self::Publish { .. })
+        self.is_drastic()
+            || matches!(self, Self::AttachKey { .. } | Self::Publish { .. } | Self::EndMaintenance { .. })
     }
 
     /// Whether it costs money or destroys; such a command expires.
@@ -178,6 +187,7 @@ impl Command {
             | Self::AttachKey { .. }
             | Self::StopWork { .. }
             | Self::AskWitness { .. }
+            | Self::EndMaintenance { .. }
             | Self::TakeEvidence { .. }
             | Self::Publish { .. }
             | Self::List

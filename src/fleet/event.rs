@@ -125,6 +125,15 @@ pub enum Event {
         /// What it says.
         word: Word,
     },
+    /// A box was asked about the maintenance that its server is in.
+    MaintenanceSeen {
+        /// Of which node.
+        node: NodeName,
+        /// Of which instance.
+        instance: InstanceId,
+        /// What came of it.
+        seen: Seen,
+    },
     /// A condemned box showed what it could.
     EvidenceTaken {
         /// The node it filled or was to fill.
@@ -186,6 +195,17 @@ pub enum WorkFault {
     Unknown(String),
     /// Nothing was begun: another release is configured by now than the one that was judged.
     Superseded(String),
+}
+
+/// What a box knew of the maintenance that its server is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Work that died had entered it, for this reason; the server goes on.
+    Ended(String),
+    /// It is not for a keeper to end, and why.
+    Stays(String),
+    /// That is not known, and why.
+    Unclear(String),
 }
 
 /// What a person can ask for.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 pub use deploys::report_text;
 pub(super) use deploys::{
-    deploy_ended, left_closed, not_published, published_again, steps_overrun, switched_back,
+    deploy_ended, left_closed, maintenance, maintenance_ended, not_published, published_again, steps_overrun,
+    switched_back,
 };
 pub(super) use money::{
     charges_unread, mass_replacement, over_caps, overcharged, planned, price_changed, runway_long,
@@ -364,20 +365,6 @@ pub(super) fn overrun(
             Topic::Blocked,
             format!("{node}: {what} after {}", span(lasted)),
             "the keeper goes on trying; `vast-keeper status` shows what is in the way",
-        )
-    }
-}
-
-/// A server stays in maintenance.
-pub(super) fn maintenance(at: Timestamp, node: &NodeName, lasted: Duration) -> Notice {
-    Notice {
-        node: Some(node.clone()),
-        ..notice(
-            at,
-            Severity::Warning,
-            Topic::Maintenance,
-            format!("{node} has been in maintenance for {}", span(lasted)),
-            "its failures are not counted meanwhile; end the maintenance if it is forgotten",
         )
     }
 }

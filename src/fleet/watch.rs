@@ -67,10 +67,8 @@ pub struct Watch {
     pub from: Timestamp,
     /// When the server last answered as itself: healthy or in maintenance.
     pub last_answer_at: Option<Timestamp>,
-    /// Since when the server says it is in maintenance.
-    pub maintenance_since: Option<Timestamp>,
-    /// Whether the maintenance alarm was given.
-    pub maintenance_told: bool,
+    /// The maintenance that the server says it is in.
+    pub maintenance: Option<Maintenance>,
     /// Probes counted.
     pub checks: u64,
     /// Failed probes counted.
@@ -102,6 +100,25 @@ pub struct Watch {
     pub stopped_since: Option<Timestamp>,
 }
 
+/// Maintenance of a server, from its first word of it to its next healthy one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance {
+    /// Its first word of it.
+    pub since: Timestamp,
+    /// Whether the alarm was given.
+    pub told: bool,
+    /// When the box was last asked whose it is.
+    pub asked_at: Option<Timestamp>,
+    /// Why the keeper does not end it, once the box has told.
+    pub stays: Option<String>,
+}
+
+impl Maintenance {
+    fn new(since: Timestamp) -> Self {
+        Self { since, told: false, asked_at: None, stays: None }
+    }
+}
+
 impl Watch {
     /// Takes an observation in.
     pub fn observe(&mut self, observation: Observation) {
@@ -112,13 +129,12 @@ impl Watch {
             Verdict::Healthy => {
                 self.successes = self.successes.saturating_add(1);
                 self.answered(at);
-                self.maintenance_since = None;
-                self.maintenance_told = false;
+                self.maintenance = None;
             }
             Verdict::Maintenance => {
                 // Neither a failure nor a success; but the server answered as itself, so the run of failures is over.
                 self.answered(at);
-                self.maintenance_since.get_or_insert(at);
+                self.maintenance.get_or_insert_with(|| Maintenance::new(at));
             }
             Verdict::Failing(failure) => {
                 self.failed_checks += 1;

@@ -25,8 +25,10 @@ pub(super) enum Fate {
     Hung,
     /// Its server answers 500.
     Failing,
-    /// Its server says it is in maintenance.
+    /// Its server says it is in maintenance, which somebody holds it in.
     Maintained,
+    /// The same, and whoever held it there has died: nobody else ends it.
+    Forgotten,
     /// Its container has ended.
     Exited,
     /// The provider stopped it: its disk is kept, its GPU let go.
@@ -139,7 +141,7 @@ impl Rented {
     /// Whether a good release would serve on it.
     pub fn would_serve(&self, now: u64) -> bool {
         let there = !self.sickly && self.running(now) && now >= self.cut_until;
-        there && matches!(self.fate, Fate::Up | Fate::Maintained)
+        there && matches!(self.fate, Fate::Up | Fate::Maintained | Fate::Forgotten)
     }
 
     /// Whether its own server cannot be well on it.

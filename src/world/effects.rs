@@ -3,7 +3,7 @@
 use super::{Fault, Invariant, SECOND, World, boxes::Fate, keeper::Due};
 use crate::fleet::{
     command::{Chosen, Command, in_time},
-    event::{Event, WorkFault},
+    event::{Event, Seen, WorkFault},
     journal::ReleaseRef,
     memory::SelfCheck,
     name::NodeName,
@@ -85,6 +85,7 @@ impl World {
             }
             Command::TakeEvidence { node, instance, .. } => self.show_evidence(node, instance),
             Command::AskWitness { node, tenant } => self.ask_witness(node, &tenant),
+            Command::EndMaintenance { node, tenant } => self.end_maintenance(node, &tenant),
             Command::Start { node, instance, bid } => self.start(node, instance, bid),
             Command::Relabel { instance, label } => self.relabel(instance, &label),
             // Nothing is published in this world: its policies do not ask for it.
@@ -211,7 +212,7 @@ impl World {
             .get(&instance)
             .map(|rented| (rented.fate, rented.serves.is_some(), rented.is_spoilt()));
         let word = match fate {
-            Some((Fate::Up | Fate::Maintained, true, false)) if reached => {
+            Some((Fate::Up | Fate::Maintained | Fate::Forgotten, true, false)) if reached => {
                 Word::Up("its own health check answers".into())
             }
             Some(_) if reached => Word::Down("no answer on its own port".into()),
@@ -219,6 +220,21 @@ impl World {
         };
         let delay = self.rng.u64(500..8 * SECOND);
         self.tell(delay, Event::Witnessed { node, instance, asked_at, word });
+    }
+
+    fn end_maintenance(&mut self, node: NodeName, tenant: &Tenant) {
+        let instance = tenant.instance;
+        let fate = self.boxes.get(&instance).map(|rented| rented.fate);
+        let seen = match fate {
+            _ if !self.ssh_reaches(tenant) => Seen::Unclear("no connection".into()),
+            Some(Fate::Forgotten) => {
+                self.tally.add("maintenance of dead work ended");
+                self.befall(instance, Fate::Up, None);
+                Seen::Ended("deploy r".into())
+            }
+            _ => Seen::Stays("no work entered it".into()),
+        };
+        self.tell(2 * SECOND, Event::MaintenanceSeen { node, instance, seen });
     }
 
     pub(super) fn check_self(&mut self) {

@@ -155,12 +155,12 @@ impl World {
         let serves = rented.serves.as_ref() == Some(&target.identity) && !rented.sickly && !bad;
         match rented.fate {
             Fate::Up if serves => (Verdict::Healthy, took),
-            Fate::Maintained if serves => (Verdict::Maintenance, took),
+            Fate::Maintained | Fate::Forgotten if serves => (Verdict::Maintenance, took),
             Fate::Failing => {
                 (Verdict::Failing(Failure::Condition { detail: "[STATUS] is 500".into() }), took)
             }
             Fate::Hung | Fate::Offline => timeout(),
-            Fate::Up | Fate::Maintained | Fate::Exited | Fate::Stopped => refused(),
+            Fate::Up | Fate::Maintained | Fate::Forgotten | Fate::Exited | Fate::Stopped => refused(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! When faults strike and what they do at once; what lasts is looked up by whomever it touches.
 
 use super::{
-    DAY, Fault, HOUR, MINUTE, World,
+    DAY, Fault, HOUR, MINUTE, SECOND, World,
     boxes::{Fate, Rented},
 };
 use crate::fleet::name::{HostId, InstanceId};
@@ -112,7 +112,11 @@ impl World {
             }
             Fault::Maintenance => {
                 let heals = self.seconds(60..1800);
-                self.befall(id, Fate::Maintained, Some(heals));
+                if (heals / SECOND).is_multiple_of(2) {
+                    self.befall(id, Fate::Forgotten, None);
+                } else {
+                    self.befall(id, Fate::Maintained, Some(heals));
+                }
             }
             _ => {}
         }
@@ -139,7 +143,9 @@ impl World {
     /// No fault strikes any more and every spell is over. What was broken stays so: that is the keeper's to mend.
     pub(super) fn end_faults(&mut self) {
         self.stormy = false;
-        self.spells.fill(0);
+        let now = self.now;
+        // When they ended is still asked: what they did to a probe shows for a while.
+        self.spells.iter_mut().for_each(|until| *until = now.min(*until));
         self.bad_hosts.clear();
         if self.release.bad {
             self.new_release();

@@ -45,6 +45,7 @@ impl Tally {
 
 /// Cases that are not faults themselves.
 const CASES: &[&str] = &[
+    "maintenance of dead work ended",
     "recovery completed",
     "recovery not needed",
     "replacement cancelled",

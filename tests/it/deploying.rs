@@ -103,6 +103,29 @@ async fn maintenance_is_entered_shown_and_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn maintenance_that_a_killed_deploy_left_the_keeper_ends() {
+    let alarm = [("health.maintenance_alarm", "10s")];
+    let mut fleet = Fleet::released_with("killed at rest", 1, &alarm).await;
+    fleet.gives(next_server());
+    fleet.dies(&["deploy", "duel-0"], "step-done:enter-maintenance 1").await;
+    let held = fleet.cli(&["maintenance", "status", "duel-0"]).await.exits(0).stdout;
+    assert!(held.contains("deploy "), "{held}");
+    // It holds its lease for a while, as if it were at work; a person need not wait for that.
+    fleet.cli(&["lock", "break", "duel-0", "--yes"]).await.exits(0);
+    eventually("the keeper lets the server go on", PATIENCE, async || {
+        let status = fleet.cli(&["maintenance", "status", "duel-0"]).await.exits(0).stdout;
+        status.contains("not in maintenance")
+    })
+    .await;
+    assert_eq!(fleet.commit_of("duel-0").await, FIRST, "nothing was switched");
+    eventually("it is told", PATIENCE, async || {
+        fleet.receiver.count("webhook", "was left in maintenance by work that died") == 1
+    })
+    .await;
+    assert!(fleet.cli(&["lock", "show", "duel-0"]).await.exits(0).stdout.contains("nobody holds"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_deploys_never_meet_and_an_interrupted_one_is_taken_up_again() {
     let mut fleet = serving("two deploys", 1).await;
     let free = fleet.cli(&["lock", "show", "duel-0"]).await.exits(0).stdout;

@@ -2,7 +2,6 @@
 //! and `rollout continue` or `rollout abort` ends it: no box half-switched, none in maintenance, no lock and no pause left.
 
 use rustix::process::Signal;
-use vast_keeper::crash::FILE_VARIABLE;
 
 use crate::harness::{Fleet, PATIENCE, Run, eventually, next_server, small_server};
 
@@ -46,16 +45,6 @@ const DONE: &str = "done";
 impl Fleet {
     fn gives_other(&mut self, from: &str) {
         self.gives(if from == FIRST { next_server() } else { small_server() });
-    }
-
-    /// A command that dies at a point of its own; the running keeper passes none.
-    async fn dies(&mut self, words: &[&str], at: &str) {
-        let file = self.folder().join("crash");
-        std::fs::write(&file, at).unwrap();
-        self.settings.environment.insert(FILE_VARIABLE.into(), file.display().to_string());
-        let died = self.cli(words).await;
-        self.settings.environment.remove(FILE_VARIABLE);
-        assert_eq!(died.code, -1, "{words:?} did not die at {at}: {}", died.said());
     }
 
     async fn stands(&self) -> Vec<String> {

@@ -37,6 +37,7 @@ previous=$(readlink previous) && echo "previous=${previous#releases/}"
 { read -r trial back until <run/pending; } 2>/dev/null && echo "trial=$trial"
 { IFS= read -r bad <"bad/$name"; } 2>/dev/null && echo "bad=$bad"
 { read -r since reason <run/maintenance; } 2>/dev/null && echo "maintenance=$since $reason"
+{ read -r changing <run/data; } 2>/dev/null && echo "data=$changing"
 [ ! -f "releases/$name/.verified" ] || echo verified=yes
 ! whole env/identity.env "$identity" || echo identity=same
 { read -r began <run/began; } 2>/dev/null && echo "began=$began"

@@ -5,7 +5,10 @@ use std::{fs, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{stage::Stage, *};
-use crate::maintenance::{Client, Fault};
+use crate::{
+    fleet::event::Seen,
+    maintenance::{Client, Fault},
+};
 
 const CODE: &str = "the-admin-code-of-the-test";
 
@@ -124,6 +127,44 @@ async fn what_a_keeper_that_died_has_entered_the_next_deploy_ends() {
     stage.deploy().await.unwrap();
     assert!(!client.status().await.unwrap().active);
     assert!(!stage.keeper("run/maintenance").exists());
+    assert_eq!(asked(&stage), ["enter", "exit", "enter", "exit"]);
+}
+
+#[tokio::test]
+async fn the_keeper_ends_what_work_that_died_has_entered_and_nothing_else() {
+    let Some((mut stage, client)) = stage().await else { return };
+    stage.deploy().await.unwrap();
+    let ended = async |stage: &Stage| {
+        let site = Site { by: "the keeper".into(), ..stage.request.site.clone() };
+        let (env, maintenance) = (stage.request.env.clone(), stage.request.maintenance.clone());
+        let request = RollbackRequest { site, to: None, env, maintenance };
+        end_forgotten(&stage.remote, &request).await
+    };
+    let address = stage.request.site.address();
+    client.enter("a concert", Duration::from_secs(5)).await.unwrap();
+    let seen = ended(&stage).await.unwrap();
+    assert!(matches!(&seen, Seen::Stays(why) if why.contains("no deploy")), "{seen:?}");
+    assert!(client.status().await.unwrap().active, "it is a person's");
+    client.exit(Duration::from_secs(5)).await.unwrap();
+
+    stage.take(1).await;
+    stage.die_after(Step::Enter).await;
+    let fault = ended(&stage).await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Locked(_)), "it may be at work still: {fault:?}");
+    lock_break(&stage.remote, &address, Duration::from_secs(20)).await.unwrap();
+    fs::write(stage.keeper("run/data"), "the migration to x\n").unwrap();
+    let seen = ended(&stage).await.unwrap();
+    assert!(matches!(&seen, Seen::Stays(why) if why.contains("half-way")), "{seen:?}");
+    fs::remove_file(stage.keeper("run/data")).unwrap();
+    assert!(client.status().await.unwrap().active);
+    // Its server knows the code of before, and only that one.
+    stage.request.maintenance.as_mut().unwrap().code = "the-next-code-of-the-test".into();
+    let seen = ended(&stage).await.unwrap();
+    assert!(matches!(&seen, Seen::Ended(reason) if reason.contains("deploy ")), "{seen:?}");
+    assert!(!client.status().await.unwrap().active, "it goes on");
+    assert!(!stage.keeper("run/maintenance").exists());
+    assert_eq!(lock_show(&stage.remote, &address, Duration::from_secs(20)).await.unwrap(), None);
+    assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
     assert_eq!(asked(&stage), ["enter", "exit", "enter", "exit"]);
 }
 

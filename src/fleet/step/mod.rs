@@ -28,6 +28,7 @@ mod evidence;
 mod import;
 mod inventory;
 mod keep;
+mod maintenance;
 mod newcomer;
 mod planned;
 mod publish;
@@ -126,6 +127,7 @@ impl Turn<'_> {
             Event::Witnessed { node, instance, asked_at, word } => {
                 self.witnessed(&node, instance, asked_at, word)
             }
+            Event::MaintenanceSeen { node, instance, seen } => self.maintenance_seen(&node, instance, seen),
             Event::EvidenceTaken { node, instance, result } => self.evidence_taken(&node, instance, result),
             Event::SelfChecked(check) => {
                 self.memory.self_check = Some(check);

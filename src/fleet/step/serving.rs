@@ -73,8 +73,8 @@ impl Turn<'_> {
         let watch = self.memory.watch(name);
         let successes = watch.successes;
         let maintained = watch.last.as_ref().is_some_and(|last| last.verdict == Verdict::Maintenance);
-        if let Some(since) = watch.maintenance_since.filter(|_| maintained) {
-            self.maintenance(name, spec, since);
+        if maintained {
+            self.maintained(name, spec);
         }
         let proven = successes >= spec.health.success_threshold.max(1);
         let Some(node) = self.fleet.nodes.get(name) else { return Ok(()) };
@@ -106,20 +106,8 @@ impl Turn<'_> {
         }
     }
 
-    fn is_working(&self, name: &NodeName) -> bool {
+    pub(super) fn is_working(&self, name: &NodeName) -> bool {
         self.memory.desks.get(name).is_some_and(|desk| desk.working)
-    }
-
-    /// A server in maintenance is left alone, but not for ever in silence.
-    fn maintenance(&mut self, name: &NodeName, spec: &NodeSpec, since: super::Timestamp) {
-        let now = self.now();
-        let watch = self.memory.watch(name);
-        if now.since(since) >= spec.health.maintenance_alarm
-            && !std::mem::replace(&mut watch.maintenance_told, true)
-        {
-            let notice = tell::maintenance(now, name, now.since(since));
-            self.tell(notice);
-        }
     }
 
     /// Enough failures in a row make a serving node suspect and open an incident.

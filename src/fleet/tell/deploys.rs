@@ -1,5 +1,7 @@
 //! Notices about deploys: how each ended, what took too long, what was left closed.
 
+use std::time::Duration;
+
 use super::{facts, notice, span};
 use crate::fleet::{
     deployed::{DeployKind, DeployOutcome, DeployReport, Placed, StepTook},
@@ -33,7 +35,7 @@ pub fn report_text(report: &DeployReport) -> String {
 fn step_list(steps: &[&StepTook]) -> String {
     let one = |step: &&StepTook| {
         let (took, target) = (step.took_ms, step.target_ms);
-        let span = |ms: u64| span(std::time::Duration::from_millis(ms));
+        let span = |ms: u64| span(Duration::from_millis(ms));
         format!("{} {} of {}", step.step, span(took), span(target))
     };
     steps.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -166,6 +168,41 @@ pub(in crate::fleet) fn left_closed(at: Timestamp, report: &DeployReport) -> Not
             Topic::Maintenance,
             format!("{node} serves, but a {} left it in maintenance", report.work.word()),
             &format!("`vast-keeper maintenance exit {node}`"),
+        )
+    }
+}
+
+/// A server stays in maintenance.
+pub(in crate::fleet) fn maintenance(
+    at: Timestamp,
+    node: &NodeName,
+    lasted: Duration,
+    stays: Option<&str>,
+) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: stays.map(|why| facts([("the box", why.into())])).unwrap_or_default(),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Maintenance,
+            format!("{node} has been in maintenance for {}", span(lasted)),
+            "its failures are not counted meanwhile; end the maintenance if it is forgotten",
+        )
+    }
+}
+
+/// A server was let go on that somebody's work had left in maintenance.
+pub(in crate::fleet) fn maintenance_ended(at: Timestamp, node: &NodeName, reason: &str) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([("entered for", reason.into())]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Maintenance,
+            format!("{node} was left in maintenance by work that died; it goes on"),
+            "what was begun there did not end: `vast-keeper releases` tells what serves",
         )
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde_json::Value;
+use vast_keeper::crash::FILE_VARIABLE;
 
-use super::{Fleet, exchange};
+use super::{Fleet, Run, exchange};
 
 impl Fleet {
     /// What a node's server says of itself, from outside.
@@ -43,6 +44,16 @@ impl Fleet {
         fleet.start().await;
         fleet.all_serve().await;
         fleet
+    }
+
+    /// A command that dies at a point of its own; the running keeper passes none.
+    pub async fn dies(&mut self, words: &[&str], at: &str) {
+        let file = self.folder().join("crash");
+        std::fs::write(&file, at).unwrap();
+        self.settings.environment.insert(FILE_VARIABLE.into(), file.display().to_string());
+        let died = self.cli(words).await;
+        self.settings.environment.remove(FILE_VARIABLE);
+        assert_eq!(died.code, -1, "{words:?} did not die at {at}: {}", died.said());
     }
 
     /// From now on commands deploy this; the running keeper knows nothing of it.

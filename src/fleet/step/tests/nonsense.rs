@@ -7,7 +7,7 @@ use super::{
     super::super::{
         bid::{BidPolicy, Bidding},
         command::Command,
-        event::{Context, Event, IllegalEvent, Wish, WorkFault},
+        event::{Context, Event, IllegalEvent, Seen, Wish, WorkFault},
         guard::Guard,
         journal::{Entry, Record, ReleaseRef},
         ledger::{LedgerWish, export},
@@ -321,6 +321,15 @@ impl Nonsense {
                 let release = ReleaseRef { digest: format!("d{}", self.rng.u32(0..3)), commit: "c".into() };
                 Event::ReleasePrepared(if self.rng.u32(0..5) == 0 { Err("no".into()) } else { Ok(release) })
             }
+            20 if self.rng.bool() => {
+                let instance = self.own_instance(&node);
+                let seen = match self.rng.u32(0..3) {
+                    0 => Seen::Ended("deploy r".into()),
+                    1 => Seen::Stays("a concert".into()),
+                    _ => Seen::Unclear("no connection".into()),
+                };
+                Event::MaintenanceSeen { node, instance, seen }
+            }
             20 => {
                 let machine = MachineId(self.rng.u64(0..1000) * 10);
                 let ledger = export(&self.fleet, Timestamp(self.now));
@@ -333,7 +342,10 @@ impl Nonsense {
                     Wish::Reprovision,
                     Wish::Destroy,
                     Wish::Redeploy,
+                    Wish::Redeploy,
+                    Wish::Redeploy,
                     Wish::Pause,
+                    Wish::Resume,
                     Wish::Resume,
                     Wish::Resume,
                 ];

@@ -8,7 +8,7 @@ use super::{
     super::super::super::{
         breaker::Position,
         command::{Chosen, Command},
-        event::{Event, WorkFault},
+        event::{Event, Seen, Wish, WorkFault},
         journal::ReleaseRef,
         memory::SelfCheck,
         name::InstanceId,
@@ -371,6 +371,37 @@ fn maintenance_suspends_the_count_and_alarms_once() {
 }
 
 #[test]
+fn maintenance_that_died_with_its_work_is_ended_and_a_persons_is_not() {
+    let mut s = Story::serving(3);
+    let asks = |s: &Story| s.text.matches("end-maintenance").count();
+    let maintained = |s: &mut Story, i: usize| {
+        s.probed(&node(i), Verdict::Maintenance);
+        s.pass(60);
+    };
+    (0..3).for_each(|_| maintained(&mut s, 0));
+    assert_eq!(asks(&s), 1, "after a fifth of the time until a person is told");
+    let seen = |s: &mut Story, i: usize, seen: Seen| {
+        let instance = s.instance(&node(i));
+        s.tell(Event::MaintenanceSeen { node: node(i), instance, seen });
+    };
+    seen(&mut s, 0, Seen::Unclear("the box is held by ann for 20 s more".into()));
+    (0..2).for_each(|_| maintained(&mut s, 0));
+    assert_eq!(asks(&s), 2, "and again, as long as that is not known");
+    seen(&mut s, 0, Seen::Ended("deploy r2".into()));
+    s.ok(&node(0));
+
+    (0..3).for_each(|_| maintained(&mut s, 1));
+    seen(&mut s, 1, Seen::Stays("no deploy entered it: whoever did ends it".into()));
+    (0..10).for_each(|_| maintained(&mut s, 1));
+    assert_eq!(asks(&s), 3, "the box has told whose it is");
+
+    s.ask(&node(2), Wish::Pause);
+    (0..6).for_each(|_| maintained(&mut s, 2));
+    assert_eq!(asks(&s), 3, "a person keeps the keeper away");
+    assert_snapshot!(s.read());
+}
+
+#[test]
 fn a_stall_makes_all_evidence_stale() {
     let mut s = Story::serving(2);
     s.fail(&node(0));
@@ -440,7 +471,7 @@ fn a_remedy_that_finds_the_release_at_fault_hands_over_and_a_recovery_takes_back
 fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
     let mut s = Story::serving(2);
     let release = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
-    s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
+    s.ask(&node(0), Wish::Redeploy);
     s.ok(&node(0));
     s.ok(&node(0));
     s.remedied(&node(0), Rung::Redeploy, Ok(Some(release)));
@@ -448,7 +479,7 @@ fn a_planned_redeploy_needs_no_incident_unless_it_fails() {
     s.ok(&node(0));
     s.ok(&node(0));
     assert_eq!(s.state(0).word(), "serving");
-    s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
+    s.ask(&node(0), Wish::Redeploy);
     let fault = WorkFault::Box("disk full".into());
     s.remedied(&node(0), Rung::Redeploy, Err(fault));
     s.pass(1);
@@ -487,7 +518,7 @@ fn what_failed_before_the_box_said_it_was_up_is_no_evidence_once_it_is_silent() 
 fn a_redeploy_that_another_release_overtook_brings_that_one_or_leaves_the_node_alone() {
     let mut s = Story::serving(2);
     let newer = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
-    s.ask(&node(0), super::super::super::super::event::Wish::Redeploy);
+    s.ask(&node(0), Wish::Redeploy);
     s.tell(Event::ReleasePrepared(Ok(newer)));
     let superseded = || WorkFault::Superseded("another release is configured".into());
     s.remedied(&node(0), Rung::Redeploy, Err(superseded()));

@@ -123,6 +123,7 @@ pub(super) fn title(event: &Event) -> String {
             Ok(_) => format!("{} on {node}: done", rung.word()),
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },
+        Event::MaintenanceSeen { node, seen, .. } => format!("maintenance of {node}: {seen:?}"),
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
         Event::Published { result, .. } => format!("published: {result:?}"),
         Event::SwitchAsked(request) => {
@@ -169,7 +170,9 @@ fn ordered(command: &Command) -> String {
         Command::Deploy { node, tenant, release, .. } => {
             format!("{word} {node} on {}{}", tenant.instance, again(release))
         }
-        Command::AskWitness { node, tenant } => format!("{word} {node} on {}", tenant.instance),
+        Command::AskWitness { node, tenant } | Command::EndMaintenance { node, tenant } => {
+            format!("{word} {node} on {}", tenant.instance)
+        }
         Command::Remedy { node, tenant, rung, release, .. } => {
             format!("{word} {node} on {}: {}{}", tenant.instance, rung.word(), again(release))
         }

@@ -94,6 +94,8 @@ impl World {
                     self.tell(2 * SECOND, Event::Witnessed { node, instance, asked_at, word });
                 }
             }
+            // Nobody leaves a server in maintenance here.
+            Command::EndMaintenance { .. } => {}
             // What is billed is not this world's matter.
             Command::ReadCharges { .. } => {}
             // Nothing is ever stopped here.
