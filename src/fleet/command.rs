@@ -140,6 +140,17 @@ pub enum Chosen {
     Verified(Placed),
 }
 
+impl Chosen {
+    /// The release's digest, where it is known beforehand.
+    #[must_use]
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Configured(judged) => judged.as_ref(),
+            Self::Verified(release) => Some(&release.digest),
+        }
+    }
+}
+
 impl Command {
     /// The word used in logs and metrics.
     #[must_use]

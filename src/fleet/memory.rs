@@ -15,6 +15,7 @@ use super::{
     offer::Offer,
     policy::HealthPolicy,
     provider::{Credit, Inventory, ProviderFault, Rental},
+    release::Digest,
     units::{Money, Timestamp},
     watch::{Watch, observed_for},
 };
@@ -170,6 +171,8 @@ pub struct Desk {
     pub offers_at: Timestamp,
     /// A deploy or remedy is running.
     pub working: bool,
+    /// What the last deploy or redeploy was ordered to bring; `None` where nothing was known to be configured.
+    pub brings: Option<Digest>,
     /// A newcomer's deploy could not begin before this: a rail was in the way, and its time counts from here.
     pub deploy_from: Timestamp,
     /// The next deploy is not begun before this: the outcome of the last one was unknown.

@@ -190,11 +190,13 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Processes whose environment names the folder: everything that a session in it has started, however detached.
+/// Processes whose environment names the folder, or whose program lies in it: everything that a session there has started, however
+/// detached, and what it started with an environment of its own.
 fn processes_within(folder: &str) -> Vec<u32> {
     let names = |pid: &u32| {
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|env| String::from_utf8_lossy(&env).contains(&format!("HOME={folder}/home")))
+        let told = fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|env| String::from_utf8_lossy(&env).contains(&format!("HOME={folder}/home")));
+        told || fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.starts_with(folder))
     };
     pids().filter(names).collect()
 }

@@ -80,29 +80,21 @@ impl Turn<'_> {
         })
     }
 
-    /// The release that runs on a node's box, or is being deployed to it.
+    /// The release that runs on a node's box, or is being deployed to it: the one that was ordered, whatever is wanted by now.
     pub(super) fn release_on(&self, name: &NodeName) -> Option<Digest> {
         let node = self.node(name)?;
-        let deployed = node.release.as_ref();
-        if matches!(
-            &node.state,
+        match &node.state {
             NodeState::Recovering(Recovery { stage: Stage::Deploying { .. }, .. })
-                | NodeState::Remedying { .. }
-        ) && let Some(before) = self.verified_before(name)
-        {
-            return Some(before.digest);
-        }
-        let wanted = self.memory.release.as_ref();
-        let release = match &node.state {
-            NodeState::Recovering(Recovery { stage: Stage::Deploying { .. }, .. })
-            | NodeState::Remedying { .. } => wanted,
+            | NodeState::Remedying { .. } => {
+                let ordered = self.memory.desks.get(name).and_then(|desk| desk.brings.clone());
+                ordered.or_else(|| self.chosen_release(name).digest().cloned())
+            }
             NodeState::Recovering(Recovery { stage: Stage::Probation { .. }, .. })
             | NodeState::Serving(_)
             | NodeState::Suspect { .. }
-            | NodeState::Held { .. } => deployed,
+            | NodeState::Held { .. } => node.release.as_ref().map(|release| release.digest.clone()),
             NodeState::Recovering(_) | NodeState::Vacant => None,
-        };
-        release.map(|release| release.digest.clone())
+        }
     }
 
     /// A box came up, took the release, and its server does not serve: it counts against the release.

@@ -42,6 +42,7 @@ impl Turn<'_> {
         });
         if running && let Some(address) = self.address_of(instance, spec) {
             self.record(Record::InstanceUp { node: name.clone(), instance, address })?;
+            self.memory.desk(name).brings = None;
             return self.pursue(name);
         }
         let last = match row {
@@ -130,6 +131,7 @@ impl Turn<'_> {
         if !std::mem::replace(&mut desk.working, true) {
             self.unblock(name);
             let release = self.chosen_release(name);
+            self.memory.desk(name).brings = release.digest().cloned();
             self.order(Command::Deploy { node: name.clone(), tenant, release, deadline });
         }
         self.look(name, deadline);

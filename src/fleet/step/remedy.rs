@@ -30,11 +30,16 @@ impl Turn<'_> {
         let deadline = now.after(work.saturating_add(spec.deadlines.remedy));
         self.record(Record::RemedyStarted { node: name.clone(), rung, deadline, permit })?;
         self.memory.watch(name).start_over(now);
-        self.memory.desk(name).working = true;
-        let release = self.release_to_redeploy(name);
-        self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
+        self.order_remedy(name, tenant, rung, deadline);
         self.look(name, deadline);
         Ok(())
+    }
+
+    fn order_remedy(&mut self, name: &NodeName, tenant: Tenant, rung: Rung, deadline: Timestamp) {
+        let release = self.release_to_redeploy(name);
+        let desk = self.memory.desk(name);
+        (desk.working, desk.brings) = (true, release.digest().cloned());
+        self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
     }
 
     pub(super) fn pursue_remedy(
@@ -111,9 +116,7 @@ impl Turn<'_> {
         let guard = self.guard();
         let admitted = if healing { guard.release_for(name) } else { guard.wanted_on(name) };
         if admitted.is_ok() && self.now() < deadline {
-            self.memory.desk(name).working = true;
-            let release = self.release_to_redeploy(name);
-            self.order(Command::Remedy { node: name.clone(), tenant, rung, release, deadline });
+            self.order_remedy(name, tenant, rung, deadline);
             return Ok(());
         }
         if healing {

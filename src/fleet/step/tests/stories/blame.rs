@@ -440,6 +440,20 @@ fn a_release_that_is_wanted_while_boxes_come_up_reaches_two_of_them_first() {
     assert_eq!(dooms(&s).len(), 2, "{:?}", dooms(&s));
 }
 
+#[test]
+fn what_was_brought_is_blamed_and_not_what_is_wanted_by_then() {
+    let mut s = wanted_while_four_come_up();
+    s.tell(release("good"));
+    fail_alike(&mut s);
+    let failed = s.journal.iter().filter_map(|entry| match &entry.record {
+        Record::ReleaseFailed { digest, .. } => Some(digest.as_str()),
+        _ => None,
+    });
+    assert_eq!(failed.collect::<Vec<_>>(), ["bad", "bad"]);
+    assert!(s.fleet.releases.get("good").is_none_or(|standing| standing.condemned.is_none()));
+    assert!(s.fleet.releases["bad"].condemned.is_some());
+}
+
 /// Why boxes were condemned, those included that are gone by now.
 fn dooms(s: &Story) -> Vec<&DoomReason> {
     fn of(entry: &Entry) -> Option<&DoomReason> {
