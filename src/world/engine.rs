@@ -8,6 +8,7 @@ use crate::fleet::{
     command::Command,
     event::{Context, Event, IllegalEvent, Step},
     provider::{CreateAnswer, DestroyAnswer, ProviderFault},
+    state::NodeState,
     step::step,
 };
 
@@ -30,9 +31,12 @@ impl World {
                     self.probed(place, event);
                 }
             }
-            // Whether a remedy helped is told by the probes after the keeper heard of it.
-            Event::RemedyWorked { node, result: Ok(_), .. } => {
-                if let Some(place) = self.places.get(node).copied() {
+            // Whether a remedy helped is told by the probes after the keeper heard of it, unless it had given that one up.
+            Event::RemedyWorked { node, instance, rung, result: Ok(_) } => {
+                let state = self.keeper.fleet.nodes.get(node).map(|known| &known.state);
+                let awaited = matches!(state, Some(NodeState::Remedying { tenant, rung: current, .. })
+                    if tenant.instance == *instance && current == rung);
+                if let Some(place) = self.places.get(node).copied().filter(|_| awaited) {
                     self.judge.start_over(place, self.now);
                 }
                 self.handle(event);
