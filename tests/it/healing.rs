@@ -51,6 +51,8 @@ async fn a_create_that_never_arrived_is_given_up_by_looking_and_another_is_sent(
             create(FaultKind::UnreadableRow { for_s: 1.0 }),
         ])
         .await;
+    // A refusal for money's sake, although there is some: it is asked again.
+    fleet.round(vec![create(FaultKind::SpendRateLimit), create(FaultKind::InsufficientCredit)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

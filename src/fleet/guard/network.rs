@@ -1,5 +1,7 @@
 //! The rail of the keeper's own network: before a box is destroyed, something else must prove that we are not the ones cut off.
 
+use std::time::Duration;
+
 use super::{Deferral, Guard, Rail, Wanted, defer};
 use crate::fleet::{
     breaker::Census,
@@ -8,6 +10,9 @@ use crate::fleet::{
     probe::Verdict,
     units::Timestamp,
 };
+
+/// How late the probe of a failing node that follows a peer's good one may start and still be the next.
+const LATE_START: Duration = Duration::from_secs(5);
 
 impl Guard<'_> {
     /// Proof that we are not the ones cut off.
@@ -41,17 +46,21 @@ impl Guard<'_> {
         self.canaries(since)
     }
 
-    /// Another node all of whose probes were good for as long as the threshold takes, while all of this one's failed.
+    /// Another node all of whose probes were good for as long as the threshold takes, while all of this one's failed, and the last
+    /// of them just before this one's last: what failed since then may have failed for our own sake, and this one may be well.
     fn peer_that_answered_all_along(&self, node: &NodeName) -> Option<&NodeName> {
         let (health, own) = (&self.policy.nodes.get(node)?.health, self.memory.watches.get(node)?);
         let (failing_since, own_last) = (own.undisproved()?.0, own.last.as_ref()?.at);
         let window = health.interval.saturating_mul(health.failure_threshold.max(1));
+        let just_before = health.retry_interval.max(health.timeout).saturating_add(LATE_START);
         let answered = |name: &&NodeName| {
             let Some(watch) = self.memory.watches.get(*name) else { return false };
             let (Some(well_since), Some(last)) = (watch.well_since, watch.last.as_ref()) else {
                 return false;
             };
-            last.at <= own_last && last.at.since(well_since.max(failing_since)) >= window
+            last.at <= own_last
+                && own_last.since(last.at) <= just_before
+                && last.at.since(well_since.max(failing_since)) >= window
         };
         self.policy.nodes.keys().filter(|peer| *peer != node).find(answered)
     }

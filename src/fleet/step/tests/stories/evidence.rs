@@ -515,6 +515,36 @@ fn what_failed_before_the_box_said_it_was_up_is_no_evidence_once_it_is_silent() 
 }
 
 #[test]
+fn what_fails_after_a_peers_last_good_answer_is_judged_with_its_next() {
+    let mut s = Story::serving(2);
+    s.no_probes = true;
+    let silent = |s: &mut Story| {
+        s.fail(&node(0));
+        s.witness(&node(0), Word::Silent("no connection".into()));
+        s.pass(10);
+    };
+    // A box that does not answer, and a person who keeps healing away for long.
+    s.fail_thrice(&node(0));
+    s.ask(&node(0), Wish::Pause);
+    for i in 0..60 {
+        if i % 6 == 0 {
+            s.ok(&node(1));
+        }
+        silent(&mut s);
+    }
+    // The pause ends, and since the peer's last answer our own way may be cut: the box may be well by now.
+    (0..3).for_each(|_| silent(&mut s));
+    s.ask(&node(0), Wish::Resume);
+    for _ in 0..5 {
+        assert_eq!(s.state(0).word(), "suspect", "{}", s.text);
+        silent(&mut s);
+    }
+    s.ok(&node(1));
+    s.fail(&node(0));
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
+}
+
+#[test]
 fn a_redeploy_that_another_release_overtook_brings_that_one_or_leaves_the_node_alone() {
     let mut s = Story::serving(2);
     let newer = ReleaseRef { digest: "d2".into(), commit: "c2".into() };
