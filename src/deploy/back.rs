@@ -41,8 +41,9 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     let stock = run.patiently(Step::Assess, script!("releases.sh")).await?.stdout;
     let stock = Stock::read(&stock);
     run.owed.clone_from(&stock.owed);
+    run.half_way.clone_from(&stock.data_half_way);
+    run.unless_half_way()?;
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
-    run.unless_half_way(stock.data_half_way.as_deref())?;
     if target.role == Role::Current {
         // A rollback that was cut right before its end, or one of many boxes: all that is left is what is owed there.
         run.finish(format!("{} ({}) stands there", target.name, target.commit));

@@ -10,6 +10,7 @@ use super::{
     assessment::Assessment,
     env_file::{identity_file, settings_file},
     fault::DeployFault,
+    half_way::MIGRATION,
     method::Method,
     plan::{Plan, Wanted, plan},
     request::{DeployRequest, Deployed, StepReport, Strategy},
@@ -195,6 +196,7 @@ async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -
     run.began = found.began;
     run.current = found.current.clone().unwrap_or_default();
     run.owed.clone_from(&found.maintenance);
+    run.half_way.clone_from(&found.data_half_way);
     let wanted = Wanted {
         strategy: &request.method.strategy,
         name: &release.name,
@@ -209,9 +211,10 @@ async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -
         schema: request.method.schema.map(|schema| schema.version),
     };
     let mut plan = plan(&wanted, &found)?;
-    // A migration to this release may mend it.
-    if !plan.steps.contains(&Step::Migrate) {
-        run.unless_half_way(found.data_half_way.as_deref())?;
+    // A migration may mend what another one left, and nothing else.
+    let mends = |what: &String| plan.steps.contains(&Step::Migrate) && what.starts_with(MIGRATION);
+    if !run.half_way.as_ref().is_some_and(mends) {
+        run.unless_half_way()?;
     }
     run.switched = found.trial.is_some();
     run.foreign = found.foreign.clone();

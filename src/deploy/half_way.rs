@@ -16,6 +16,9 @@ use super::{
 };
 use crate::{fleet::event::Seen, maintenance::Fault, remote::Remote};
 
+/// How the note of a migration begins; the release's name follows. Another migration may mend what it left.
+pub(super) const MIGRATION: &str = "the migration to ";
+
 /// Sees to a box on which the work to put the release `wanted` there, or to go back from it, was cut short: what nobody
 /// confirmed is gone back from. Idempotent. Returns what serves afterwards, confirmed: `wanted`, or the release of before.
 ///
@@ -37,10 +40,11 @@ async fn see_to(run: &mut Run<'_>, request: &RollbackRequest, wanted: &str) -> R
     run.begin(Step::Assess);
     let stock = Stock::read(&run.patiently(Step::Assess, script!("releases.sh")).await?.stdout);
     run.owed.clone_from(&stock.owed);
+    run.half_way.clone_from(&stock.data_half_way);
+    run.unless_half_way()?;
     let none = || DeployFault::Refused("the work was cut short, and no release stands there".into());
     let current = stock.current().ok_or_else(none)?.clone();
     run.finish(format!("{} stands there", current.name));
-    run.unless_half_way(stock.data_half_way.as_deref())?;
     let target = match current.role {
         Role::Trial if current.name == wanted => stock.way_back(None).map_err(DeployFault::Refused)?.clone(),
         // The way back itself was cut short.
@@ -81,42 +85,50 @@ async fn forgotten(run: &mut Run<'_>, with: Option<&Maintenance>) -> Result<Seen
     run.begin(Step::Assess);
     let stock = run.stock().await?;
     let stays = |why: &str| Ok(Seen::Stays(why.to_owned()));
+    if let Some(what) = stock.data_half_way {
+        return Ok(Seen::Halfway(what));
+    }
     let Some(reason) = stock.owed.clone() else {
         return stays("no deploy entered it: whoever did ends it");
     };
-    if let Some(what) = &stock.data_half_way {
-        return stays(&format!("{what} was cut short or failed: the data is half-way"));
-    }
     let current = match stock.current() {
         // The box itself leaves it, or keeps it, before long.
         Some(current) if current.role == Role::Trial => {
             return Ok(Seen::Unclear(format!("`{}` is on trial", current.name)));
+        }
+        Some(current) if current.schema < stock.floor => {
+            return stays("the release that stands there cannot read the schema of now");
         }
         Some(current) if current.verified_at.is_some() && current.bad.is_none() => current.clone(),
         _ => return stays("the release that stands there was never verified"),
     };
     run.serves_already(current).await?;
     run.settings_there().await;
-    let held_for = match run.client(with)?.status().await {
-        Ok(status) => status.reason,
+    match run.client(with)?.status().await {
+        Ok(status) => match status.reason {
+            Some(theirs) if theirs != reason => return stays(&format!("somebody holds it for `{theirs}`")),
+            _ => {}
+        },
         Err(fault @ (Fault::Refused | Fault::TooOld)) => return stays(&fault.to_string()),
         Err(fault) => return Ok(Seen::Unclear(fault.to_string())),
-    };
+    }
     run.owed = Some(reason.clone());
-    Ok(match (Box::pin(run.leave(Some(with))).await, held_for) {
-        (Some(why), _) => Seen::Unclear(why),
-        (None, Some(theirs)) if theirs != reason => Seen::Stays(format!("somebody holds it for `{theirs}`")),
-        (None, _) => Seen::Ended(reason),
-    })
+    let left = Box::pin(run.leave(Some(with))).await;
+    Ok(left.map_or(Seen::Ended(reason), Seen::Unclear))
 }
 
 /// The fault of data that something was changing when it was cut, on that node.
 pub(super) fn half_way(changing: &str, node: &str) -> DeployFault {
+    let again = if changing.starts_with(MIGRATION) {
+        format!("`vast-keeper deploy {node}` migrates again, ")
+    } else {
+        String::new()
+    };
     DeployFault::Halfway {
         what: format!("{changing} was cut short or failed"),
         forward: format!(
-            "`vast-keeper deploy {node}` migrates again, `vast-keeper restore {node}` brings back the data from before, and \
-             `vast-keeper maintenance exit {node}` says that the data is whole"
+            "{again}`vast-keeper restore {node}` brings back the data of a backup, and `vast-keeper maintenance exit {node}` says \
+             that the data is whole"
         ),
     }
 }
@@ -124,16 +136,19 @@ pub(super) fn half_way(changing: &str, node: &str) -> DeployFault {
 impl Run<'_> {
     /// Notes on the box what is about to change its data: should it be cut, no server is let go on by itself.
     pub(super) async fn data_changes(&mut self, step: Step, what: &str) -> Result<(), DeployFault> {
+        self.half_way = Some(what.to_owned());
         self.script(step, script!("data.sh").value("what", what), b"").await.map(drop)
     }
 
-    /// The change of the data came to its end, or undid itself.
+    /// The change of the data undid itself, or changed nothing.
     pub(super) async fn data_is_whole(&mut self, step: Step) -> Result<(), DeployFault> {
-        self.script(step, script!("data.sh").value("what", ""), b"").await.map(drop)
+        self.script(step, script!("data.sh").value("what", ""), b"").await?;
+        self.half_way = None;
+        Ok(())
     }
 
     /// Lets no server meet data that something was changing when it was cut.
-    pub(super) fn unless_half_way(&self, changing: Option<&str>) -> Result<(), DeployFault> {
-        changing.map_or(Ok(()), |what| Err(half_way(what, self.site.node.as_str())))
+    pub(super) fn unless_half_way(&self) -> Result<(), DeployFault> {
+        self.half_way.as_deref().map_or(Ok(()), |what| Err(half_way(what, self.site.node.as_str())))
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     env_file::mask,
     fault::DeployFault,
+    half_way::MIGRATION,
     job::Job,
     pending::{File, pending},
     risky::risky_statements,
@@ -82,7 +83,8 @@ impl Run<'_> {
             }
             self.ask_about(&risks)?;
         }
-        self.data_changes(Step::Migrate, &format!("the migration to {release}")).await?;
+        let cut_before = self.half_way.is_some();
+        self.data_changes(Step::Migrate, &format!("{MIGRATION}{release}")).await?;
         let ended = self.job(Step::Migrate, &job("migrate-run", command)).await?;
         if ended.rc != 0 {
             let why = ended.words("the migration", self);
@@ -92,7 +94,7 @@ impl Run<'_> {
                 }
                 _ => None,
             };
-            if before.is_some() && after == before {
+            if before.is_some() && after == before && !cut_before {
                 self.data_is_whole(Step::Migrate).await?;
                 let words = format!("{why}; it changed nothing, and the release of before goes on");
                 return Err(DeployFault::Release(words));
@@ -106,7 +108,7 @@ impl Run<'_> {
                 return Err(self.halfway(why));
             }
         }
-        self.data_is_whole(Step::Migrate).await?;
+        // The switch ends the note, with the schema that it writes down: until then the old server must not meet this data.
         let said = mask(ended.log.lines().last().unwrap_or_default(), self.secrets);
         Ok(said.chars().filter(|c| !c.is_control()).take(120).collect())
     }

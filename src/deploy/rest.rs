@@ -61,11 +61,14 @@ impl Run<'_> {
 
     /// Enters maintenance and waits for rest. Returns what is to be said of it.
     pub(super) async fn enter(&mut self, with: &Maintenance, release: &str) -> Result<String, DeployFault> {
-        let reason = format!("deploy {release}");
+        let mut reason = format!("deploy {release}");
         let client = self.client(with)?;
         self.waits = with.wait;
-        if let Some(owed) = self.owed.take() {
-            self.let_go(&client, &owed).await;
+        match self.owed.take() {
+            // Not for a moment is its server let go on with that data: it is held on, for the reason of before.
+            Some(owed) if self.half_way.is_some() => reason = owed,
+            Some(owed) => self.let_go(&client, &owed).await,
+            None => {}
         }
         self.note(Step::Enter, "note", &reason).await?;
         let entered = client.enter(&reason, with.wait).await;
@@ -87,6 +90,7 @@ impl Run<'_> {
                 self.held = held(None);
                 Ok(format!("going on all the same: {fault}"))
             }
+            Err(fault) if self.half_way.is_some() => Err(DeployFault::Refused(fault.to_string())),
             Err(fault) => {
                 if !matches!(fault, Fault::Held { .. } | Fault::Refused) {
                     self.let_go(&client, &reason).await;
@@ -112,7 +116,7 @@ impl Run<'_> {
         if self.held.is_none() && self.owed.is_none() {
             return None;
         }
-        let owed = self.owed.take().unwrap_or_default();
+        let (earlier, owed) = (self.held.is_none(), self.owed.take().unwrap_or_default());
         let (client, reason) = match (self.held.take(), with) {
             (Some(held), _) => (held.client, held.reason),
             (None, Some(with)) => (self.client(with).ok()?, owed),
@@ -121,8 +125,15 @@ impl Run<'_> {
             }
         };
         // The server of before may have been let go and be held by somebody else by now; the new one is ours.
-        let theirs = !self.switched
-            && client.status().await.is_ok_and(|status| status.reason.is_some_and(|found| found != reason));
+        let found = if self.switched { Ok(None) } else { client.status().await.map(|status| status.reason) };
+        let theirs = match found {
+            Ok(found) => found.is_some_and(|found| found != reason),
+            // Entered by somebody who is gone, it may be a person's by now.
+            Err(fault) if earlier => {
+                return Some(format!("whose maintenance it is cannot be asked: {fault}"));
+            }
+            Err(_) => false,
+        };
         if !theirs && let Err(fault) = client.exit(EXIT_PATIENCE).await {
             let (node, instance) = (&self.site.node, self.site.instance);
             tracing::error!(%node, %instance, %fault, "the server's maintenance could not be ended");
@@ -151,6 +162,7 @@ impl Run<'_> {
             | DeployFault::Locked(_)
             | DeployFault::RolledBack { .. } => false,
         };
+        let unclear = unclear || self.half_way.is_some();
         if unclear && (self.held.is_some() || self.owed.is_some()) {
             let (node, instance) = (&self.site.node, self.site.instance);
             tracing::error!(%node, %instance, %fault, "maintenance stays on: what serves is not known");

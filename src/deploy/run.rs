@@ -72,6 +72,8 @@ pub(super) struct Run<'a> {
     pub(super) held: Option<Held>,
     /// The reason for which an earlier deploy put it there and never let it go.
     pub(super) owed: Option<String>,
+    /// What was changing the data, now or when it was cut or failed: no server is let go on before it is whole.
+    pub(super) half_way: Option<String>,
     /// The admin code with which the server that runs was started; another one may be wanted by now.
     pub(super) code_before: Option<SecretString>,
     /// The release that serves, as it was found; empty for none.
@@ -111,6 +113,7 @@ impl<'a> Run<'a> {
             waits: Duration::ZERO,
             held,
             owed,
+            half_way: None,
             code_before: None,
             current: String::new(),
             foreign: None,
@@ -176,6 +179,7 @@ impl<'a> Run<'a> {
             .value("schema", words)
             .value("returning", if returning { "yes" } else { "no" });
         let told = self.done(Step::Switch, script, b"").await?;
+        self.half_way = None;
         self.blocked = told.lines().find_map(|line| line.strip_prefix("blocked=")).map(str::to_owned);
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     fleet::{
         command::{Chosen, Command},
-        event::Event,
+        event::{Event, Seen},
         memory::{Memory, SelfCheck},
         name::{IncidentId, InstanceId, NodeName},
         policy::{Policy, Rung},
@@ -30,6 +30,8 @@ use crate::{
 
 /// Boxes asked as witnesses at once; more wait, and their word may come too late to matter, never wrongly.
 const WITNESSES_AT_ONCE: usize = 16;
+/// Boxes asked at once whose maintenance their server is in; who waits too long for a turn is asked again.
+const RESTS_AT_ONCE: usize = 8;
 /// Deploys at once: uploads share one line.
 const DEPLOYS_AT_ONCE: usize = 8;
 /// How long a witness may take.
@@ -53,6 +55,8 @@ pub(super) struct Executor {
     deploys: Arc<Semaphore>,
     listing: Option<AbortHandle>,
     witnessing: BTreeMap<InstanceId, AbortHandle>,
+    rests: Arc<Semaphore>,
+    resting: BTreeMap<InstanceId, AbortHandle>,
 }
 
 impl Executor {
@@ -69,6 +73,8 @@ impl Executor {
             deploys: Arc::new(Semaphore::new(DEPLOYS_AT_ONCE)),
             listing: None,
             witnessing: BTreeMap::new(),
+            rests: Arc::new(Semaphore::new(RESTS_AT_ONCE)),
+            resting: BTreeMap::new(),
         }
     }
 
@@ -234,6 +240,9 @@ impl Executor {
                 let identity = health.require_identity.then_some(&tenant.rental.op);
                 match edges.remote.witness(&address, port, &health.path, identity, WITNESS_LIMIT).await {
                     Witnessed::ServerUp => Word::Up("its own health check answers".into()),
+                    Witnessed::Halfway(what) => {
+                        return Some(Event::LeftBehind { node, instance, seen: Seen::Halfway(what) });
+                    }
                     Witnessed::ServerDown(detail) => Word::Down(detail),
                     Witnessed::Silent(detail) => Word::Silent(detail),
                 }
@@ -245,15 +254,21 @@ impl Executor {
 
     /// Aside: its server serves nobody meanwhile, and the box's lease keeps it apart from other work there.
     fn end_maintenance(&mut self, node: NodeName, tenant: Tenant, memory: &Memory, policy: &Policy) {
-        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.witnesses));
-        let (address, deadline) = (self.address(&tenant, memory), clock.now().after(MAINTENANCE_LIMIT));
+        let instance = tenant.instance;
+        if self.resting.get(&instance).is_some_and(|asked| !asked.is_finished()) {
+            return;
+        }
+        let (edges, clock, permits) = (Arc::clone(&self.edges), self.clock, Arc::clone(&self.rests));
+        let address = self.address(&tenant, memory);
+        let deadline = clock.now().after(MAINTENANCE_LIMIT);
         let release = Chosen::Configured(None);
         let Some(job) = Job::new(node, tenant, release, deadline, policy) else { return };
-        self.spawn(async move {
+        let asked = self.spawn(async move {
             let _turn = permits.acquire().await;
             let seen = job.end_maintenance(&edges, address, clock).await;
-            Some(Event::MaintenanceSeen { node: job.node, instance: job.tenant.instance, seen })
+            Some(Event::LeftBehind { node: job.node, instance, seen })
         });
+        self.resting.insert(instance, asked);
     }
 
     /// How a box is reached, as the last list says: direct first, then the provider's relay.

@@ -23,6 +23,8 @@ use crate::{
 
 /// Who does it, as journals and boxes are told.
 const THE_KEEPER: &str = "the keeper";
+/// How long the lease of a look at the box may last, should the keeper have died over it.
+const LOOK_LEASE: Duration = Duration::from_secs(125);
 /// Steps that may wait to be noted.
 const REPORTS: usize = 64;
 
@@ -178,7 +180,8 @@ impl Job {
             deadline: clock.now().until(self.deadline),
             connect_budget: access.connect_budget,
             by: THE_KEEPER.into(),
-            wait_lock: Duration::ZERO,
+            // The keeper's own look at the box holds it for a moment.
+            wait_lock: LOOK_LEASE,
         }
     }
 
@@ -186,7 +189,7 @@ impl Job {
     pub async fn end_maintenance(&self, edges: &Edges, address: BoxAddress, clock: Clock) -> Seen {
         // By a name of its own: the keeper's own deploy has a lease that this must not take over.
         let by = "the keeper, ending maintenance".to_owned();
-        let site = Site { by, ..self.site(edges, address, clock, None) };
+        let site = Site { by, wait_lock: Duration::ZERO, ..self.site(edges, address, clock, None) };
         let (env, maintenance) = (edges.access.server_env.clone(), edges.access.maintenance.clone());
         let request = RollbackRequest { site, to: None, env, maintenance };
         let seen = deploy::end_forgotten(&edges.remote, &request).await;
@@ -243,11 +246,11 @@ fn fault(fault: DeployFault) -> WorkFault {
         DeployFault::Release(_) => WorkFault::Release(words),
         DeployFault::Unhealthy(_) => WorkFault::Unhealthy(words),
         DeployFault::HostKeyChanged(_) => WorkFault::HostKeyChanged(words),
+        DeployFault::Unknown(_) | DeployFault::Refused(_) | DeployFault::Locked(_) => {
+            WorkFault::Unknown(words)
+        }
         // Another box has not the data, so that half-migrated data is no reason to leave this one.
-        DeployFault::Unknown(_)
-        | DeployFault::Refused(_)
-        | DeployFault::Locked(_)
-        | DeployFault::Halfway { .. } => WorkFault::Unknown(words),
+        DeployFault::Halfway { .. } => WorkFault::Halfway(words),
         DeployFault::Box(_) | DeployFault::RolledBack { .. } | DeployFault::RollbackFailed { .. } => {
             WorkFault::Box(words)
         }

@@ -125,8 +125,8 @@ pub enum Event {
         /// What it says.
         word: Word,
     },
-    /// A box was asked about the maintenance that its server is in.
-    MaintenanceSeen {
+    /// A box told what work there that is over has left behind.
+    LeftBehind {
         /// Of which node.
         node: NodeName,
         /// Of which instance.
@@ -193,16 +193,20 @@ pub enum WorkFault {
     HostKeyChanged(String),
     /// The outcome is unknown.
     Unknown(String),
+    /// Nothing was begun, or not finished: what was changing the data on the box was cut or failed.
+    Halfway(String),
     /// Nothing was begun: another release is configured by now than the one that was judged.
     Superseded(String),
 }
 
-/// What a box knew of the maintenance that its server is in.
+/// What work that is over has left behind on a box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// Work that died had entered it, for this reason; the server goes on.
+    /// Data that it was changing when it was cut or failed, and what changed it: no server is let go on with that.
+    Halfway(String),
+    /// Maintenance, entered for this reason; it is ended, and the server goes on.
     Ended(String),
-    /// It is not for a keeper to end, and why.
+    /// Nothing; that the server is in maintenance is not for a keeper to end, and why.
     Stays(String),
     /// That is not known, and why.
     Unclear(String),

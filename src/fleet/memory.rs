@@ -171,7 +171,7 @@ pub struct Desk {
     pub offers_at: Timestamp,
     /// A deploy or remedy is running.
     pub working: bool,
-    /// What the last deploy or redeploy was ordered to bring; `None` where nothing was known to be configured.
+    /// The release of the last deploy or remedy that was ordered; `None` where nothing was known to be configured.
     pub brings: Option<Digest>,
     /// A newcomer's deploy could not begin before this: a rail was in the way, and its time counts from here.
     pub deploy_from: Timestamp,

@@ -126,10 +126,11 @@ impl Client {
             return Err(fault);
         }
         let end = Instant::now() + wait;
-        let asked =
-            json!({ "reason": reason, "timeoutMs": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) });
         loop {
-            match self.send(Method::POST, "enter", Some(&asked), wait + ENTER_MARGIN).await {
+            let left = end.saturating_duration_since(Instant::now());
+            let asked =
+                json!({ "reason": reason, "timeoutMs": u64::try_from(left.as_millis()).unwrap_or(u64::MAX) });
+            match self.send(Method::POST, "enter", Some(&asked), left + ENTER_MARGIN).await {
                 // Whatever a 200 or a 504 says of safety, the state is read anew below.
                 Ok((StatusCode::OK | StatusCode::GATEWAY_TIMEOUT, _)) => break,
                 Ok((StatusCode::CONFLICT, body)) => match held(&body) {

@@ -15,6 +15,8 @@ use crate::fleet::{health::IDENTITY_FIELD, name::OpId};
 pub enum Witnessed {
     /// The health path answered 200 on the box's own port and, where that is asked for, named this box.
     ServerUp,
+    /// It does not answer well, and work that is over has left data half-way that it was changing; which work.
+    Halfway(String),
     /// No listener on the port, or the process is dead or stopped.
     ServerDown(String),
     /// Anything else: unreachable, a server that answers badly, an answer that cannot be read.
@@ -28,6 +30,7 @@ struct Seen {
     port: String,
     http: String,
     body: String,
+    data: String,
 }
 
 impl Remote {
@@ -71,7 +74,13 @@ impl Seen {
             let mut values = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             values.next().unwrap_or_default().to_owned()
         };
-        Self { process: field("process"), port: field("port"), http: field("http"), body: body.to_owned() }
+        Self {
+            process: field("process"),
+            port: field("port"),
+            http: field("http"),
+            data: field("data"),
+            body: body.to_owned(),
+        }
     }
 }
 
@@ -80,6 +89,9 @@ fn judge(seen: &Seen, identity: Option<&OpId>) -> Witnessed {
         let body: serde_json::Value = serde_json::from_str(seen.body.trim()).ok()?;
         Some(body.get(IDENTITY_FIELD)?.as_str()?.to_owned())
     };
+    if seen.http != "200" && !seen.data.is_empty() {
+        return Witnessed::Halfway(seen.data.chars().filter(|c| !c.is_control()).take(200).collect());
+    }
     match (seen.http.as_str(), seen.process.as_str(), seen.port.as_str()) {
         ("200", _, _) => match (identity, named()) {
             (None, _) => Witnessed::ServerUp,
@@ -119,6 +131,7 @@ mod tests {
                 Witnessed::ServerUp => "up",
                 Witnessed::ServerDown(_) => "down",
                 Witnessed::Silent(_) => "silent",
+                Witnessed::Halfway(_) => "half-way",
             }
         };
         let ours = format!(r#"{{"status":"healthy","instance":"{op}"}}"#);

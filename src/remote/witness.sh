@@ -1,9 +1,11 @@
 # Looks at the server from the box itself and prints what it sees; judges nothing.
 #   process=alive|dead|stopped|none   what became of the process that the supervisor started
 #   port=open|closed|unknown          whether the kernel has a listener on the port
+#   data=WORDS                        what was changing the data when it was cut or failed, where something was
 #   http=CODE|refused|silent|unasked  the answer to one request for `path`, its body after the line `body`
 cd || exit 1
 run=keeper/run
+{ read -r changing <$run/data; } 2>/dev/null && echo "data=$changing"
 
 # The supervisor notes where its server listens; before the first start the session's own environment is the best guess.
 host=${HOST:-127.0.0.1}

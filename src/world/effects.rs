@@ -234,7 +234,7 @@ impl World {
             }
             _ => Seen::Stays("no work entered it".into()),
         };
-        self.tell(2 * SECOND, Event::MaintenanceSeen { node, instance, seen });
+        self.tell(2 * SECOND, Event::LeftBehind { node, instance, seen });
     }
 
     pub(super) fn check_self(&mut self) {

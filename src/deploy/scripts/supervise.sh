@@ -278,6 +278,8 @@ run() {
 }
 
 launch() {
+  # No server meets data that something was changing when it was cut; it starts when that is whole.
+  { read -r changing <run/data; } 2>/dev/null && { echo "no server is started: $changing was cut short or failed"; exit 75; }
   release=$(readlink -f current) || exit 126
   settings=$release/server.env
   identity=$PWD/env/identity.env

@@ -2,7 +2,13 @@
 
 use std::{fs, time::Duration};
 
-use super::{stage::Stage, *};
+use tokio::sync::mpsc;
+
+use super::{
+    stage::{Stage, eventually},
+    *,
+};
+use crate::{fleet::event::Seen, maintenance::Client, remote::sshd::kill};
 
 /// A box with a verified release, data, and commands that dump, check and restore it.
 async fn with_data() -> Option<Stage> {
@@ -205,6 +211,76 @@ async fn a_migration_that_fails_is_told_by_whether_it_changed_something() {
     stage.deploy().await.unwrap();
     assert!(!stage.keeper("run/data").exists());
     stage.go_back_to(Some(&first)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deploy_killed_between_its_migration_and_its_switch_leaves_the_server_closed_until_the_data_fits() {
+    let Some(mut stage) = with_data().await else { return };
+    stage.set("ADMIN_CODE", "the-code");
+    stage.deploy().await.unwrap();
+    let (site, env) = (stage.request.site.clone(), stage.request.env.clone());
+    let with =
+        Maintenance { code: "the-code".into(), wait: Duration::from_secs(5), on_timeout: OnTimeout::Abort };
+    stage.request.maintenance = Some(with.clone());
+    let client = Client::new(site.public, with.code.clone()).unwrap();
+    stage.take(1).await;
+    migrating(&mut stage, "echo done >schema");
+    stage.die_after(Step::Migrate).await;
+    assert!(client.status().await.unwrap().active);
+
+    // Whatever fails on that box from here on opens it for nobody.
+    let back = |to: &str| RollbackRequest {
+        site: site.clone(),
+        to: Some(to.to_owned()),
+        env: env.clone(),
+        maintenance: Some(with.clone()),
+    };
+    for to in ["ffff", &stage.release()] {
+        rollback(&stage.remote, &back(to), &mpsc::channel(1).0).await.unwrap_err();
+        assert!(client.status().await.unwrap().active, "after `rollback --to {to}`");
+    }
+    let seen = end_forgotten(&stage.remote, &back("")).await.unwrap();
+    assert!(matches!(&seen, Seen::Halfway(what) if what.contains("migration")), "{seen:?}");
+    migrating(&mut stage, "kill -9 $$");
+    assert!(matches!(stage.deploy().await, Err(DeployFault::Halfway { .. })));
+    assert!(client.status().await.unwrap().active, "what changes nothing the second time proves nothing");
+    // Nor does the box start a server by itself.
+    kill(stage.pid().await);
+    let log = stage.keeper("log/server.log");
+    eventually("the supervisor tries", || fs::read_to_string(&log).unwrap().contains("no server is started"))
+        .await;
+    assert_eq!(stage.servers(), 0);
+
+    migrating(&mut stage, "echo done >schema");
+    stage.deploy().await.unwrap();
+    assert_eq!(stage.health("commit", |_| true).await, "bbbb222");
+    assert!(!client.status().await.unwrap().active && !stage.keeper("run/data").exists());
+}
+
+#[tokio::test]
+async fn a_restore_mends_what_a_killed_migration_left_under_maintenance() {
+    let Some(mut stage) = with_data().await else { return };
+    stage.set("ADMIN_CODE", "the-code");
+    stage.deploy().await.unwrap();
+    let first = stage.release();
+    let with =
+        Maintenance { code: "the-code".into(), wait: Duration::from_secs(5), on_timeout: OnTimeout::Abort };
+    stage.request.maintenance = Some(with.clone());
+    stage.take(1).await;
+    migrating(&mut stage, "echo half >rows; echo done >schema");
+    stage.die_after(Step::Migrate).await;
+    let request = RestoreRequest {
+        site: stage.request.site.clone(),
+        backup: None,
+        with: stage.request.method.backup.clone(),
+        env: stage.request.env.clone(),
+        maintenance: Some(with.clone()),
+    };
+    let restored = restore(&stage.remote, &request, &mpsc::channel(1).0).await.unwrap();
+    assert_eq!((restored.name, rows(&stage).as_str()), (first, "rows: one\n"));
+    assert!(!stage.keeper("run/data").exists() && !stage.keeper("run/maintenance").exists());
+    let client = Client::new(stage.request.site.public, with.code).unwrap();
+    assert!(!client.status().await.unwrap().active);
 }
 
 #[tokio::test]

@@ -154,9 +154,23 @@ async fn the_keeper_ends_what_work_that_died_has_entered_and_nothing_else() {
     lock_break(&stage.remote, &address, Duration::from_secs(20)).await.unwrap();
     fs::write(stage.keeper("run/data"), "the migration to x\n").unwrap();
     let seen = ended(&stage).await.unwrap();
-    assert!(matches!(&seen, Seen::Stays(why) if why.contains("half-way")), "{seen:?}");
+    assert_eq!(seen, Seen::Halfway("the migration to x".into()));
     fs::remove_file(stage.keeper("run/data")).unwrap();
     assert!(client.status().await.unwrap().active);
+    // A note that is left of work which ended, and a person who entered since.
+    let owed = fs::read_to_string(stage.keeper("run/maintenance")).unwrap();
+    client.exit(Duration::from_secs(5)).await.unwrap();
+    client.enter("a concert", Duration::from_secs(5)).await.unwrap();
+    let seen = ended(&stage).await.unwrap();
+    assert!(matches!(&seen, Seen::Stays(why) if why.contains("a concert")), "{seen:?}");
+    client.exit(Duration::from_secs(5)).await.unwrap();
+    client.enter(owed.trim().split_once(' ').unwrap().1, Duration::from_secs(5)).await.unwrap();
+    // What stands there was never verified.
+    let verified = stage.keeper("current/.verified");
+    fs::rename(&verified, stage.keeper("run/verified")).unwrap();
+    let seen = ended(&stage).await.unwrap();
+    assert!(matches!(&seen, Seen::Stays(why) if why.contains("never verified")), "{seen:?}");
+    fs::rename(stage.keeper("run/verified"), &verified).unwrap();
     // Its server knows the code of before, and only that one.
     stage.request.maintenance.as_mut().unwrap().code = "the-next-code-of-the-test".into();
     let seen = ended(&stage).await.unwrap();
@@ -165,7 +179,7 @@ async fn the_keeper_ends_what_work_that_died_has_entered_and_nothing_else() {
     assert!(!stage.keeper("run/maintenance").exists());
     assert_eq!(lock_show(&stage.remote, &address, Duration::from_secs(20)).await.unwrap(), None);
     assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
-    assert_eq!(asked(&stage), ["enter", "exit", "enter", "exit"]);
+    assert_eq!(asked(&stage), ["enter", "exit"].repeat(4));
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ impl Turn<'_> {
             Event::Witnessed { node, instance, asked_at, word } => {
                 self.witnessed(&node, instance, asked_at, word)
             }
-            Event::MaintenanceSeen { node, instance, seen } => self.maintenance_seen(&node, instance, seen),
+            Event::LeftBehind { node, instance, seen } => self.left_behind(&node, instance, seen),
             Event::EvidenceTaken { node, instance, result } => self.evidence_taken(&node, instance, result),
             Event::SelfChecked(check) => {
                 self.memory.self_check = Some(check);

@@ -185,7 +185,8 @@ impl Turn<'_> {
             }
             Err(WorkFault::Box(detail)) => self.fail_start(name, detail),
             Err(WorkFault::Unhealthy(detail)) => self.fail_with_release(name, detail),
-            Err(WorkFault::Unknown(detail)) => {
+            // Of a newcomer's data nothing is lost that was ever served.
+            Err(WorkFault::Unknown(detail) | WorkFault::Halfway(detail)) => {
                 // A deploy's steps may be repeated, so doubt costs another run within the deadline, not the box.
                 let incident = self.incident(name);
                 let text = format!("the deploy's outcome is unknown, it is run again: {detail}");

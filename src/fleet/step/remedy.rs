@@ -97,6 +97,7 @@ impl Turn<'_> {
                 }
                 self.remedy_failed(name, rung, detail)
             }
+            Err(WorkFault::Halfway(detail)) => self.hold(name, HeldReason::DataHalfway { detail }),
             Err(WorkFault::Superseded(detail)) => self.redeploy_anew(name, detail),
             Err(WorkFault::Box(detail) | WorkFault::Unknown(detail)) => {
                 self.remedy_failed(name, rung, detail)

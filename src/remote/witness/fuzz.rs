@@ -64,6 +64,10 @@ fn fuzz_ssh() {
                 assert!(dead || seen.port == "closed" || seen.http == "refused");
                 "down"
             }
+            Witnessed::Halfway(what) => {
+                assert!(seen.http != "200" && what.chars().all(|c| !c.is_control()));
+                "half-way"
+            }
             Witnessed::Silent(_) => "silent",
         };
         match output.rc {

@@ -145,8 +145,9 @@ impl Nonsense {
 
     fn work_fault(&mut self) -> WorkFault {
         let detail = String::from("detail");
-        match self.rng.u32(0..8) {
+        match self.rng.u32(0..9) {
             0 => WorkFault::Release(detail),
+            8 => WorkFault::Halfway(detail),
             1 | 2 => WorkFault::Box(detail),
             3 => WorkFault::HostKeyChanged(detail),
             4 | 5 => WorkFault::Unhealthy(detail),
@@ -323,12 +324,13 @@ impl Nonsense {
             }
             20 if self.rng.bool() => {
                 let instance = self.own_instance(&node);
-                let seen = match self.rng.u32(0..3) {
+                let seen = match self.rng.u32(0..4) {
+                    3 => Seen::Halfway("the migration to r".into()),
                     0 => Seen::Ended("deploy r".into()),
                     1 => Seen::Stays("a concert".into()),
                     _ => Seen::Unclear("no connection".into()),
                 };
-                Event::MaintenanceSeen { node, instance, seen }
+                Event::LeftBehind { node, instance, seen }
             }
             20 => {
                 let machine = MachineId(self.rng.u64(0..1000) * 10);

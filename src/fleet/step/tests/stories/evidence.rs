@@ -382,7 +382,7 @@ fn maintenance_that_died_with_its_work_is_ended_and_a_persons_is_not() {
     assert_eq!(asks(&s), 1, "after a fifth of the time until a person is told");
     let seen = |s: &mut Story, i: usize, seen: Seen| {
         let instance = s.instance(&node(i));
-        s.tell(Event::MaintenanceSeen { node: node(i), instance, seen });
+        s.tell(Event::LeftBehind { node: node(i), instance, seen });
     };
     seen(&mut s, 0, Seen::Unclear("the box is held by ann for 20 s more".into()));
     (0..2).for_each(|_| maintained(&mut s, 0));
@@ -393,11 +393,41 @@ fn maintenance_that_died_with_its_work_is_ended_and_a_persons_is_not() {
     (0..3).for_each(|_| maintained(&mut s, 1));
     seen(&mut s, 1, Seen::Stays("no deploy entered it: whoever did ends it".into()));
     (0..10).for_each(|_| maintained(&mut s, 1));
-    assert_eq!(asks(&s), 3, "the box has told whose it is");
+    assert_eq!(asks(&s), 4, "the box has told whose it is, and is asked again as late as a person is told");
+
+    let seen_late = |s: &mut Story| seen(s, 1, Seen::Stays("of the one before".into()));
+    s.ok(&node(1));
+    maintained(&mut s, 1);
+    seen_late(&mut s);
+    (0..2).for_each(|_| maintained(&mut s, 1));
+    assert_eq!(asks(&s), 5, "another one is asked about anew, whatever was said of the last");
 
     s.ask(&node(2), Wish::Pause);
     (0..6).for_each(|_| maintained(&mut s, 2));
-    assert_eq!(asks(&s), 3, "a person keeps the keeper away");
+    assert_eq!(asks(&s), 5, "a person keeps the keeper away");
+    assert_snapshot!(s.read());
+}
+
+#[test]
+fn a_box_whose_data_is_half_way_is_neither_opened_nor_replaced() {
+    let halfway = || Seen::Halfway("the migration to r2".into());
+    let mut s = Story::serving(3);
+    (0..3).for_each(|_| {
+        s.probed(&node(0), Verdict::Maintenance);
+        s.pass(60);
+    });
+    let instance = s.instance(&node(0));
+    s.tell(Event::LeftBehind { node: node(0), instance, seen: halfway() });
+    // The second one's server is dead, and the box is asked for that reason.
+    s.fail_thrice(&node(1));
+    let instance = s.instance(&node(1));
+    s.tell(Event::LeftBehind { node: node(1), instance, seen: halfway() });
+    for _ in 0..30 {
+        s.fail(&node(1));
+        s.pass(30);
+    }
+    assert_eq!((s.state(0).word(), s.state(1).word()), ("held", "held"));
+    assert!(s.fleet.doomed.is_empty(), "nobody else has that data");
     assert_snapshot!(s.read());
 }
 

@@ -123,7 +123,7 @@ pub(super) fn title(event: &Event) -> String {
             Ok(_) => format!("{} on {node}: done", rung.word()),
             Err(fault) => format!("{} on {node}: {fault:?}", rung.word()),
         },
-        Event::MaintenanceSeen { node, seen, .. } => format!("maintenance of {node}: {seen:?}"),
+        Event::LeftBehind { node, seen, .. } => format!("maintenance of {node}: {seen:?}"),
         Event::Witnessed { node, word, .. } => format!("witness of {node}: {word:?}"),
         Event::Published { result, .. } => format!("published: {result:?}"),
         Event::SwitchAsked(request) => {
