@@ -48,6 +48,8 @@ bugs! {
     AbsenceIsEnough,
     /// Canaries count as proof of the way to the boxes, although other nodes could tell.
     CanariesProveAll,
+    /// Maintenance that died with its work is left alone.
+    LeaveForgotten,
     /// The breaker never holds.
     NeverHold,
     /// The breaker never slows down.

@@ -9,6 +9,7 @@ use super::{
         event::{IllegalEvent, Seen},
         journal::{HeldReason, Record},
         name::{InstanceId, NodeName},
+        planted::{Bug, planted},
         policy::NodeSpec,
         state::NodeState,
         tell,
@@ -23,7 +24,10 @@ impl Turn<'_> {
     /// The server says that it is in maintenance.
     pub(super) fn maintained(&mut self, name: &NodeName, spec: &NodeSpec) {
         let (now, told_after) = (self.now(), spec.health.maintenance_alarm);
-        let kept_away = self.is_working(name) || self.is_left_alone(name) || self.is_paused_for_good(name);
+        let kept_away = self.is_working(name)
+            || self.is_left_alone(name)
+            || self.is_paused_for_good(name)
+            || planted(Bug::LeaveForgotten);
         let Some(node) = self.fleet.nodes.get(name) else { return };
         let tenant = node.state.probed().cloned();
         let Some(maintenance) = self.memory.watch(name).maintenance.as_mut() else { return };
