@@ -166,7 +166,8 @@ fn answers() -> Vec<Scene> {
 }
 
 fn networks() -> Vec<Scene> {
-    let held: &[&str] = &["breaker", "self-check"];
+    // Whoever comes after another that is held waits for that one.
+    let held: &[&str] = &["breaker", "self-check", "priority"];
     vec![
         Scene { name: "the keeper offline", strike: Strike::Everything, bite: Bite::Blind },
         Scene {
