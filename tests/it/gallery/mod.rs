@@ -44,7 +44,7 @@ async fn whatever_is_wrong_outside_no_box_of_three_is_destroyed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not yet seen to end: fifty deploys by a debug build need a machine of their own"]
+#[ignore = "takes more than four minutes; run it alone, fifty deploys by a debug build want the machine"]
 async fn whatever_is_wrong_outside_no_box_of_fifty_is_destroyed() {
     Gallery::open(Fleet::light("gallery of fifty", 50).await, 50).await.show_all().await;
 }
@@ -200,8 +200,9 @@ impl Gallery {
             let met = || self.front.weathered_after(hit) >= lists;
             eventually(&format!("{name}: it is met"), PATIENCE, async || met()).await;
         }
-        if matches!(scene.bite, Bite::Incomplete) && (self.before.len() > 1 || scene.name == "an empty list")
-        {
+        // Of fifty the last page shows four: that so few are gone is no wonder, and their probes tell otherwise.
+        let few = self.before.len() == 1 || (self.before.len() > 25 && scene.name.contains("one page short"));
+        if matches!(scene.bite, Bite::Incomplete) && (!few || scene.name == "an empty list") {
             let told = || self.fleet.said().get(said..).is_some_and(|said| said.contains("not believed yet"));
             eventually(&format!("{name}: it is not believed"), PATIENCE, async || told()).await;
         }
@@ -297,7 +298,10 @@ fn prepare(settings: &mut Settings, front: &Front, nodes: u32) {
             "interval = \"300ms\"\nbusy_interval = \"150ms\"",
         );
     } else {
-        settings.edit("interval = \"2s\"", "interval = \"500ms\"");
+        settings.edit(
+            "interval = \"2s\"\nbusy_interval = \"400ms\"",
+            "interval = \"500ms\"\nbusy_interval = \"400ms\"",
+        );
         // Fifty newcomers at once, a debug build, and a machine that may do other work: none is given up for being slow.
         for deadline in ["rent", "boot", "deploy", "probation"] {
             settings.set(&format!("deadlines.{deadline}"), "10m");
