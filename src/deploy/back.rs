@@ -40,8 +40,7 @@ async fn backward(run: &mut Run<'_>, request: &RollbackRequest) -> Result<Deploy
     run.begin(Step::Assess);
     let stock = run.patiently(Step::Assess, script!("releases.sh")).await?.stdout;
     let stock = Stock::read(&stock);
-    run.owed.clone_from(&stock.owed);
-    run.half_way.clone_from(&stock.data_half_way);
+    run.inherits(stock.owed.clone(), stock.data_half_way.clone());
     run.unless_half_way()?;
     let target = stock.way_back(request.to.as_deref()).map_err(DeployFault::Release)?.clone();
     if target.role == Role::Current {

@@ -195,8 +195,7 @@ async fn assess(run: &mut Run<'_>, request: &DeployRequest, release: &Release) -
     let found = Assessment::read(&output.stdout).map_err(DeployFault::Box)?;
     run.began = found.began;
     run.current = found.current.clone().unwrap_or_default();
-    run.owed.clone_from(&found.maintenance);
-    run.half_way.clone_from(&found.data_half_way);
+    run.inherits(found.maintenance.clone(), found.data_half_way.clone());
     let wanted = Wanted {
         strategy: &request.method.strategy,
         name: &release.name,

@@ -39,8 +39,7 @@ async fn see_to(run: &mut Run<'_>, request: &RollbackRequest, wanted: &str) -> R
     run.connect().await?;
     run.begin(Step::Assess);
     let stock = Stock::read(&run.patiently(Step::Assess, script!("releases.sh")).await?.stdout);
-    run.owed.clone_from(&stock.owed);
-    run.half_way.clone_from(&stock.data_half_way);
+    run.inherits(stock.owed.clone(), stock.data_half_way.clone());
     run.unless_half_way()?;
     let none = || DeployFault::Refused("the work was cut short, and no release stands there".into());
     let current = stock.current().ok_or_else(none)?.clone();
@@ -145,6 +144,11 @@ impl Run<'_> {
         self.script(step, script!("data.sh").value("what", ""), b"").await?;
         self.half_way = None;
         Ok(())
+    }
+
+    /// Takes in what work of before has left on the box: maintenance that it owes the end of, and data that it was changing.
+    pub(super) fn inherits(&mut self, owed: Option<String>, half_way: Option<String>) {
+        (self.owed, self.half_way) = (owed, half_way);
     }
 
     /// Lets no server meet data that something was changing when it was cut.

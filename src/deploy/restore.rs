@@ -56,8 +56,7 @@ async fn backward(run: &mut Run<'_>, request: &RestoreRequest) -> Result<Deploye
     let told = run.patiently(Step::Assess, script!("backups.sh").value("prove", "")).await?.stdout;
     let kept = chosen(&Kept::read(&told), request)?;
     let stock = run.stock().await?;
-    run.owed.clone_from(&stock.owed);
-    run.half_way.clone_from(&stock.data_half_way);
+    run.inherits(stock.owed.clone(), stock.data_half_way.clone());
     let wanted = stock.releases.iter().find(|release| release.name == kept.release);
     let now = stock.current();
     let target = wanted.or(now).cloned();
