@@ -78,6 +78,9 @@ struct Drill {
     rto_ms: Option<u64>,
     target_ms: u64,
     detail: String,
+    /// Why it was not watched to its end, where it was not: such a drill has tested nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cut: Option<String>,
 }
 
 impl Drill {
@@ -124,10 +127,18 @@ async fn rehearse(common: &Common, kind: Kind, args: DrillArgs) -> Result<u8, Fa
     let clock = Clock::new();
     let began = clock.now();
     let rehearsal = Rehearsal { fleet: &fleet, filled, keeper: &keeper, args: &args, began };
-    let (rto, detail) = match kind {
-        Kind::KillServer => rehearsal.kill_server().await?,
-        Kind::Rollback => rehearsal.rollback().await?,
-        Kind::Replace => rehearsal.replace().await?,
+    let outcome = match kind {
+        Kind::KillServer => rehearsal.kill_server().await,
+        Kind::Rollback => rehearsal.rollback().await,
+        Kind::Replace => rehearsal.replace().await,
+    };
+    let (rto, detail) = match &outcome {
+        Ok((rto, detail)) => (*rto, detail.clone()),
+        // Nothing was broken.
+        Err(fault) if [exit::USAGE, exit::REFUSED].contains(&fault.code()) => {
+            return outcome.map(|_| exit::DONE);
+        }
+        Err(_) => (None, String::new()),
     };
     let drill = Drill {
         at: began,
@@ -137,11 +148,13 @@ async fn rehearse(common: &Common, kind: Kind, args: DrillArgs) -> Result<u8, Fa
         rto_ms: rto.map(millis),
         target_ms: millis(args.target),
         detail,
+        cut: outcome.as_ref().err().map(|fault| fault.message().to_owned()),
     };
     keep(&config, &drill).map_err(|fault| {
         Failure::new(exit::UNKNOWN, format!("the drill is over, and cannot be kept: {fault}"))
     })?;
     tell_fleet(&config, told(&drill, clock.now())).await;
+    outcome?;
     if args.json {
         print::json(&drill)?;
     } else {
@@ -165,7 +178,7 @@ impl Rehearsal<'_> {
     /// Ends the server and whatever would start it again on the box, and tells nobody.
     async fn kill_server(&self) -> Outcome {
         let remote = &self.fleet.edges.remote;
-        let stopped = deploy::stop_server(remote, &self.filled.address, BOX_LIMIT).await;
+        let stopped = deploy::stop_server(remote, &self.filled.address, &self.args.node, BOX_LIMIT).await;
         stopped.map_err(|fault| failure(&self.args.node, &fault))?;
         talk(&format!("{}: the server was ended; the keeper must notice by itself", self.args.node));
         // Until a probe has failed the view still shows it as well.
@@ -281,6 +294,9 @@ fn is_well(node: &NodeView) -> bool {
 fn words(drill: &Drill) -> String {
     let (kind, node) = (drill.kind.word(), &drill.node);
     let target = span(Duration::from_millis(drill.target_ms));
+    if let Some(why) = &drill.cut {
+        return format!("drill {kind} on {node}: not watched to its end: {why}");
+    }
     match drill.rto_ms.map(|rto| span(Duration::from_millis(rto))) {
         Some(rto) if drill.met() => {
             format!("drill {kind} on {node}: served again after {rto}, target {target}; {}", drill.detail)
@@ -335,7 +351,7 @@ fn history(common: &Common, as_json: bool) -> Result<u8, Failure> {
     let (config, _) = setup::load(common, Need::Talk)?;
     let drills = kept(&config)
         .map_err(|fault| Failure::new(exit::BUG, format!("the drills cannot be read: {fault}")))?;
-    let last = |kind: Kind| drills.iter().rev().find(|drill| drill.kind == kind);
+    let last = |kind: Kind| drills.iter().rev().find(|drill| drill.kind == kind && drill.cut.is_none());
     if as_json {
         let last: serde_json::Map<_, _> = Kind::ALL
             .into_iter()
@@ -352,8 +368,8 @@ fn history(common: &Common, as_json: bool) -> Result<u8, Failure> {
         .iter()
         .rev()
         .map(|drill| {
-            let rto =
-                drill.rto_ms.map_or_else(|| "not at all".into(), |rto| span(Duration::from_millis(rto)));
+            let none = if drill.cut.is_some() { "not watched" } else { "not at all" };
+            let rto = drill.rto_ms.map_or_else(|| none.into(), |rto| span(Duration::from_millis(rto)));
             let target = span(Duration::from_millis(drill.target_ms));
             [
                 show::clock_time(drill.at),

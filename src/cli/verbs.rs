@@ -202,8 +202,11 @@ fn agreed(config: &Config, options: &Drastic, act: &str) -> Result<(), Failure> 
     consent::given(config, &options.consent, act)
 }
 
+/// Who gave the command, for those who read of it later.
 pub(super) fn person() -> String {
-    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into())
+    let said = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    said.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
 }
 
 pub(super) async fn ask(client: &Client, node: &NodeName, wish: Wish) -> Result<Reply, Failure> {

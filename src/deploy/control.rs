@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{fault::DeployFault, half_way::half_way, run::script};
-use crate::remote::{BoxAddress, Remote, RunFault};
+use crate::{
+    fleet::name::NodeName,
+    remote::{BoxAddress, Remote, RunFault},
+};
 
 /// The exit code of `control.sh` for data that something was changing when it was cut.
 const RC_HALF_WAY: i32 = 67;
@@ -23,7 +26,7 @@ pub(super) const SUPERVISOR: &str = concat!(
 pub const ONSTART: &str = r#"[ ! -x "$HOME/keeper/supervise" ] || "$HOME/keeper/supervise" start"#;
 
 /// Ends the server, if it runs, and starts it again under its supervisor, with the release and the settings that it has.
-/// Its outcome is for the probes to see. Returns when it was started, in seconds of the box's clock.
+/// Its outcome is for the probes to see. Returns when it was started, in seconds of the box's clock. `node` is whom the box fills.
 ///
 /// # Errors
 /// [`DeployFault::Box`] if nothing was ever deployed there or it cannot be done; [`DeployFault::Halfway`] if something was changing
@@ -31,9 +34,10 @@ pub const ONSTART: &str = r#"[ ! -x "$HOME/keeper/supervise" ] || "$HOME/keeper/
 pub async fn restart_server(
     remote: &Remote,
     address: &BoxAddress,
+    node: &NodeName,
     limit: Duration,
 ) -> Result<u64, DeployFault> {
-    let output = control(remote, address, "restart", limit).await?;
+    let output = control(remote, address, node, "restart", limit).await?;
     began(&output).map_err(DeployFault::Box)
 }
 
@@ -41,21 +45,32 @@ pub async fn restart_server(
 ///
 /// # Errors
 /// As [`restart_server`].
-pub async fn start_server(remote: &Remote, address: &BoxAddress, limit: Duration) -> Result<(), DeployFault> {
-    control(remote, address, "start", limit).await.map(drop)
+pub async fn start_server(
+    remote: &Remote,
+    address: &BoxAddress,
+    node: &NodeName,
+    limit: Duration,
+) -> Result<(), DeployFault> {
+    control(remote, address, node, "start", limit).await.map(drop)
 }
 
 /// Ends the server and its supervisor, and nothing else. Nothing to end is success.
 ///
 /// # Errors
 /// As [`restart_server`].
-pub async fn stop_server(remote: &Remote, address: &BoxAddress, limit: Duration) -> Result<(), DeployFault> {
-    control(remote, address, "stop", limit).await.map(drop)
+pub async fn stop_server(
+    remote: &Remote,
+    address: &BoxAddress,
+    node: &NodeName,
+    limit: Duration,
+) -> Result<(), DeployFault> {
+    control(remote, address, node, "stop", limit).await.map(drop)
 }
 
 async fn control(
     remote: &Remote,
     address: &BoxAddress,
+    node: &NodeName,
     verb: &str,
     limit: Duration,
 ) -> Result<String, DeployFault> {
@@ -69,14 +84,19 @@ async fn control(
         session.close().await;
         match result {
             Ok(output) if output.rc == 0 => Ok(output.stdout),
-            Ok(output) if output.rc == RC_HALF_WAY => Err(half_way(output.stderr.trim(), "NODE")),
-            Ok(output) => Err(DeployFault::Box(format!("cannot {verb} the server: {}", output.reason()))),
+            Ok(output) if output.rc == RC_HALF_WAY => Err(half_way(output.stderr.trim(), node)),
+            Ok(output) => {
+                Err(DeployFault::Box(format!("cannot {verb} the server of `{node}`: {}", output.reason())))
+            }
             Err(fault @ RunFault::NotSent { .. }) => Err(DeployFault::Box(fault.to_string())),
             Err(fault) => Err(DeployFault::Unknown(fault.to_string())),
         }
     };
     let late = || {
-        DeployFault::Unknown(format!("the server could not be told to {verb} within {} s", limit.as_secs()))
+        DeployFault::Unknown(format!(
+            "the server of `{node}` could not be told to {verb} within {} s",
+            limit.as_secs()
+        ))
     };
     timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }

@@ -14,7 +14,11 @@ use super::{
     step::Step,
     stock::{Role, Standing, Stock},
 };
-use crate::{fleet::event::Seen, maintenance::Fault, remote::Remote};
+use crate::{
+    fleet::{event::Seen, name::NodeName},
+    maintenance::Fault,
+    remote::Remote,
+};
 
 /// How the note of a migration begins; the release's name follows. Another migration may mend what it left.
 pub(super) const MIGRATION: &str = "the migration to ";
@@ -117,7 +121,7 @@ async fn forgotten(run: &mut Run<'_>, with: Option<&Maintenance>) -> Result<Seen
 }
 
 /// The fault of data that something was changing when it was cut, on that node.
-pub(super) fn half_way(changing: &str, node: &str) -> DeployFault {
+pub(super) fn half_way(changing: &str, node: &NodeName) -> DeployFault {
     let again = if changing.starts_with(MIGRATION) {
         format!("`vast-keeper deploy {node}` migrates again, ")
     } else {
@@ -153,6 +157,6 @@ impl Run<'_> {
 
     /// Lets no server meet data that something was changing when it was cut.
     pub(super) fn unless_half_way(&self) -> Result<(), DeployFault> {
-        self.half_way.as_deref().map_or(Ok(()), |what| Err(half_way(what, self.site.node.as_str())))
+        self.half_way.as_deref().map_or(Ok(()), |what| Err(half_way(what, &self.site.node)))
     }
 }

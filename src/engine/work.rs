@@ -212,7 +212,7 @@ impl Job {
         match rung {
             Rung::RestartServer => {
                 let budget = clock.now().until(self.deadline);
-                deploy::restart_server(&edges.remote, &address, budget).await.map_err(fault)?;
+                deploy::restart_server(&edges.remote, &address, &self.node, budget).await.map_err(fault)?;
                 Ok(None)
             }
             Rung::Redeploy => self.deploy(edges, address, clock, events).await.map(Some),

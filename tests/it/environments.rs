@@ -219,6 +219,14 @@ async fn drills_are_measured_and_remembered_and_a_specification_shows_its_drift(
     fleet.all_serve().await;
     assert_eq!(fleet.incidents().await.len(), 1, "the keeper healed it by itself");
 
+    // One that is left before its end is remembered, and has tested nothing.
+    let left = fleet.begin(&["drill", "kill-server", "--node", "duel-0", "--yes"]);
+    eventually("the keeper notices", PATIENCE, async || fleet.incidents().await.len() == 2).await;
+    rustix::process::kill_process(left.pid(), rustix::process::Signal::INT).unwrap();
+    let left = left.ended().await.exits(32);
+    assert!(left.stderr.contains("healed without you"), "{}", left.stderr);
+    fleet.all_serve().await;
+
     let drill = ["drill", "replace", "--node", "duel-1", "--yes", "--target", "60s"];
     let told = fleet.cli(&drill).await.exits(0).stdout;
     assert!(told.contains("gave way to"), "{told}");
@@ -233,7 +241,9 @@ async fn drills_are_measured_and_remembered_and_a_specification_shows_its_drift(
     let history = fleet.cli(&["drill", "history", "--json"]).await.exits(0).json();
     let kinds: Vec<&str> =
         history["drills"].as_array().unwrap().iter().map(|drill| drill["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["kill-server", "replace", "rollback"]);
+    assert_eq!(kinds, ["kill-server", "kill-server", "replace", "rollback"]);
+    assert!(history["drills"][1]["cut"].as_str().unwrap().contains("interrupted"), "{history}");
+    assert_eq!(history["last"]["kill-server"], history["drills"][0]["at"], "{history}");
 
     fleet.gives(crashing_server());
     let spec = fleet.cli(&["spec", "duel-1"]).await.exits(0).stdout;

@@ -183,6 +183,7 @@ async fn go_on(
     }
     let (fleet, keeper) = boxes(common, &config, &open).await?;
     let release = kept(&fleet, &open).await?;
+    unless_shunned_meanwhile(&fleet, &release, &open)?;
     let Some(book) = taken_up(&books, &lock, wish)? else { return Ok(exit::NOTHING) };
     run_to_end(&fleet, Some(release), &books, book, keeper, json).await
 }
@@ -197,7 +198,8 @@ async fn end(
 ) -> Result<u8, Failure> {
     let now = Clock::new().now();
     if let Order::Finish(ending) = book.rollout.next(now, &Health::new()) {
-        book.note(now, &Happened::Finished { ending }).map_err(unreadable)?;
+        book.note(now, &Happened::Finished { ending: ending.clone() }).map_err(unreadable)?;
+        tell::tell_end(config, &book.rollout, &ending).await;
         data(&format!("rollout {}: {}", book.rollout.brief.id, show::summary(&book.rollout, false)))?;
         return Ok(exit::DONE);
     }
@@ -218,6 +220,18 @@ async fn boxes(
     let members: Vec<NodeName> = rollout.brief.members.iter().map(|member| member.node.clone()).collect();
     let keeper = keeper_for(config, &rollout.brief.plan).await?;
     Ok((Fleet::find_filled(common, &members).await?, keeper))
+}
+
+/// Refuses to go on with a release that others have found bad since. What its own nodes say of it, the rollout itself has weighed.
+fn unless_shunned_meanwhile(fleet: &Fleet, release: &Release, open: &Rollout) -> Result<(), Failure> {
+    let shunned = fleet.known.quarantine.get(&release.placed.name);
+    let by_its_own = shunned.is_some_and(|shunned| open.progress.contains_key(&shunned.node));
+    if open.brief.terms.force || (by_its_own && fleet.known.fault_of(&release.placed.digest).is_none()) {
+        return Ok(());
+    }
+    release.unless_shunned(fleet).map_err(|refused| {
+        refused.hint("`vast-keeper rollout abort` ends it, `--back` takes back what it brought; `deploy --force` insists")
+    })
 }
 
 /// The release that a rollout was begun with, from the keeper's own copy.

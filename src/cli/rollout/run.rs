@@ -9,6 +9,7 @@ use super::{
     book::{Book, Books},
     node::{self, Doing, Share},
     sample, show,
+    tell::{tell_end, tell_paused},
 };
 use crate::{
     cli::{
@@ -101,11 +102,11 @@ impl Runner<'_> {
             Order::Analyse { node, others, until } => return self.analyse(&node, &others, until).await,
             Order::Pause { why } => {
                 self.note(&Happened::Paused { by: "the rollout".into(), why: why.clone() })?;
-                self.tell_paused(&why).await;
+                tell_paused(&self.fleet.config, &self.book.rollout, &why).await;
             }
             Order::Finish(ending) => {
                 self.note(&Happened::Finished { ending: ending.clone() })?;
-                self.tell_end(&ending).await;
+                tell_end(&self.fleet.config, &self.book.rollout, &ending).await;
             }
             Order::Stand | Order::Nothing => {}
         }

@@ -100,6 +100,13 @@ container_start() {
   ) >/dev/null && { setsid sh "$self" follow >/dev/null 2>&1 </dev/null 7>&- 8>&- 9>&- & }
 }
 
+# Whether the engine starts a container that ended: `no` while its data is changed, else `unless-stopped`. Everybody else starts the
+# server by `launch`, which looks for itself. An engine that cannot be told (podman before 5.1) goes on as it did.
+restarts() {
+  load_manager run/manager
+  [ "$manager" != docker ] || "$engine" update --restart "$1" "$service" >/dev/null 2>&1
+}
+
 # Brings what the container writes into the server's log, and notes its process whenever it is another one.
 follow() {
   exec 5>run/follow.lock

@@ -11,6 +11,7 @@
 #   supervise launch   (internal) becomes the server
 #   supervise serve    becomes the server for another manager (`managers.sh`)
 #   supervise follow   (internal) brings a container's log here
+#   supervise restarts tell an engine whether it starts a container that ended: $2 is `no` or `unless-stopped`
 #   supervise holders  print who listens where the server is to
 #
 # Processes are known by id and start time, for ids are reused. All files are written aside and renamed.

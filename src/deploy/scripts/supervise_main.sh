@@ -10,6 +10,7 @@ case $1 in
   status | run | watch | guard | serve | follow | holders) "$1" ;;
   revert) revert "$2" "$3" "$4" ;;
   launch) launch "$2" ;;
+  restarts) restarts "$2" ;;
   *) echo "usage: supervise start|stop|status" >&2; exit 64 ;;
 esac
 exit

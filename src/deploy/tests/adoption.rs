@@ -56,10 +56,12 @@ async fn a_stranger_on_the_port_is_named_and_nothing_is_switched() {
     let Some(mut stage) = Stage::new().await else { return };
     stage.deploy().await.unwrap();
     let first = stage.release();
-    stop_server(&stage.remote, &stage.request.site.address(), LIMIT).await.unwrap();
+    stop_server(&stage.remote, &stage.request.site.address(), &stage.request.site.node, LIMIT).await.unwrap();
     let mut theirs = stranger(&stage);
     stage.health("commit", |commit| commit == "bbbb222").await;
-    let fault = start_server(&stage.remote, &stage.request.site.address(), LIMIT).await.unwrap_err();
+    let fault = start_server(&stage.remote, &stage.request.site.address(), &stage.request.site.node, LIMIT)
+        .await
+        .unwrap_err();
     assert!(fault.to_string().contains(&theirs.id().to_string()), "{fault}");
     stage.set("ODD", "another");
     let fault = stage.deploy().await.unwrap_err();

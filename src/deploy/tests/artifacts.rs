@@ -208,7 +208,7 @@ async fn the_supervisor_brings_the_server_back_and_two_never_run() {
     let orphan = stage.pid().await;
     kill(stage.noted_pid("run/supervisor.pid"));
     assert!(alive(orphan));
-    let start = || start_server(&stage.remote, &address, LIMIT);
+    let start = || start_server(&stage.remote, &address, &stage.request.site.node, LIMIT);
     let (a, b, c) = tokio::join!(start(), start(), start());
     for started in [a, b, c] {
         started.unwrap();
@@ -217,7 +217,7 @@ async fn the_supervisor_brings_the_server_back_and_two_never_run() {
     eventually("one server", || stage.servers() == 1).await;
 
     let before = stage.pid().await;
-    restart_server(&stage.remote, &address, LIMIT).await.unwrap();
+    restart_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
     stage.health("pid", |pid| pid != before.to_string()).await;
     assert_eq!(stage.servers(), 1);
 }
@@ -233,7 +233,7 @@ async fn a_stop_ends_the_server_with_its_children_and_nobody_else() {
     assert!(alive(server) && alive(supervisor) && alive(child));
 
     let address = stage.request.site.address();
-    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+    stop_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
     for pid in [server, supervisor, child] {
         eventually("it is gone", || !alive(pid)).await;
     }
@@ -241,7 +241,7 @@ async fn a_stop_ends_the_server_with_its_children_and_nobody_else() {
 
     // A note that names a stranger by a reused id does not get it killed.
     fs::write(stage.keeper("run/server.pid"), format!("{} 1\n", stranger.id())).unwrap();
-    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+    stop_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
     assert!(alive(stranger.id()));
     stranger.kill().unwrap();
     stranger.wait().unwrap();
@@ -251,12 +251,12 @@ async fn a_stop_ends_the_server_with_its_children_and_nobody_else() {
 async fn nothing_deployed_is_nothing_to_restart() {
     let Some(stage) = Stage::new().await else { return };
     let address = stage.request.site.address();
-    let fault = restart_server(&stage.remote, &address, LIMIT).await.unwrap_err();
+    let fault = restart_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap_err();
     assert!(
         matches!(&fault, DeployFault::Box(words) if words.contains("no server was deployed")),
         "{fault:?}"
     );
-    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+    stop_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
 }
 
 #[tokio::test]
@@ -335,13 +335,13 @@ async fn the_scripts_run_under_every_shell_that_a_box_may_have() {
         kill(server);
         stage.health("pid", |pid| pid != server.to_string()).await;
         kill(stage.noted_pid("run/supervisor.pid"));
-        start_server(&stage.remote, &address, LIMIT).await.unwrap();
+        start_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
         eventually("one server", || stage.servers() == 1).await;
-        restart_server(&stage.remote, &address, LIMIT).await.unwrap();
+        restart_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
         let written = || fs::read_to_string(stage.keeper("data/child")).ok()?.parse::<u32>().ok();
         eventually("the server has written its child down", || written().is_some()).await;
         let child = written().unwrap();
-        stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+        stop_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
         assert_eq!(stage.servers(), 0, "{}", shell.display());
         eventually("the child is gone", || !alive(child)).await;
     }

@@ -196,7 +196,9 @@ async fn a_migration_that_fails_is_told_by_whether_it_changed_something() {
     assert!(stage.keeper("run/data").exists());
     // Nor does a remedy start it anew, nor a deploy of what stands there, which migrates nothing.
     let address = stage.request.site.address();
-    let fault = restart_server(&stage.remote, &address, Duration::from_secs(20)).await.unwrap_err();
+    let fault = restart_server(&stage.remote, &address, &stage.request.site.node, Duration::from_secs(20))
+        .await
+        .unwrap_err();
     assert!(matches!(&fault, DeployFault::Halfway { what, .. } if what.contains("migration")), "{fault:?}");
     stage.take(0).await;
     let fault = stage.deploy().await.unwrap_err();

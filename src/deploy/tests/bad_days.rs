@@ -127,7 +127,14 @@ async fn a_disk_that_is_full_before_or_becomes_full_meanwhile_leaves_what_serves
     fs::remove_file(&ballast).unwrap();
     stage.deploy().await.unwrap();
     assert_eq!(stage.health("commit", |_| true).await, "bbbb222");
-    stop_server(&stage.remote, &stage.request.site.address(), Duration::from_secs(20)).await.unwrap();
+    stop_server(
+        &stage.remote,
+        &stage.request.site.address(),
+        &stage.request.site.node,
+        Duration::from_secs(20),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

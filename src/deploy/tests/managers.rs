@@ -28,16 +28,16 @@ async fn keeps(stage: &mut Stage) {
 
     let address = stage.request.site.address();
     let before = stage.pid().await;
-    restart_server(&stage.remote, &address, LIMIT).await.unwrap();
+    restart_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
     stage.health("pid", |now| now != before.to_string()).await;
     stage.go_back_to(None).await.unwrap();
     assert_eq!(stage.release(), first);
     assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
-    stop_server(&stage.remote, &address, LIMIT).await.unwrap();
+    stop_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
     assert_eq!(stage.servers(), 0);
     // And from another manager to our own: the old one has to let go.
     stage.request.method.manager = Manager::Supervised;
-    start_server(&stage.remote, &address, LIMIT).await.unwrap();
+    start_server(&stage.remote, &address, &stage.request.site.node, LIMIT).await.unwrap();
     stage.deploy().await.unwrap();
     assert_eq!(stage.servers(), 1);
 }

@@ -143,7 +143,7 @@ async fn podman_loads_runs_and_goes_back() {
     // The image of before stayed, so that the way back needs no archive.
     stage.go_back_to(None).await.unwrap();
     assert_eq!(stage.health("commit", |commit| commit == "aaaa111").await, "aaaa111");
-    stop_server(&stage.remote, &stage.request.site.address(), LIMIT).await.unwrap();
+    stop_server(&stage.remote, &stage.request.site.address(), &stage.request.site.node, LIMIT).await.unwrap();
     assert_eq!(stage.get("/health").await, None);
     assert_eq!(podman.run(&["ps", "-a", "-q"]).unwrap(), "");
 }

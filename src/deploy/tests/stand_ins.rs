@@ -102,9 +102,9 @@ case $1 in
   load) id=$(sha256sum <"$3"); mkdir -p "$at/images/${id%% *}"; cp "$3" "$at/images/${id%% *}/server"; chmod 755 "$at/images/${id%% *}/server" ;;
   run)
     shift; names=
-    while [ $# -gt 1 ]; do case $1 in --name) name=$2; shift ;; -e) names="$names $2"; shift ;; --network | --restart) shift ;; esac; shift; done
+    while [ $# -gt 1 ]; do case $1 in --name) name=$2; shift ;; -e) names="$names $2"; shift ;; --restart) policy=$2; shift ;; --network) shift ;; esac; shift; done
     [ ! -d "$at/run/$name" ] || { echo "the name is in use" >&2; exit 125; }
-    mkdir "$at/run/$name"
+    mkdir "$at/run/$name"; echo "$policy" >"$at/run/$name/policy"
     set -- "$at/images/${1##*:}/server"
     for n in $names HOST; do eval "[ -z \"\${$n+x}\" ]" || eval "set -- \"\$@\" \"$n=\$$n\""; done
     program=$1; shift
@@ -115,6 +115,7 @@ case $1 in
     pid=$(cat "$at/run/${4:-$2}/pid")
     case $3 in *Pid*) kill -0 "$pid" 2>/dev/null && echo "$pid" || echo 0 ;; *RestartCount*) echo "0 0" ;; *Status*) echo running ;; esac ;;
   logs) for name; do :; done; pid=$(cat "$at/run/$name/pid"); exec tail -n +1 --pid="$pid" -f "$at/run/$name/log" ;;
+  update) echo "$3" >"$at/run/$4/policy" ;;
   stop) kill "$(cat "$at/run/$4/pid")" ;;
   rm) pid=$(cat "$at/run/$3/pid" 2>/dev/null) || exit 1; kill -9 "$pid" 2>/dev/null; rm -rf "$at/run/$3" ;;
 esac

@@ -44,8 +44,43 @@ async fn images_are_pulled_by_digest_and_the_one_before_stays_for_the_way_back()
     fs::remove_dir_all(stage.sshd.home().join("engine/registry")).unwrap();
     stage.go_back_to(None).await.unwrap();
     assert_eq!(stage.health("commit", |_| true).await, "aaaa111");
-    stop_server(&stage.remote, &stage.request.site.address(), LIMIT).await.unwrap();
+    stop_server(&stage.remote, &stage.request.site.address(), &stage.request.site.node, LIMIT).await.unwrap();
     assert!(!stage.sshd.home().join("engine/run/duel").exists());
+}
+
+#[tokio::test]
+async fn an_engine_starts_no_container_anew_while_its_data_is_changed() {
+    let Some(mut stage) = Stage::new().await else { return };
+    program(&stage, "engine", ENGINE);
+    let policy_file = stage.sshd.home().join("engine/run/duel/policy");
+    let policy = || fs::read_to_string(&policy_file).unwrap();
+    let migrate = |run: String| Migrate {
+        status: Some("cat schema 2>/dev/null".into()),
+        run: Some(run),
+        limit: Duration::from_secs(20),
+        ..Migrate::default()
+    };
+    let (one, two) = (image(&stage, 0, 0), image(&stage, 1, 1));
+    wants_image(&mut stage, &one, "aaaa111").await;
+    stage.deploy().await.unwrap();
+    assert_eq!(policy(), "unless-stopped\n");
+
+    wants_image(&mut stage, &two, "bbbb222").await;
+    stage.request.method.migrate = migrate(format!("cp {} seen; exit 1", policy_file.display()));
+    let fault = stage.deploy().await.unwrap_err();
+    assert!(matches!(&fault, DeployFault::Release(words) if words.contains("changed nothing")), "{fault:?}");
+    assert_eq!(fs::read_to_string(stage.keeper("data/seen")).unwrap(), "no\n");
+    assert_eq!(policy(), "unless-stopped\n", "the data is whole again");
+
+    stage.request.method.migrate = migrate("echo half >schema; exit 1".into());
+    assert!(matches!(stage.deploy().await, Err(DeployFault::Halfway { .. })));
+    assert_eq!(policy(), "no\n");
+    stage.request.method.migrate = migrate("echo done >schema".into());
+    stage.deploy().await.unwrap();
+    assert_eq!(
+        (stage.health("commit", |_| true).await.as_str(), policy().as_str()),
+        ("bbbb222", "unless-stopped\n")
+    );
 }
 
 #[tokio::test]
