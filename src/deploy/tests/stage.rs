@@ -27,6 +27,8 @@ use crate::{
 };
 
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// How long a server on a busy machine may take to answer; one that is gone refuses at once.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The two releases of the fixture server, compiled once.
 pub(super) fn releases() -> &'static [PathBuf; 2] {
@@ -165,7 +167,7 @@ impl Stage {
     pub(super) async fn get(&self, path: &str) -> Option<String> {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         let url = format!("http://{}{path}", self.request.site.public);
-        client.get(url).timeout(Duration::from_secs(2)).send().await.ok()?.text().await.ok()
+        client.get(url).timeout(ANSWER).send().await.ok()?.text().await.ok()
     }
 
     /// The field of `/health`, once there is one that `wanted` accepts.
