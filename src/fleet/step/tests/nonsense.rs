@@ -26,8 +26,7 @@ use super::{
         view,
         watch::Word,
     },
-    node, with_spec,
-    world::replayed,
+    node, replayed, with_spec,
 };
 
 /// Never is more bid.

@@ -27,8 +27,7 @@ use super::{
         units::{Money, Timestamp},
         watch::Word,
     },
-    node, offers, policy,
-    world::replayed,
+    node, offers, policy, replayed,
 };
 
 pub struct Story {
