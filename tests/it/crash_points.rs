@@ -18,6 +18,8 @@ use crate::harness::{Fleet, room};
 
 /// Fleets at once: a recovery mostly waits.
 const FLEETS: usize = 8;
+/// The same for the long walk, beside which nothing else runs.
+const FLEETS_FOR_ALL: usize = 16;
 /// Pairs in a story.
 const PAIRS: usize = 6;
 
@@ -45,9 +47,9 @@ impl Death {
 }
 
 /// Has several fleets go through all of these; each takes the next when it is whole again.
-async fn go_through(stories: Vec<Vec<Death>>) {
-    let _room = room(FLEETS as u32).await;
-    let fleets = stories.len().min(FLEETS) as u64;
+async fn go_through(stories: Vec<Vec<Death>>, fleets: usize) {
+    let _room = room(fleets as u32).await;
+    let fleets = stories.len().min(fleets) as u64;
     let stories = Mutex::new(VecDeque::from(stories));
     join_all((0..fleets).map(|seed| one_fleet(seed, &stories))).await;
 }
@@ -118,7 +120,8 @@ async fn a_keeper_that_dies_at_any_point_and_again_on_its_way_back_goes_on_where
     let walk = if all { every_pair(&points) } else { each_once(&points) };
     let walk: Vec<Death> = walk.into_iter().map(|point| Death::at(point, &mut random)).collect();
     let begins = (0..walk.len() - 1).step_by(PAIRS);
-    go_through(begins.map(|at| walk[at..walk.len().min(at + PAIRS + 1)].to_vec()).collect()).await;
+    let stories = begins.map(|at| walk[at..walk.len().min(at + PAIRS + 1)].to_vec());
+    go_through(stories.collect(), if all { FLEETS_FOR_ALL } else { FLEETS }).await;
 }
 
 #[test]
