@@ -3,7 +3,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Fleet, PATIENCE, Run, eventually, next_server, small_server};
+use crate::harness::{Fleet, PATIENCE, Run, eventually, next_server, picky_server, small_server};
 
 const FIRST: &str = "aaaa111";
 const NEXT: &str = "bbbb222";
@@ -130,6 +130,10 @@ async fn whoever_takes_up_what_a_killed_command_left_comes_to_the_same_end() {
     assert_eq!(fleet.stands().await, [DONE, WAITS, WAITS]);
     let ended = fleet.cli(ABORT).await.exits(0);
     assert!(!ended.stderr.contains("half-way"), "nothing was: {}", ended.stderr);
+    eventually("its end is told, although no box was touched", PATIENCE, async || {
+        fleet.receiver.count("webhook", "aborted by") == 1
+    })
+    .await;
     assert_ne!(fleet.commit_of("duel-0").await, before, "it ends as it stands");
     assert_eq!(fleet.commit_of("duel-1").await, before);
     fleet.nothing_is_left("an abort over a held canary").await;
@@ -166,6 +170,15 @@ async fn an_abort_sees_to_what_a_killed_command_left() {
     let other = if before == FIRST { NEXT } else { FIRST };
     assert_eq!(fleet.commits().await, [other; 3], "back to what served before, and no further");
     fleet.nothing_is_left("a way back that died four times").await;
+    // A box outside of the rollout goes back from its release, which serves nowhere: nobody goes on with it, and it ends as ever.
+    fleet.cli(&["ssh", "duel-2", "--", "touch keeper/data/poison"]).await.exits(0);
+    fleet.gives(picky_server());
+    fleet.dies(&["deploy", "--nodes", "duel-0,duel-1"], "rollout:started 1").await;
+    fleet.cli(&["deploy", "duel-2"]).await.exits(30);
+    let refused = fleet.cli(CONTINUE).await.exits(20);
+    assert!(refused.stderr.contains("quarantined since `duel-2`"), "{}", refused.stderr);
+    fleet.cli(BACK).await.exits(0);
+    assert_eq!(fleet.commits().await, [other; 3]);
     fleet.verdict(&[]).await.is_clean();
 }
 
