@@ -253,7 +253,7 @@ async fn commit_of(path: &Path) -> Result<String, DeployFault> {
     let output = match timeout(VERSION_LIMIT, run).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(cannot(&error)),
-        Err(_) => return Err(cannot(&"it does not end")),
+        Err(_) => return Err(cannot(&"it does not end, or somebody holds it open for writing")),
     };
     if !output.status.success() {
         return Err(cannot(&tail(&output.stderr)));

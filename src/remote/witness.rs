@@ -23,9 +23,9 @@ pub enum Witnessed {
     Silent(String),
 }
 
-/// What the script saw.
+/// What the script told.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
+struct Report {
     process: String,
     port: String,
     http: String,
@@ -55,7 +55,7 @@ impl Remote {
                 Script::new(include_str!("witness.sh")).value("port", port.to_string()).value("path", path);
             let left = end.saturating_duration_since(Instant::now());
             let told = match session.run(&script, b"", left).await {
-                Ok(output) if output.rc == 0 => judge(&Seen::read(&output.stdout), identity),
+                Ok(output) if output.rc == 0 => judge(&Report::read(&output.stdout), identity),
                 Ok(output) => Witnessed::Silent(format!("the box could not look: {}", output.reason())),
                 Err(fault) => Witnessed::Silent(fault.to_string()),
             };
@@ -67,7 +67,7 @@ impl Remote {
     }
 }
 
-impl Seen {
+impl Report {
     fn read(text: &str) -> Self {
         let (head, body) = text.split_once("\nbody\n").unwrap_or((text, ""));
         let field = |name: &str| {
@@ -84,15 +84,15 @@ impl Seen {
     }
 }
 
-fn judge(seen: &Seen, identity: Option<&OpId>) -> Witnessed {
+fn judge(report: &Report, identity: Option<&OpId>) -> Witnessed {
     let named = || {
-        let body: serde_json::Value = serde_json::from_str(seen.body.trim()).ok()?;
+        let body: serde_json::Value = serde_json::from_str(report.body.trim()).ok()?;
         Some(body.get(IDENTITY_FIELD)?.as_str()?.to_owned())
     };
-    if seen.http != "200" && !seen.data.is_empty() {
-        return Witnessed::Halfway(seen.data.chars().filter(|c| !c.is_control()).take(200).collect());
+    if report.http != "200" && !report.data.is_empty() {
+        return Witnessed::Halfway(report.data.chars().filter(|c| !c.is_control()).take(200).collect());
     }
-    match (seen.http.as_str(), seen.process.as_str(), seen.port.as_str()) {
+    match (report.http.as_str(), report.process.as_str(), report.port.as_str()) {
         ("200", _, _) => match (identity, named()) {
             (None, _) => Witnessed::ServerUp,
             (Some(wanted), Some(named)) if named == wanted.as_str() => Witnessed::ServerUp,
@@ -127,7 +127,7 @@ mod tests {
         let op = OpId::from_bits(9);
         let told = |identity: bool, process: &str, port: &str, http: &str, body: &str| {
             let text = format!("process={process}\nport={port}\nhttp={http}\nbody\n{body}\n");
-            match judge(&Seen::read(&text), identity.then_some(&op)) {
+            match judge(&Report::read(&text), identity.then_some(&op)) {
                 Witnessed::ServerUp => "up",
                 Witnessed::ServerDown(_) => "down",
                 Witnessed::Silent(_) => "silent",
@@ -173,7 +173,7 @@ mod tests {
             "http=200\nbody\n\u{0}\u{fffd}",
             "process=\nport=\nhttp=99999",
         ] {
-            assert!(matches!(judge(&Seen::read(text), Some(&op)), Witnessed::Silent(_)), "{text:?}");
+            assert!(matches!(judge(&Report::read(text), Some(&op)), Witnessed::Silent(_)), "{text:?}");
         }
     }
 }

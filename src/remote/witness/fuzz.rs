@@ -50,7 +50,7 @@ fn fuzz_ssh() {
         if output.rc.is_some() {
             assert!(log.contains(&format!("\n{NONCE} rc=")), "an end that nobody told");
         }
-        let seen = Seen::read(&output.text);
+        let seen = Report::read(&output.text);
         let word = match judge(&seen, Some(&op)) {
             Witnessed::ServerUp => {
                 assert!(output.text.lines().any(|line| line == "http=200"));
