@@ -9,7 +9,7 @@ echo "free_kb=$4"
 set -- $(df -Pi . 2>/dev/null | tail -n 1)
 case $2 in '' | 0 | -) echo free_inodes=- ;; *) echo "free_inodes=$4" ;; esac
 missing=
-for tool in setsid flock sha256sum tail readlink cp date; do
+for tool in setsid flock sha256sum tail readlink cp date grep; do
   command -v $tool >/dev/null 2>&1 || missing="$missing $tool"
 done
 echo "missing=$missing"

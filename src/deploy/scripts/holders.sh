@@ -8,11 +8,9 @@ holders_of() {
     *) ours=any ;;
   esac
   [ "$ours" != 00000000 ] || ours=any
-  for table in /proc/net/tcp /proc/net/tcp6; do
-    [ -r "$table" ] || continue
-    while read -r _ local _ state _ _ _ _ _ inode _; do
-      [ "$state" = 0A ] || continue
-      case $local in *"$tail") ;; *) continue ;; esac
+  # By `grep`: a shell reads such a table byte by byte, and with thousands of connections that takes its time.
+  grep -h "$tail [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    while read -r _ local _ _ _ _ _ _ _ inode _; do
       case ${local%:*} in
         *[!0]*) [ "$ours" = any ] || [ "${local%:*}" = "$ours" ] || continue ;;
       esac
@@ -24,6 +22,5 @@ holders_of() {
         esac
       done)
       printf '%s\n' "${found:-0 unknown}"
-    done <"$table"
-  done | sort -un
+    done | sort -un
 }
