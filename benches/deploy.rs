@@ -19,7 +19,7 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -54,14 +54,17 @@ const BOXES: usize = 20;
 const AT_ONCE: usize = 8;
 /// To a box on another continent, one way.
 const FAR: Duration = Duration::from_millis(75);
+/// Where the ways to such boxes begin: none of the ports that were promised to servers.
+const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A box: an SSH server with a home, and the port where its server will listen.
 struct Machine {
     folder: TempDir,
     ssh_port: u16,
     server_port: u16,
-    /// Where its server is reached.
-    public_port: u16,
+    /// Where it is reached: its SSH server and its own.
+    ssh: SocketAddr,
+    public: SocketAddr,
     sshd: Child,
 }
 
@@ -100,7 +103,8 @@ impl Machine {
         let mut command = Command::new("/usr/sbin/sshd");
         command.args(["-D", "-f"]).arg(folder.path().join("sshd_config")).stdin(Stdio::null());
         let sshd = command.spawn().context("sshd (apt-get install openssh-server)")?;
-        let machine = Self { folder, ssh_port, server_port, public_port: server_port, sshd };
+        let [ssh, public] = [ssh_port, server_port].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let machine = Self { folder, ssh_port, server_port, ssh, public, sshd };
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", ssh_port)).is_err() {
             ensure!(Instant::now() < until, "sshd does not listen");
@@ -111,11 +115,9 @@ impl Machine {
 
     /// The same on another continent.
     async fn far_away() -> Result<Self> {
-        let near = Self::start().await?;
-        let (ssh_port, public_port) = (relay(near.ssh_port).await?, relay(near.server_port).await?);
-        let mut far = near;
-        (far.ssh_port, far.public_port) = (ssh_port, public_port);
-        Ok(far)
+        let mut machine = Self::start().await?;
+        (machine.ssh, machine.public) = (relay(machine.ssh).await?, relay(machine.public).await?);
+        Ok(machine)
     }
 
     fn remote(&self) -> Result<Remote> {
@@ -123,7 +125,7 @@ impl Machine {
     }
 
     fn address(&self) -> Result<BoxAddress> {
-        let endpoints = vec![SshEndpoint { host: "127.0.0.1".into(), port: self.ssh_port }];
+        let endpoints = vec![SshEndpoint { host: self.ssh.ip().to_string(), port: self.ssh.port() }];
         Ok(BoxAddress { instance: InstanceId(7), endpoints, user: user()? })
     }
 
@@ -137,7 +139,7 @@ impl Machine {
             endpoints: address.endpoints,
             user: address.user,
             server_port: self.server_port,
-            public: SocketAddr::from(([127, 0, 0, 1], self.public_port)),
+            public: self.public,
             gate: Gate {
                 interval: Duration::from_millis(20),
                 ..Gate::new(op, Some(artifact.commit.clone()))
@@ -339,19 +341,19 @@ async fn rollback(artifacts: &[Arc<Artifact>; 2], own: f64) -> Result<bool> {
 }
 
 /// A way to that port on which every byte travels for [`FAR`]; returns where it begins.
-async fn relay(to: u16) -> Result<u16> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
+async fn relay(to: SocketAddr) -> Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind((HERE, 0)).await?;
+    let begins = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let Ok(far) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else { return };
+                let Ok(far) = tokio::net::TcpStream::connect(to).await else { return };
                 let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                 tokio::join!(travel(from_near, to_far), travel(from_far, to_near));
             });
         }
     });
-    Ok(port)
+    Ok(begins)
 }
 
 async fn travel(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {

@@ -359,8 +359,7 @@ impl Nonsense {
 
 #[test]
 fn any_events_whatever_leave_a_state_that_folds_from_every_prefix() {
-    let seeds =
-        std::env::var("KEEPER_STEP_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(150_u64);
+    let seeds = std::env::var("KEEPER_STEP_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(150_u64);
     let mut kinds = BTreeSet::new();
     for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| {
