@@ -315,7 +315,12 @@ fn words(drill: &Drill) -> String {
 fn told(drill: &Drill, at: Timestamp) -> Notice {
     Notice {
         at,
-        severity: if drill.met() { Severity::Info } else { Severity::Critical },
+        severity: match &drill.cut {
+            _ if drill.met() => Severity::Info,
+            // Whoever left it knows; nothing was found out.
+            Some(_) => Severity::Warning,
+            None => Severity::Critical,
+        },
         topic: Topic::Deploy,
         node: Some(drill.node.clone()),
         incident: None,

@@ -203,12 +203,12 @@ impl Scene {
         if let Some(mut theirs) = self.theirs.take() {
             theirs.wait().unwrap();
         }
+        // A machine that does much else may let a server wait for longer than one question does.
         let mut told = None;
         let answers = self.within_patience(async || {
             told = self.stage.get("/odd").await;
             told.is_some()
         });
-        // A machine that does much else may let a server wait for longer than one question does.
         answers.await;
         assert_eq!(told.as_ref(), Some(&self.after));
         self.before.clone_from(&self.after);

@@ -50,22 +50,22 @@ fn fuzz_ssh() {
         if output.rc.is_some() {
             assert!(log.contains(&format!("\n{NONCE} rc=")), "an end that nobody told");
         }
-        let seen = Report::read(&output.text);
-        let word = match judge(&seen, Some(&op)) {
+        let report = Report::read(&output.text);
+        let word = match judge(&report, Some(&op)) {
             Witnessed::ServerUp => {
                 assert!(output.text.lines().any(|line| line == "http=200"));
                 assert!(output.text.contains("aaaaaaaaaaa") || output.text.contains("\\u"));
                 "up"
             }
             Witnessed::ServerDown(_) => {
-                assert_ne!(seen.http, "200", "it answered");
-                assert!(seen.http.parse::<u16>().is_err(), "it answered {}", seen.http);
-                let dead = ["dead", "stopped"].contains(&seen.process.as_str());
-                assert!(dead || seen.port == "closed" || seen.http == "refused");
+                assert_ne!(report.http, "200", "it answered");
+                assert!(report.http.parse::<u16>().is_err(), "it answered {}", report.http);
+                let dead = ["dead", "stopped"].contains(&report.process.as_str());
+                assert!(dead || report.port == "closed" || report.http == "refused");
                 "down"
             }
             Witnessed::Halfway(what) => {
-                assert!(seen.http != "200" && what.chars().all(|c| !c.is_control()));
+                assert!(report.http != "200" && what.chars().all(|c| !c.is_control()));
                 "half-way"
             }
             Witnessed::Silent(_) => "silent",
