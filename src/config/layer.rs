@@ -1,7 +1,7 @@
 //! Layers of settings and their union: figment merges and remembers which layer each value came from, the layer
 //! remembers the line or variable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
@@ -97,16 +97,16 @@ pub(super) struct Settings {
     union: Value,
     /// The lowest layer alone.
     defaults: Value,
-    layers: Vec<Layer>,
+    layers: Vec<Arc<Layer>>,
 }
 
 impl Settings {
     /// Merges layers, the lowest first. Tables are merged key by key, lists are replaced whole.
-    pub fn merge(layers: Vec<Layer>) -> Self {
-        let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
-        let whole = |figment: &Figment| figment.find_value("").unwrap_or_else(|_| Value::from(Dict::new()));
-        let lowest = layers.iter().take(1).fold(Figment::new(), |figment, layer| figment.merge(layer));
-        Self { union: whole(&figment), defaults: whole(&lowest), figment, layers }
+    pub fn merge(layers: Vec<Arc<Layer>>) -> Self {
+        let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(&**layer));
+        let union = figment.find_value("").unwrap_or_else(|_| Value::from(Dict::new()));
+        let lowest = layers.first().map(|layer| layer.values.clone());
+        Self { union, defaults: Value::from(lowest.unwrap_or_default()), figment, layers }
     }
 
     /// The value of the lowest layer.
@@ -146,7 +146,7 @@ impl Settings {
         written.map_or_else(|| Place::origin(BUILT_IN), |layer| layer.place(path))
     }
 
-    fn layer(&self, name: &str) -> Option<&Layer> {
+    fn layer(&self, name: &str) -> Option<&Arc<Layer>> {
         self.layers.iter().find(|layer| layer.name == name)
     }
 }

@@ -37,6 +37,7 @@ mod value;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
 };
 
 pub use self::{
@@ -111,7 +112,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
         environment::layer(&environment, false),
         environment::flags(&sources.flags),
     ] {
-        layers.push(layer);
+        layers.push(Arc::new(layer));
         faults.extend(more);
         warnings.extend(odd);
     }
@@ -155,17 +156,21 @@ fn permits(path: &Path, bits: u32) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & bits != 0)
 }
 
+/// The built-in layer. It is the same each time, and the largest one by far.
+static DEFAULTS: LazyLock<Result<Arc<Layer>, Fault>> =
+    LazyLock::new(|| toml_file::parse(BUILT_IN, &reference::defaults_toml()).map(Arc::new));
+
 /// The built-in layer, the main file and the profile, as far as they can be read.
 fn files(
     sources: &Sources,
     profile: Option<&str>,
     faults: &mut Vec<Fault>,
     warnings: &mut Vec<String>,
-) -> Vec<Layer> {
+) -> Vec<Arc<Layer>> {
     let mut layers = Vec::new();
-    match toml_file::parse(BUILT_IN, &reference::defaults_toml()) {
-        Ok(layer) => layers.push(layer),
-        Err(fault) => faults.push(fault),
+    match &*DEFAULTS {
+        Ok(layer) => layers.push(Arc::clone(layer)),
+        Err(fault) => faults.push(fault.clone()),
     }
     let folder = sources.config_file.as_deref().and_then(Path::parent).unwrap_or(Path::new("config"));
     let profile = profile.and_then(|name| profile_file(folder, name, faults));
@@ -179,7 +184,7 @@ fn files(
                         "everybody can write {shown}, and so command this keeper; chmod o-w {shown}"
                     ));
                 }
-                layers.push(layer);
+                layers.push(Arc::new(layer));
             }
             Err(fault) => faults.push(fault),
         }

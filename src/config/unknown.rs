@@ -11,6 +11,9 @@ use super::{
 /// Similarity from which on a suggestion helps more than it confuses.
 const SIMILAR: f64 = 0.84;
 
+/// Slips of the pen, letters wrong, lacking, too many or swapped, that a variable's name may have.
+const SLIPS: usize = 2;
+
 /// The lists of tables.
 const LISTS: [&str; 2] = ["group", "alerts.sink"];
 
@@ -87,9 +90,10 @@ pub(super) fn nearest_variable(unknown: &str) -> Option<&'static str> {
     let process = super::environment::PROCESS_VARIABLES.iter().copied();
     flat.chain(secrets)
         .chain(process)
-        .map(|name| (strsim::damerau_levenshtein(name, unknown), name))
         // Names are long, and two slips leave them recognisable; a short name of somebody else's stays his.
-        .filter(|(distance, name)| *distance <= 2 && name.len() >= 8)
+        .filter(|name| name.len() >= 8 && name.len().abs_diff(unknown.chars().count()) <= SLIPS)
+        .map(|name| (strsim::damerau_levenshtein(name, unknown), name))
+        .filter(|(distance, _)| *distance <= SLIPS)
         .min()
         .map(|(_, name)| name)
 }

@@ -9,6 +9,8 @@ mod node;
 mod rails;
 mod rollout;
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use super::kind::Kind;
 
 /// One key of the configuration.
@@ -155,10 +157,14 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         .flatten()
 }
 
+/// Every key by its path.
+static BY_PATH: LazyLock<HashMap<&'static str, &'static Key>> =
+    LazyLock::new(|| all().map(|key| (key.path, key)).collect());
+
 /// The key of a path.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
-    all().find(|key| key.path == path)
+    BY_PATH.get(path).copied()
 }
 
 /// The key of a table that holds free names, and the name, of a path such as `deploy.env.RUST_LOG`.
