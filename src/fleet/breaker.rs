@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    beside::Beside,
     memory::Memory,
     planted::{Bug, planted},
     policy::Rails,
@@ -71,11 +72,12 @@ pub fn recent(fleet: &Fleet, memory: &Memory, now: Timestamp) -> Option<Census> 
 #[must_use]
 pub fn census(fleet: &Fleet, memory: &Memory, policy: &super::policy::Policy, now: Timestamp) -> Census {
     let mut census = Census::default();
+    let (mut specs, mut watches) = (Beside::new(&policy.nodes), Beside::new(&memory.watches));
     for (name, node) in &fleet.nodes {
-        let (Some(_), Some(spec)) = (tenant_in_play(&node.state), policy.nodes.get(name)) else { continue };
+        let (Some(_), Some(spec)) = (tenant_in_play(&node.state), specs.get(name)) else { continue };
         // A tenant not probed since the keeper's start or a stall says nothing either way, and one that was healthy too long
         // ago is no proof of anything now. One that failed then still counts: doubt slows down, it never speeds up.
-        let Some(watch) = memory.watches.get(name).filter(|watch| watch.last.is_some()) else { continue };
+        let Some(watch) = watches.get(name).filter(|watch| watch.last.is_some()) else { continue };
         if watch.failures == 0 && watch.current(&spec.health, now).is_none() {
             continue;
         }

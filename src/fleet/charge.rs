@@ -4,7 +4,11 @@
 //! charges by days. Traffic is told apart and left out, for no price in the ledger covers it. The provider may charge less:
 //! boxes that load, or whose host is lost, cost little or nothing.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     name::{InstanceId, Ownership, ownership},
@@ -67,23 +71,20 @@ pub fn from_day(now: Timestamp) -> Timestamp {
 #[must_use]
 pub fn unexplained(charges: &Charges, fleet: &Fleet, policy: &Policy, now: Timestamp) -> Vec<Unexplained> {
     let share = i64::from(policy.rails.billing_tolerance);
+    // An instance that is not in the ledger is this fleet's by its label, or since an attempt of ours rented it once.
+    let attempted: LazyCell<BTreeSet<InstanceId>, _> =
+        LazyCell::new(|| fleet.ops.values().filter_map(|op| op.instance).collect());
     let row = |(instance, charge): (&InstanceId, &Charge)| {
         let (instance, charged) = (*instance, charge.rent);
         let Some(bill) = fleet.bills.get(&instance) else {
-            let known = is_ours(instance, charge, fleet, policy) && charged > Money(0);
-            return known.then_some(Unexplained { instance, charged, known: None });
+            let ours = ownership(charge.label.as_deref(), &policy.fleet) != Ownership::Foreign
+                || fleet.doomed.contains_key(&instance)
+                || attempted.contains(&instance);
+            return (ours && charged > Money(0)).then_some(Unexplained { instance, charged, known: None });
         };
         let known = bill.cost(charges.from, now);
         let tolerated = Money(known.0 / 100 * share).plus(bill.price.over(SLACK));
         (charged > known.plus(tolerated)).then_some(Unexplained { instance, charged, known: Some(known) })
     };
     charges.rows.iter().filter_map(row).collect()
-}
-
-/// Whether an instance that is not in the ledger is this fleet's: by its label, or since an attempt of ours rented it once.
-fn is_ours(instance: InstanceId, charge: &Charge, fleet: &Fleet, policy: &Policy) -> bool {
-    let labelled = ownership(charge.label.as_deref(), &policy.fleet) != Ownership::Foreign;
-    labelled
-        || fleet.ops.values().any(|op| op.instance == Some(instance))
-        || fleet.doomed.contains_key(&instance)
 }

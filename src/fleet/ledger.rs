@@ -6,10 +6,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Deref,
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     culprit::Culprit,
@@ -178,6 +179,73 @@ impl Blame {
     }
 }
 
+/// The machines that failed us, each found by its own number and by its host's. Written down as a map by machine.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "BTreeMap<MachineId, Blame>")]
+pub struct Blamed {
+    machines: BTreeMap<MachineId, Blame>,
+    of_host: BTreeMap<HostId, BTreeSet<MachineId>>,
+}
+
+impl Blamed {
+    /// Changes what is known of a machine; `fresh` where that is nothing.
+    pub(super) fn change(
+        &mut self,
+        machine: MachineId,
+        fresh: impl FnOnce() -> Blame,
+        change: impl FnOnce(&mut Blame),
+    ) {
+        let blame = self.machines.entry(machine).or_insert_with(fresh);
+        let before = blame.host;
+        change(blame);
+        let host = blame.host;
+        if before != host {
+            self.unlist(before, machine);
+        }
+        self.of_host.entry(host).or_default().insert(machine);
+    }
+
+    /// Forgets a machine.
+    pub(super) fn remove(&mut self, machine: MachineId) {
+        if let Some(blame) = self.machines.remove(&machine) {
+            self.unlist(blame.host, machine);
+        }
+    }
+
+    fn unlist(&mut self, host: HostId, machine: MachineId) {
+        if let Some(machines) = self.of_host.get_mut(&host) {
+            machines.remove(&machine);
+            if machines.is_empty() {
+                self.of_host.remove(&host);
+            }
+        }
+    }
+}
+
+impl Deref for Blamed {
+    type Target = BTreeMap<MachineId, Blame>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.machines
+    }
+}
+
+impl From<BTreeMap<MachineId, Blame>> for Blamed {
+    fn from(machines: BTreeMap<MachineId, Blame>) -> Self {
+        let mut of_host: BTreeMap<HostId, BTreeSet<MachineId>> = BTreeMap::new();
+        for (machine, blame) in &machines {
+            of_host.entry(blame.host).or_default().insert(*machine);
+        }
+        Self { machines, of_host }
+    }
+}
+
+impl Serialize for Blamed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.machines.serialize(serializer)
+    }
+}
+
 impl Fleet {
     /// Those of some hosts of which no machine is rented now, with the reason.
     pub(super) fn host_exclusions(
@@ -186,10 +254,10 @@ impl Fleet {
         now: Timestamp,
         among: &BTreeSet<HostId>,
     ) -> BTreeMap<HostId, String> {
-        let hosts = hosts(self, now, |host| among.contains(&host));
-        let excluded = hosts.into_iter().filter_map(|(host, record)| {
+        let excluded = among.iter().filter_map(|host| {
+            let record = host_record(&self.blamed, *host, now);
             record.until(policy.rails.exclude_for).filter(|until| *until > now)?;
-            Some((host, format!("{} machines of host {host} failed us", record.machines.len())))
+            Some((*host, format!("{} machines of host {host} failed us", record.machines.len())))
         });
         excluded.collect()
     }
@@ -198,7 +266,7 @@ impl Fleet {
         while self.blamed.len() > MACHINES_KEPT {
             let oldest = self.blamed.iter().min_by_key(|(_, blame)| blame.until).map(|(machine, _)| *machine);
             let Some(oldest) = oldest else { return };
-            self.blamed.remove(&oldest);
+            self.blamed.remove(oldest);
         }
     }
 }
@@ -241,22 +309,18 @@ impl HostRecord {
     }
 }
 
-/// The hosts that `wanted` names, as their machines make them look.
-fn hosts(fleet: &Fleet, now: Timestamp, wanted: impl Fn(HostId) -> bool) -> BTreeMap<HostId, HostRecord> {
-    let mut hosts: BTreeMap<HostId, HostRecord> = BTreeMap::new();
-    for (machine, blame) in fleet.blamed.iter().filter(|(_, blame)| wanted(blame.host)) {
-        let mut recent = blame.strikes.iter().filter(|strike| now.since(strike.at) < COUNTS_FOR).peekable();
-        if recent.peek().is_none() {
-            continue;
-        }
-        let record = hosts.entry(blame.host).or_default();
-        record.machines.insert(*machine);
-        for strike in recent {
+/// A host as its machines make it look.
+fn host_record(blamed: &Blamed, host: HostId, now: Timestamp) -> HostRecord {
+    let mut record = HostRecord::default();
+    for machine in blamed.of_host.get(&host).into_iter().flatten() {
+        let strikes = blamed.get(machine).into_iter().flat_map(|blame| &blame.strikes);
+        for strike in strikes.filter(|strike| now.since(strike.at) < COUNTS_FOR) {
+            record.machines.insert(*machine);
             record.count = record.count.saturating_add(1);
             record.last = record.last.max(strike.at);
         }
     }
-    hosts
+    record
 }
 
 /// The ledger as it stands.
@@ -277,11 +341,14 @@ pub fn view(fleet: &Fleet, policy: &Policy, now: Timestamp) -> LedgerView {
         .collect();
     machines.sort_by_key(|machine| std::cmp::Reverse(machine.until));
     let exclude_for = policy.rails.exclude_for;
-    let hosts = hosts(fleet, now, |_| true).into_iter().map(|(host, record)| HostView {
-        host,
-        until: record.until(exclude_for).filter(|until| *until > now),
-        machines: record.machines.into_iter().collect(),
-        count: record.count,
+    let hosts = fleet.blamed.of_host.keys().map(|host| {
+        let record = host_record(&fleet.blamed, *host, now);
+        HostView {
+            host: *host,
+            until: record.until(exclude_for).filter(|until| *until > now),
+            machines: record.machines.into_iter().collect(),
+            count: record.count,
+        }
     });
     let shown = hosts.filter(|host| host.machines.len() > 1 || host.until.is_some());
     LedgerView { at: now, machines, hosts: shown.collect() }
@@ -290,7 +357,12 @@ pub fn view(fleet: &Fleet, policy: &Policy, now: Timestamp) -> LedgerView {
 /// The ledger for another keeper.
 #[must_use]
 pub fn export(fleet: &Fleet, now: Timestamp) -> Export {
-    Export { format: FORMAT.into(), version: VERSION, exported_at: now, machines: fleet.blamed.clone() }
+    Export {
+        format: FORMAT.into(),
+        version: VERSION,
+        exported_at: now,
+        machines: fleet.blamed.machines.clone(),
+    }
 }
 
 /// What of a foreign ledger may be taken over.

@@ -291,11 +291,10 @@ impl Memory {
     #[must_use]
     pub fn unobserved_since(
         &self,
-        node: &NodeName,
+        watch: Option<&Watch>,
         health: &HealthPolicy,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let watch = self.watches.get(node);
         let seen = watch.map_or(Timestamp(0), |watch| {
             watch.last.as_ref().map_or(watch.from, |last| last.at.max(watch.from))
         });

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod address;
 pub mod apply;
+mod beside;
 pub mod bid;
 pub mod bill;
 pub mod breaker;

@@ -14,7 +14,7 @@ use super::{
     culprit::Attribution,
     deployed::{PairName, Placed, Quarantined},
     journal::{Cause, DoomReason, HeldReason, ReleaseRef},
-    ledger::Strike,
+    ledger::{Blamed, Strike},
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
     policy::Rung,
     release::{Digest, Standing, short},
@@ -32,7 +32,7 @@ pub struct Fleet {
     /// Every attempt to rent whose label may still show up, the given-up ones included.
     pub ops: BTreeMap<OpId, Op>,
     /// Machines that failed us.
-    pub blamed: BTreeMap<MachineId, Blame>,
+    pub blamed: Blamed,
     /// How the releases stand that were deployed or failed here.
     #[serde(default)]
     pub releases: BTreeMap<Digest, Standing>,
@@ -67,7 +67,7 @@ impl Default for Fleet {
             nodes: BTreeMap::new(),
             doomed: BTreeMap::new(),
             ops: BTreeMap::new(),
-            blamed: BTreeMap::new(),
+            blamed: Blamed::default(),
             releases: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             verified: None,

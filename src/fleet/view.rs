@@ -356,7 +356,9 @@ fn health(
     let probed = state.probed().filter(|_| spec.is_some());
     let last =
         watch.last.as_ref().filter(|last| probed.is_some_and(|tenant| tenant.rental.op == last.identity));
-    let unobserved = probed.and(spec).and_then(|spec| memory.unobserved_since(name, &spec.health, now));
+    let unobserved = probed
+        .and(spec)
+        .and_then(|spec| memory.unobserved_since(memory.watches.get(name), &spec.health, now));
     let (verdict, detail) = match last.map(|last| &last.verdict) {
         _ if unobserved.is_some() => {
             ("unknown", unobserved.map(|since| format!("not probed for {}", tell::span(now.since(since)))))

@@ -140,7 +140,9 @@ impl Scene<'_> {
             let text = format!("it answered well {} ago", span(self.now.since(at)));
             against_it.push(said("probes", text, Some(at)));
         }
-        if let Some(since) = self.memory.unobserved_since(self.name, &spec.health, self.now) {
+        if let Some(since) =
+            self.memory.unobserved_since(self.memory.watches.get(self.name), &spec.health, self.now)
+        {
             let text = format!("not probed for {}: nothing is known of it", span(self.now.since(since)));
             against_it.push(said("keeper", text, Some(since)));
         }

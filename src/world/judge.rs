@@ -133,7 +133,6 @@ pub(super) struct Lost {
 /// What the journal says of a machine that failed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Excluded {
-    pub host: HostId,
     pub at: Timestamp,
     pub until: Timestamp,
 }
@@ -183,7 +182,8 @@ pub(super) struct Judge {
     pub incidents: BTreeSet<u64>,
     pub closed: BTreeSet<u64>,
     pub lost: Lost,
-    pub excluded: BTreeMap<MachineId, Excluded>,
+    /// By host and machine.
+    pub excluded: BTreeMap<HostId, BTreeMap<MachineId, Excluded>>,
     pub rails_seen_at: u64,
     /// Whether the breaker holds, by the journal.
     pub held: bool,

@@ -14,29 +14,23 @@ impl Fleet {
         let at = entry.at;
         match &entry.record {
             Record::MachineBlamed { machine, host, detail, until, node, instance, culprit } => {
-                let fresh = Blame {
-                    host: *host,
-                    count: 0,
-                    detail: String::new(),
-                    until: *until,
-                    strikes: Vec::new(),
-                };
-                let blame = self.blamed.entry(*machine).or_insert(fresh);
-                blame.host = *host;
+                let (host, until) = (*host, *until);
+                let fresh = || Blame { host, count: 0, detail: String::new(), until, strikes: Vec::new() };
                 let (node, instance) = (node.clone(), *instance);
                 let strike = Strike { at, node, instance, detail: detail.clone(), culprit: *culprit };
-                blame.strike(strike, *until);
+                self.blamed.change(*machine, fresh, |blame| {
+                    blame.host = host;
+                    blame.strike(strike, until);
+                });
                 self.bound_ledger();
             }
             Record::MachineImported { machine, blame, .. } => {
-                self.blamed
-                    .entry(*machine)
-                    .and_modify(|known| known.merge(blame))
-                    .or_insert_with(|| blame.clone());
+                // What is known already is not doubled by being merged with itself.
+                self.blamed.change(*machine, || blame.clone(), |known| known.merge(blame));
                 self.bound_ledger();
             }
             Record::MachineForgiven { machine, .. } => {
-                self.blamed.remove(machine);
+                self.blamed.remove(*machine);
             }
             Record::Attributed { node, culprit, evidence, .. } => {
                 if let Some(incident) = self.nodes.get_mut(node).and_then(|node| node.incident.as_mut()) {

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use super::{super::tell, Turn};
+use super::{
+    super::{beside::Beside, tell},
+    Turn,
+};
 
 /// How often the nodes are counted: cheap for the largest fleet, and soon enough for what takes intervals to show.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -18,11 +21,11 @@ impl Turn<'_> {
         }
         self.memory.blindness.looked_at = now;
         let (mut blind, mut oldest) = (0_u32, now);
+        let (mut specs, mut watches) =
+            (Beside::new(&self.context.policy.nodes), Beside::new(&self.memory.watches));
         for (name, node) in &self.fleet.nodes {
-            let (Some(_), Some(spec)) = (node.state.probed(), self.context.policy.nodes.get(name)) else {
-                continue;
-            };
-            if let Some(since) = self.memory.unobserved_since(name, &spec.health, now) {
+            let (Some(_), Some(spec)) = (node.state.probed(), specs.get(name)) else { continue };
+            if let Some(since) = self.memory.unobserved_since(watches.get(name), &spec.health, now) {
                 blind += 1;
                 oldest = oldest.min(since);
             }

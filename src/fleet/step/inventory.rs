@@ -94,18 +94,14 @@ impl Turn<'_> {
 
     /// Known instances that a list lacks, where they are too many to have vanished at once.
     fn implausibly_vanished(&mut self, list: &Inventory) -> Option<BTreeSet<InstanceId>> {
-        let listed: BTreeSet<InstanceId> = list.rentals.iter().map(|rental| rental.id).collect();
-        let known: Vec<InstanceId> = self
-            .fleet
-            .nodes
-            .values()
-            .filter_map(|node| node.state.tenant())
-            .map(|tenant| tenant.instance)
-            .collect();
+        let mut listed: Vec<InstanceId> = list.rentals.iter().map(|rental| rental.id).collect();
+        listed.sort_unstable();
+        let tenants = self.fleet.nodes.values().filter_map(|node| node.state.tenant());
+        let known: Vec<InstanceId> = tenants.map(|tenant| tenant.instance).collect();
         let seen_before =
             |id: &InstanceId| self.memory.lists.good == 0 || self.memory.lists.rows.contains_key(id);
         let vanished: BTreeSet<InstanceId> =
-            known.iter().copied().filter(|id| !listed.contains(id) && seen_before(id)).collect();
+            known.iter().copied().filter(|id| listed.binary_search(id).is_err() && seen_before(id)).collect();
         let many = (known.len() / 10).max(2);
         let emptied = list.rentals.is_empty() && !vanished.is_empty();
         (emptied || vanished.len() >= many).then_some(vanished)
@@ -137,14 +133,15 @@ impl Turn<'_> {
 
     /// Rows with our label: settle open creates, doom strays, tell what is unknown.
     fn settle_rows(&mut self) -> Result<(), IllegalEvent> {
-        let claimed: BTreeSet<InstanceId> =
+        let mut claimed: Vec<InstanceId> =
             self.fleet.claims().filter_map(|(_, _, instance)| instance).collect();
+        claimed.sort_unstable();
         let mut unsettled: Vec<(InstanceId, Ownership)> = Vec::new();
         let mut relabelled: Vec<InstanceId> = Vec::new();
         // In the order of their ids, so of two rentals of one op the lowest is kept.
         for (id, owner) in &self.memory.lists.owners {
             let ours = matches!(owner, Ownership::Ours(..));
-            if claimed.contains(id) {
+            if claimed.binary_search(id).is_ok() {
                 if !ours {
                     relabelled.push(*id);
                 }

@@ -244,19 +244,18 @@ impl Turn<'_> {
                 self.pursue_remedy(name, rung, deadline)
             }
             NodeState::Held { .. } => Ok(()),
-            NodeState::Recovering(recovery) => match recovery.stage.clone() {
+            NodeState::Recovering(recovery) => match &recovery.stage {
                 Stage::Started { not_before, .. } => {
-                    let since = recovery.seeking_since;
+                    let (since, not_before) = (recovery.seeking_since, *not_before);
                     self.pursue_rental(name, &spec, since, not_before)
                 }
-                Stage::Intent { attempt, at } => self.pursue_intent(name, &attempt, at),
+                Stage::Intent { attempt, at } => {
+                    let (attempt, at) = (attempt.clone(), *at);
+                    self.pursue_intent(name, &attempt, at)
+                }
                 Stage::Unresolved { since, .. } => {
-                    self.overrun(
-                        name,
-                        since,
-                        spec.deadlines.rent,
-                        "the outcome of a create is still unknown",
-                    );
+                    let what = "the outcome of a create is still unknown";
+                    self.overrun(name, *since, spec.deadlines.rent, what);
                     Ok(())
                 }
                 Stage::Booting { .. } | Stage::Deploying { .. } | Stage::Probation { .. }
@@ -265,9 +264,18 @@ impl Turn<'_> {
                     self.block_for(name, Rail::ObserveOnly, "the keeper only observes", None);
                     Ok(())
                 }
-                Stage::Booting { instance, since, .. } => self.pursue_boot(name, &spec, instance, since),
-                Stage::Deploying { tenant, since } => self.pursue_deploy(name, &spec, tenant, since),
-                Stage::Probation { tenant, since } => self.pursue_probation(name, &spec, &tenant, since),
+                Stage::Booting { instance, since, .. } => {
+                    let (instance, since) = (*instance, *since);
+                    self.pursue_boot(name, &spec, instance, since)
+                }
+                Stage::Deploying { tenant, since } => {
+                    let (instance, since) = (tenant.instance, *since);
+                    self.pursue_deploy(name, &spec, instance, since)
+                }
+                Stage::Probation { tenant, since } => {
+                    let (instance, since) = (tenant.instance, *since);
+                    self.pursue_probation(name, &spec, instance, since)
+                }
             },
         }
     }

@@ -103,7 +103,7 @@ impl Turn<'_> {
         &mut self,
         name: &NodeName,
         spec: &NodeSpec,
-        tenant: Tenant,
+        instance: InstanceId,
         since: Timestamp,
     ) -> Result<(), IllegalEvent> {
         let begins = since.max(self.memory.desk(name).deploy_from);
@@ -117,7 +117,7 @@ impl Turn<'_> {
             return self.fail_start(name, detail);
         }
         // After a start the way to the box is known only from the first list; without it a deploy would blame the box.
-        let reachable = self.memory.row(tenant.instance).is_some();
+        let reachable = self.memory.row(instance).is_some();
         let desk = self.memory.desk(name);
         if !reachable && !desk.working {
             self.look(name, now.after(LOOK_AGAIN).min(deadline));
@@ -128,7 +128,8 @@ impl Turn<'_> {
             self.look(name, again);
             return Ok(());
         }
-        if !std::mem::replace(&mut desk.working, true) {
+        let newcomer = self.fleet.nodes.get(name).and_then(|node| node.state.newcomer()).cloned();
+        if let Some(tenant) = newcomer.filter(|_| !std::mem::replace(&mut desk.working, true)) {
             self.unblock(name);
             let release = self.chosen_release(name);
             self.memory.desk(name).brings = release.digest().cloned();
@@ -217,7 +218,7 @@ impl Turn<'_> {
         &mut self,
         name: &NodeName,
         spec: &NodeSpec,
-        tenant: &Tenant,
+        instance: InstanceId,
         since: Timestamp,
     ) -> Result<(), IllegalEvent> {
         let deadline = self.due(since, spec.deadlines.probation);
@@ -233,7 +234,7 @@ impl Turn<'_> {
         }
         let watch = self.memory.watch(name);
         let last = watch.last.as_ref().map_or_else(|| "never probed".into(), |last| last.verdict.to_string());
-        let detail = format!("instance {} was deployed but not healthy in time: {last}", tenant.instance);
+        let detail = format!("instance {instance} was deployed but not healthy in time: {last}");
         self.fail_with_release(name, detail)
     }
 

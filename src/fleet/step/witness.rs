@@ -16,7 +16,7 @@ use super::{
         policy::NodeSpec,
         tell,
         units::Timestamp,
-        watch::{Testimony, Witness, Word},
+        watch::{Testimony, Watch, Witness, Word},
     },
     Turn,
 };
@@ -56,17 +56,14 @@ impl Turn<'_> {
         let unlisted = lists_from > self.memory.lists.last_started_at.or(Some(Timestamp(0)));
         let watch = self.memory.watch(name);
         let threshold = spec.health.failure_threshold.max(1);
-        let probes =
-            format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text());
         let ssh = watch.testimony(Witness::Ssh, now, fresh);
         if let Some(Word::Up(detail)) = ssh.filter(|_| !planted(Bug::MisreadWitness)) {
+            let probes = probes(watch);
             return Evidence::Vetoed(format!("{probes}; but the box itself says its server is up: {detail}"));
         }
         if let Some(Word::Down(detail) | Word::Up(detail)) = ssh {
-            return Evidence::Enough {
-                text: format!("{probes}; the box itself: {detail}"),
-                source: Source::Box,
-            };
+            let text = format!("{}; the box itself: {detail}", probes(watch));
+            return Evidence::Enough { text, source: Source::Box };
         }
         if unlisted {
             return Evidence::Awaited(
@@ -78,7 +75,7 @@ impl Turn<'_> {
             || matches!(ssh, Some(Word::Silent(_)))
             || watch.was_asked_in_vain(now, ASK_EVERY);
         if let Some(Word::Down(detail)) = watch.testimony(Witness::Provider, now, fresh).filter(|_| heard) {
-            let text = format!("{probes}; the provider: {detail}");
+            let text = format!("{}; the provider: {detail}", probes(watch));
             let lacking = watch.stopped_since.filter(|_| watch.missing_lists > 0);
             let lacking_for = lacking.map_or(Duration::MAX, |since| now.since(since));
             if lacking.is_some_and(|since| self.guard().peer_that_answered(name, since).is_none())
@@ -109,6 +106,7 @@ impl Turn<'_> {
         };
         let doubled = threshold.saturating_mul(2);
         if (failures >= doubled && failing_for >= patience) || planted(Bug::NoDoubling) {
+            let probes = probes(watch);
             let text = format!("{probes}; no witness can answer ({silence}), so the threshold was doubled");
             watch.alone_since.get_or_insert(now);
             return Evidence::Enough { text, source: Source::ProbesAlone };
@@ -173,4 +171,9 @@ impl Turn<'_> {
         }
         self.pursue(name)
     }
+}
+
+/// What our own probes saw, in words.
+fn probes(watch: &Watch) -> String {
+    format!("{} probes in a row failed, the first: {}", watch.failures, watch.failure_text())
 }

@@ -39,9 +39,9 @@ impl World {
                 self.judge_intent(at, node, op, *price, *bid);
             }
             Record::MachineBlamed { machine, host, until, .. } => {
-                let until =
-                    self.judge.excluded.get(machine).map_or(*until, |before| before.until.max(*until));
-                self.judge.excluded.insert(*machine, Excluded { host: *host, at, until });
+                let of_host = self.judge.excluded.entry(*host).or_default();
+                let until = of_host.get(machine).map_or(*until, |before| before.until.max(*until));
+                of_host.insert(*machine, Excluded { at, until });
             }
             Record::ReleaseCleared { .. } => self.judge.lost.boxes = 0,
             Record::Doomed { instance, node, reason, price } => {
@@ -111,11 +111,10 @@ impl World {
 
     /// What failed a while ago is not rented, nor anything of a host of which two machines did.
     fn judge_machine(&mut self, at: Timestamp, node: &NodeName, machine: MachineId, host: HostId) {
-        let excluded = &self.judge.excluded;
-        let itself = excluded.get(&machine).is_some_and(|excluded| excluded.until > at);
-        let of_host = || excluded.values().filter(|excluded| excluded.host == host);
-        let last = of_host().map(|excluded| excluded.at).max().unwrap_or_default();
-        let host_bad = of_host().count() >= 2 && at < last.after(self.policy.rails.exclude_for);
+        let Some(of_host) = self.judge.excluded.get(&host) else { return };
+        let itself = of_host.get(&machine).is_some_and(|excluded| excluded.until > at);
+        let last = of_host.values().map(|excluded| excluded.at).max().unwrap_or_default();
+        let host_bad = of_host.len() >= 2 && at < last.after(self.policy.rails.exclude_for);
         if itself || host_bad {
             let what = if itself { "it failed" } else { "two machines of its host failed" };
             let detail =

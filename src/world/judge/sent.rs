@@ -76,12 +76,13 @@ impl World {
 
     /// A create follows the acknowledgement of every destroy of the node's boxes.
     fn judge_undestroyed(&mut self, node: &NodeName, place: usize) {
-        let waits = |id: &InstanceId| {
-            let of_node =
-                self.boxes.get(id).is_some_and(|rented| rented.node == Some(place) && rented.alive());
-            of_node && self.judge.accounts.get(id).is_some_and(|account| account.to.is_none())
+        let waits = |(id, rented): &(&InstanceId, &Rented)| {
+            let of_node = rented.node == Some(place) && rented.alive();
+            of_node
+                && self.judge.doomed.contains(id)
+                && self.judge.accounts.get(id).is_some_and(|account| account.to.is_none())
         };
-        if let Some(id) = self.judge.doomed.iter().find(|id| waits(id)) {
+        if let Some((id, _)) = self.boxes.iter().find(waits) {
             let detail =
                 format!("`{node}` is rented for while the destroy of instance {id} is not acknowledged");
             self.broken(Invariant::NoSecondCreate, detail);
