@@ -10,7 +10,7 @@ use super::{
         command::Command,
         event::IllegalEvent,
         journal::{DoomReason, Record},
-        name::{InstanceId, NodeName, Ownership, ownership},
+        name::{InstanceId, NodeName, Ownership},
         planted::{Bug, planted},
         provider::DestroyAnswer,
         tell,
@@ -79,10 +79,8 @@ impl Turn<'_> {
     /// given twice, so it is still ours by its id, and a human was told when it was seen first.
     pub(super) fn bears_anothers_label(&self, instance: InstanceId) -> bool {
         let label = self.memory.row(instance).and_then(|row| row.label.as_deref());
-        label.is_some_and(|label| {
-            let owner = ownership(Some(label), &self.context.policy.fleet);
-            !label.is_empty() && !matches!(owner, Ownership::Ours(..))
-        })
+        let ours = matches!(self.memory.lists.owners.get(&instance), Some(Ownership::Ours(..)));
+        label.is_some_and(|label| !label.is_empty()) && !ours
     }
 
     pub(super) fn destroy_answered(
