@@ -98,6 +98,10 @@ impl Fleet {
             }
             Record::Gone { instance } => {
                 self.doomed.remove(instance);
+                // Lists may have been wrong: its label is watched on from here.
+                if let Some(op) = self.ops.values_mut().find(|op| op.instance == Some(*instance)) {
+                    op.gone_at = Some(at);
+                }
             }
             Record::BidRaised { node, instance, bid, price, .. } => {
                 let attempt = self.attempt_mut("bid-raised", node, *instance)?;

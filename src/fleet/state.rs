@@ -314,6 +314,9 @@ pub struct Op {
     pub at: Timestamp,
     /// The instance it rented, once known.
     pub instance: Option<InstanceId>,
+    /// When that was said to be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<Timestamp>,
 }
 
 /// A machine that failed us.

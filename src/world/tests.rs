@@ -105,9 +105,12 @@ fn failures_are_answered_in_time_where_only_hosts_fail() {
 /// The gate's run of a seed; what must meet for a mistake to matter is made to meet more often.
 fn provoking(bug: Bug, seed: u64) -> Setting {
     let mut setting = gate::setting(seed, SHORT).unwrap();
-    if bug == Bug::NoDoubling {
-        // Where there are peers, their answers stand in the way of it.
+    if matches!(bug, Bug::NoDoubling | Bug::AbsenceIsEnough) {
+        // Where there are peers, their answers stand in the way of it, and so does a list that lacks several boxes at once.
         setting.policy.nodes.retain(|name, _| name.as_str() == "duel-0");
+        setting.policy.spares.clear();
+    }
+    if bug == Bug::NoDoubling {
         setting.policy.rails.canaries = vec!["https://example.com".into()];
     }
     if matches!(bug, Bug::EndIgnored | Bug::UnprovenEverywhere) {
@@ -119,7 +122,7 @@ fn provoking(bug: Bug, seed: u64) -> Setting {
         Bug::UnprovenEverywhere => &[(Fault::NewRelease, 20.0), (Fault::BoxExit, 10.0)],
         Bug::LedgerIgnored => &[(Fault::BadHost, 6.0)],
         Bug::BidBeyondMost => &[(Fault::BoxOutbid, 30.0)],
-        Bug::AbsenceIsEnough => &[(Fault::ListEmpty, 100.0), (Fault::EgressBlocked, 60.0)],
+        Bug::AbsenceIsEnough => &[(Fault::WrongAccount, 200.0), (Fault::EgressBlocked, 60.0)],
         Bug::CanariesProveAll => &[(Fault::StuckBoot, 60.0), (Fault::EgressBlocked, 60.0)],
         Bug::LeaveForgotten => &[(Fault::Maintenance, 10.0)],
         Bug::NoDoubling => &[(Fault::WitnessSilent, 40.0), (Fault::ProbeLoss, 40.0)],

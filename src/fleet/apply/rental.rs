@@ -1,6 +1,6 @@
 //! The fold of one attempt to rent: from its intent to the newcomer's adoption, or to its failure.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Misfit, misfit, stage_misfit, tenant_mut};
 use crate::fleet::{
@@ -11,7 +11,8 @@ use crate::fleet::{
     units::Timestamp,
 };
 
-/// How long the label of an attempt is watched for a late rental; the provider executes a lost create within minutes.
+/// How long the label of an attempt is watched for a late rental, and after its end for a box that lists were wrong about. The
+/// provider executes a lost create within minutes; while a box is claimed or condemned its label is watched in any case.
 const OPS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// At multiples of this number the old ones are removed.
 const OPS_SWEPT_EVERY: usize = 32;
@@ -38,9 +39,9 @@ impl Fleet {
                 recovery.stage = Stage::Intent { attempt, at };
                 // Now and then is enough, and each time would cost the square of their number.
                 if self.ops.len().is_multiple_of(OPS_SWEPT_EVERY) {
-                    self.ops.retain(|_, old| at.since(old.at) < OPS_KEPT);
+                    self.sweep_ops(at);
                 }
-                self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: None });
+                self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: None, gone_at: None });
                 self.count(at, name, ActionKind::Create { op: op.clone(), replacement, price: *price });
             }
             Record::CreateUnresolved { node, op, .. } => {
@@ -79,6 +80,17 @@ impl Fleet {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Forgets the attempts whose labels need no watching any more.
+    fn sweep_ops(&mut self, at: Timestamp) {
+        let claimed: BTreeSet<OpId> = self.claims().map(|(_, attempt, _)| attempt.op.clone()).collect();
+        let doomed = &self.doomed;
+        self.ops.retain(|op, old| {
+            let lives =
+                claimed.contains(op) || old.instance.is_some_and(|instance| doomed.contains_key(&instance));
+            at.since(old.gone_at.unwrap_or(old.at)) < OPS_KEPT || lives
+        });
     }
 
     fn recovery_mut(&mut self, kind: &'static str, name: &NodeName) -> Result<&mut Recovery, Misfit> {
@@ -212,7 +224,7 @@ impl Fleet {
         };
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };
-        self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: Some(*instance) });
+        self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: Some(*instance), gone_at: None });
         self.open_bill(at, *instance, None, *price);
         Ok(())
     }

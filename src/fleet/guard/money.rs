@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{DAY, Deferral, Guard, Rail, defer};
 use crate::fleet::{
+    name::InstanceId,
     planted::{Bug, planted},
     units::{Money, Timestamp},
 };
@@ -45,12 +46,19 @@ impl Guard<'_> {
         }
     }
 
-    /// What the fleet costs an hour now: tenants, newcomers, and the doomed that may still be billed.
+    /// What the fleet costs an hour now: tenants, newcomers, and the doomed that may still be billed, for no destroy of theirs
+    /// was acknowledged, or a list begun since then shows them all the same.
     #[must_use]
     pub fn hourly_cost(&self) -> Money {
         let claimed = self.fleet.claims().map(|(_, attempt, _)| attempt.price);
-        let doomed = self.fleet.doomed.values().filter(|doomed| doomed.acknowledged_at.is_none());
-        claimed.chain(doomed.map(|doomed| doomed.price)).sum()
+        let lists = &self.memory.lists;
+        let listed = |instance: &InstanceId, since: Timestamp| {
+            lists.last_started_at > Some(since) && lists.rows.contains_key(instance)
+        };
+        let doomed = self.fleet.doomed.iter();
+        let doomed = doomed
+            .filter(|(instance, doomed)| doomed.acknowledged_at.is_none_or(|since| listed(instance, since)));
+        claimed.chain(doomed.map(|(_, doomed)| doomed.price)).sum()
     }
 
     /// What the fleet cost in the last 24 hours, by its own record of prices and times.

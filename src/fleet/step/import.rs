@@ -9,13 +9,16 @@
 use super::{
     super::{
         event::IllegalEvent,
+        guard::Wanted,
         journal::{Cause, DoomReason, Record},
         name::{InstanceId, NodeName, OpId},
         provider::{Rental, Status},
         state::{NodeState, Stage},
         tell,
+        watch::{Witness, Word},
     },
     Turn,
+    witness::ASK_EVERY,
 };
 
 impl Turn<'_> {
@@ -50,21 +53,37 @@ impl Turn<'_> {
         labelled.iter().filter(open).max() == Some(&id)
     }
 
-    /// Whether nothing fills the node, or only what fails its probes and complete lists have lacked for long enough.
+    /// Whether nothing fills the node, or only what is proven gone; and nobody keeps it for themselves.
     fn is_free_for_import(&self, name: &NodeName) -> bool {
         let Some(node) = self.node(name) else { return true };
+        if node.paused.is_some() {
+            return false;
+        }
         match &node.state {
             NodeState::Vacant => true,
             NodeState::Recovering(recovery) => {
                 recovery.kept.is_none() && matches!(recovery.stage, Stage::Started { .. })
             }
-            // Absence alone is no death: who answers its probes keeps its node.
-            NodeState::Suspect { .. } => {
-                let missing = self.memory.watches.get(name).map_or(0, |watch| watch.missing_lists);
-                missing >= self.context.policy.inventory.gone_lists.max(1)
-            }
+            NodeState::Suspect { .. } => self.is_tenant_gone(name),
             NodeState::Serving(_) | NodeState::Remedying { .. } | NodeState::Held { .. } => false,
         }
+    }
+
+    /// Whether a tenant may be given up for the box that took its place. Absence alone is no death: its probes fail as often as
+    /// for any replacement, the box itself was asked and does not say that it is up, and the rails let a recovery begin.
+    fn is_tenant_gone(&self, name: &NodeName) -> bool {
+        let (Some(spec), Some(watch)) = (self.spec(name), self.memory.watches.get(name)) else {
+            return false;
+        };
+        let now = self.now();
+        let missing = watch.missing_lists >= self.context.policy.inventory.gone_lists.max(1);
+        let failing = watch.failures >= spec.health.failure_threshold.max(1);
+        let heard = match watch.testimony(Witness::Ssh, now, self.context.policy.rails.witness_fresh) {
+            Some(Word::Up(_)) => false,
+            Some(Word::Down(_) | Word::Silent(_)) => true,
+            None => watch.was_asked_in_vain(now, ASK_EVERY),
+        };
+        missing && failing && heard && self.guard().recovery(name, Wanted::ByItself).is_ok()
     }
 
     fn take_over(

@@ -16,7 +16,7 @@ use super::{
         planted::{Bug, planted},
         policy::NodeSpec,
         provider::{Inventory, ProviderFault, Rental, Status},
-        state::{NodeState, Stage},
+        state::{Node, NodeState, Stage},
         tell,
         units::Timestamp,
         watch::{Testimony, Word},
@@ -92,12 +92,23 @@ impl Turn<'_> {
         surplus.iter().try_for_each(|name| self.pursue(name))
     }
 
-    /// Known instances that a list lacks, where they are too many to have vanished at once.
+    /// Known instances that a list lacks, where they are too many to have vanished at once: tenants, and newcomers that have had
+    /// the time to show up.
     fn implausibly_vanished(&mut self, list: &Inventory) -> Option<BTreeSet<InstanceId>> {
         let mut listed: Vec<InstanceId> = list.rentals.iter().map(|rental| rental.id).collect();
         listed.sort_unstable();
-        let tenants = self.fleet.nodes.values().filter_map(|node| node.state.tenant());
-        let known: Vec<InstanceId> = tenants.map(|tenant| tenant.instance).collect();
+        let grace = self.context.policy.inventory.create_grace;
+        let of_node = |node: &Node| {
+            let newcomer = match &node.state {
+                NodeState::Recovering(recovery) => {
+                    let up = recovery.stage.claim().and_then(|(_, instance)| instance);
+                    up.filter(|_| list.started_at >= recovery.stage.since().after(grace))
+                }
+                _ => None,
+            };
+            [node.state.tenant().map(|tenant| tenant.instance), newcomer]
+        };
+        let known: Vec<InstanceId> = self.fleet.nodes.values().flat_map(of_node).flatten().collect();
         let seen_before =
             |id: &InstanceId| self.memory.lists.good == 0 || self.memory.lists.rows.contains_key(id);
         let vanished: BTreeSet<InstanceId> =
@@ -174,7 +185,8 @@ impl Turn<'_> {
         if open {
             return self.created(node, op, id);
         }
-        let known = self.fleet.ops.get(op).is_some_and(|known| known.node == *node);
+        // Whatever node it names: a promoted spare's twin, or itself come back, may still bear the spare's.
+        let known = self.fleet.ops.contains_key(op);
         if planted(Bug::StrayForgotten) {
             return Ok(());
         }

@@ -184,6 +184,7 @@ impl Turn<'_> {
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
             let claim = node.claims().next().map(|(attempt, instance)| (attempt.price, instance));
             match claim {
+                Some(_) if self.is_left_alone(&name) => {}
                 Some(_) if self.is_surplus(&name) => self.shed_spare(&name)?,
                 // Losing a line of configuration must never cost a box; a person destroys it by name.
                 Some((price, instance)) => {

@@ -11,6 +11,7 @@ use super::{
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
         name::{InstanceId, NodeName},
         policy::NodeSpec,
+        probe::Verdict,
         provider::Status,
         state::{NodeState, Recovery, Stage, Tenant},
         tell,
@@ -68,7 +69,7 @@ impl Turn<'_> {
         self.fail_start(name, detail)
     }
 
-    /// What a good list says of a newcomer: broken and dead ones are given up early.
+    /// What a good list says of a newcomer: broken and dead ones are given up early, unless they answer their probes.
     pub(super) fn newcomer_listed(
         &mut self,
         name: &NodeName,
@@ -77,6 +78,10 @@ impl Turn<'_> {
         list_began: Timestamp,
     ) -> Result<(), IllegalEvent> {
         let grace = self.context.policy.inventory.create_grace;
+        if self.newcomer_answers(name) {
+            self.memory.desk(name).newcomer_bad_lists = 0;
+            return Ok(());
+        }
         let seen = self.memory.row(instance).map(|row| (row.status.clone(), row.message.clone()));
         let desk = self.memory.desk(name);
         let (bad, what) = match seen {
@@ -97,6 +102,21 @@ impl Turn<'_> {
             };
         }
         Ok(())
+    }
+
+    /// Whether the newcomer on probation answered its last probe as itself: then it lives, whatever a list says.
+    fn newcomer_answers(&self, name: &NodeName) -> bool {
+        let (Some(node), Some(spec)) = (self.node(name), self.context.policy.nodes.get(name)) else {
+            return false;
+        };
+        let NodeState::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. }) = &node.state
+        else {
+            return false;
+        };
+        let last = self.memory.watches.get(name).and_then(|watch| watch.current(&spec.health, self.now()));
+        last.is_some_and(|last| {
+            last.identity == tenant.rental.op && !matches!(last.verdict, Verdict::Failing(_))
+        })
     }
 
     pub(super) fn pursue_deploy(

@@ -124,17 +124,21 @@ impl Turn<'_> {
         self.doom(tenant.instance, Some(name), reason, tenant.rental.price)
     }
 
-    /// Condemns those whose time as the way back is over.
+    /// Condemns those whose time as the way back is over. While the node's own box is in trouble, or a person keeps the keeper
+    /// away from it, the way back stays open: it is needed now.
     pub(super) fn end_standbys(&mut self) -> Result<(), IllegalEvent> {
         if self.context.policy.observe_only {
             return Ok(());
         }
         let now = self.now();
-        let over = self
-            .fleet
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.standby.as_ref().is_some_and(|standby| standby.until <= now));
+        let over = self.fleet.nodes.iter().filter(|(name, node)| {
+            let ended = node.standby.as_ref().is_some_and(|standby| standby.until <= now);
+            let well = || {
+                let watch = self.memory.watches.get(*name);
+                matches!(node.state, NodeState::Serving(_)) && watch.is_some_and(|watch| watch.failures == 0)
+            };
+            ended && well() && node.paused.is_none() && !self.is_left_alone(name)
+        });
         let names: Vec<NodeName> = over.map(|(name, _)| name.clone()).collect();
         names.iter().try_for_each(|name| self.end_standby(name, "its time is over"))
     }

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// How soon a box is asked over SSH again: a fresh connection each time, so not too often.
-const ASK_EVERY: Duration = Duration::from_secs(15);
+pub(super) const ASK_EVERY: Duration = Duration::from_secs(15);
 
 /// Lists that lack a box which does not answer are believed after this time where no other node answers either: a list may be
 /// empty or another account's, and our own way to the boxes cut at the same time.

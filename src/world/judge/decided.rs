@@ -192,6 +192,7 @@ impl World {
         step: &Step,
     ) {
         self.judge.doomed.insert(instance);
+        self.judge.gone.remove(&instance);
         self.judge.accounts.entry(instance).or_insert(Account { price, from: at, to: None });
         if self.judge.foreign.contains(&instance) {
             self.broken(Invariant::Ownership, format!("foreign instance {instance} is doomed"));
@@ -205,6 +206,9 @@ impl World {
         if matches!(reason, DoomReason::Planned { .. }) && !adopted {
             let detail = format!("instance {instance} is let go of before its replacement has proven itself");
             self.broken(Invariant::NoWrongKill, detail);
+        }
+        if let (DoomReason::FailedToStart { detail }, Some(node)) = (reason, node) {
+            self.judge_given_up(instance, node, detail);
         }
         match reason {
             DoomReason::FailedToStart { detail } if oddity.is_none() => {
@@ -230,6 +234,20 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A newcomer on probation is given up: not while its last probe was good, unless the time for enough of them is over.
+    fn judge_given_up(&mut self, instance: InstanceId, node: &NodeName, detail: &str) {
+        let interval = self.policy.nodes.get(node).map_or(0, |spec| millis(spec.health.interval));
+        let Some(seen) = self.judge.seen.get(self.place(node)) else { return };
+        let its_own = seen.identity.is_some() && seen.identity.as_ref() == self.judge.op_of.get(&instance);
+        let fresh = seen.last.is_some_and(|last| self.now <= last + interval);
+        let listed = detail.starts_with("probation: ") && !detail.contains("not healthy in time");
+        if listed && its_own && fresh && seen.successes > 0 {
+            let detail =
+                format!("instance {instance} answered for `{node}` on probation, yet is given up: {detail}");
+            self.broken(Invariant::NoWrongKill, detail);
         }
     }
 

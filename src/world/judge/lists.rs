@@ -14,7 +14,7 @@ impl World {
         let claimed: BTreeSet<InstanceId> = claims.collect();
         let mut most = vec![0_usize; self.names.len()];
         let mut strays = Vec::new();
-        let doomed = &self.judge.doomed;
+        let (doomed, gone) = (&self.judge.doomed, &self.judge.gone);
         for (id, rented) in &mut self.boxes {
             let Some(node) = rented.node.filter(|_| rented.alive() && rented.label.is_some()) else {
                 continue;
@@ -24,7 +24,7 @@ impl World {
                     *count += 1;
                 }
                 rented.unclaimed_lists = 0;
-            } else if doomed.contains(id) {
+            } else if doomed.contains(id) && !gone.contains(id) {
                 rented.unclaimed_lists = 0;
             } else if !missing.contains(id) {
                 rented.unclaimed_lists += 1;

@@ -3,9 +3,11 @@
 use super::{
     super::{
         super::super::{
+            event::Wish,
             name::{InstanceId, OpId},
             probe::{Failure, Verdict},
             provider::Rental,
+            watch::Word,
         },
         story::row,
     },
@@ -109,6 +111,30 @@ fn a_journal_from_an_old_copy_lets_go_of_what_is_gone_for_what_took_its_place() 
     s.pass(120);
     assert!(s.fleet.doomed.is_empty());
     assert!(!s.text.contains("do       create"), "{}", s.text);
+}
+
+#[test]
+fn a_box_that_says_it_is_up_or_that_a_person_keeps_is_not_given_up_for_a_label() {
+    for paused in [false, true] {
+        let mut s = Story::serving(2);
+        s.policy.import = true;
+        let old = s.instance(&node(0));
+        if paused {
+            s.ask(&node(0), Wish::Pause);
+        }
+        s.absent.insert(old);
+        s.extra.push(row(InstanceId(600), Some(format!("vk:test:duel-0:{}", OpId::from_bits(78)))));
+        s.fail_thrice(&node(0));
+        for _ in 0..12 {
+            if !paused {
+                s.witness(&node(0), Word::Up("its own health check answers".into()));
+            }
+            s.pass(10);
+            s.fail(&node(0));
+        }
+        assert_eq!(s.instance(&node(0)), old, "{}", s.text);
+        nothing_was_changed(&s);
+    }
 }
 
 #[test]

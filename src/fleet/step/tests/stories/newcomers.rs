@@ -82,6 +82,45 @@ fn a_newcomer_may_be_missing_for_a_while_but_not_for_long() {
 }
 
 #[test]
+fn a_list_that_lacks_all_newcomers_at_once_costs_none_of_them() {
+    let mut s = Story::new(policy(5));
+    s.boot();
+    s.pass(60);
+    let mut newcomers = Vec::new();
+    for i in 0..5 {
+        s.searched(&node(i));
+        let instance = s.next_instance();
+        s.status.insert(instance, Status::Starting);
+        s.answered(&node(i), CreateAnswer::Created(instance));
+        newcomers.push(instance);
+    }
+    // They are on their way for longer than a list may lag, and then two lists lack each of them.
+    s.pass(150);
+    s.absent.extend(&newcomers);
+    s.pass(30);
+    s.absent.clear();
+    s.pass(60);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    assert!(!s.text.contains("do       destroy"), "{}", s.text);
+}
+
+#[test]
+fn a_newcomer_that_answers_is_not_given_up_on_a_lists_word() {
+    let mut s = rented();
+    let instance = s.instance(&node(0));
+    s.status.clear();
+    s.pass(20);
+    s.deployed(&node(0));
+    assert_eq!(s.state(0).word(), "recovering");
+    s.ok(&node(0));
+    s.status.insert(instance, Status::Exited);
+    s.pass(40);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    s.ok(&node(0));
+    assert_eq!(s.state(0).word(), "serving", "{}", s.text);
+}
+
+#[test]
 fn an_address_in_a_private_network_is_never_used() {
     let mut s = rented();
     let mut spec = s.policy.nodes[&node(0)].as_ref().clone();

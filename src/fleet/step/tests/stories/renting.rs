@@ -175,3 +175,31 @@ fn what_bears_anothers_label_is_left_alone() {
     assert_eq!(s.state(0).word(), "recovering");
     assert_snapshot!(s.read());
 }
+
+#[test]
+fn the_label_of_a_box_that_served_long_is_watched_after_its_end() {
+    let mut policy = policy(2);
+    policy.rails.node_creates = 100;
+    let mut s = Story::serving_with(policy);
+    let op = s.op(&node(0));
+    // It serves for longer than the label of an attempt that came to nothing is watched.
+    s.now += 8 * 86_400_000;
+    s.pass(120);
+    s.ok(&node(0));
+    s.ok(&node(1));
+    let old = s.lose(&node(0));
+    s.destroyed(old);
+    s.pass(120);
+    assert!(!s.fleet.doomed.contains_key(&old), "said to be gone: {}", s.text);
+    // Attempts enough to have the old ones swept.
+    for _ in 0..40 {
+        s.searched(&node(0));
+        s.answered(&node(0), CreateAnswer::OfferGone(detail()));
+        s.pass(400);
+    }
+    assert!(s.fleet.ops.len() > 32, "{}", s.text);
+    // The destroy had no effect, and the lists were wrong.
+    s.extra.push(row(old, Some(format!("vk:test:duel-0:{op}"))));
+    s.pass(60);
+    assert!(s.fleet.doomed.contains_key(&old), "it is condemned anew: {}", s.text);
+}

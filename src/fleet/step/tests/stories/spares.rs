@@ -4,7 +4,12 @@ use insta::assert_snapshot;
 
 use super::{
     super::super::super::{
-        event::Event, guard::Rail, name::NodeName, policy::Policy, provider::Credit, state::NodeState,
+        event::Event,
+        guard::Rail,
+        name::{InstanceId, NodeName},
+        policy::Policy,
+        provider::Credit,
+        state::NodeState,
         units::Money,
     },
     Story, node, policy,
@@ -41,6 +46,21 @@ fn a_spare_takes_over_a_failed_node_and_is_rented_anew_behind_it() {
     s.fill(&spare());
     assert!(s.text.matches("do       relabel").count() >= 1);
     assert_snapshot!(s.read());
+}
+
+#[test]
+fn the_twin_of_a_promoted_spares_box_is_a_stray_under_the_spares_label() {
+    let mut s = Story::serving_with(with_spare(2));
+    let op = s.op(&spare());
+    s.ok(&spare());
+    let old = s.lose(&node(0));
+    s.destroyed(old);
+    assert_eq!(s.op(&node(0)), op, "promoted");
+    // The provider executed the spare's create a second time.
+    let twin = InstanceId(900);
+    s.extra.push(super::super::story::row(twin, Some(format!("vk:test:duel-spare-0:{op}"))));
+    s.pass(60);
+    assert!(s.fleet.doomed.contains_key(&twin), "{}", s.text);
 }
 
 #[test]

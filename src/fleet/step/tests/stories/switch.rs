@@ -53,6 +53,25 @@ fn the_second_box_gets_the_release_and_the_first_stands_by_until_its_time_is_ove
 }
 
 #[test]
+fn the_way_back_stays_open_while_it_may_be_needed() {
+    let mut s = switched();
+    let old = s.fleet.nodes[&node(0)].standby.clone().unwrap().tenant.instance;
+    s.pass(590);
+    s.fail(&node(0));
+    s.pass(20);
+    s.tell(Event::Beat);
+    assert!(!s.fleet.doomed.contains_key(&old), "its time is over, and the new box fails: {}", s.text);
+    s.ok(&node(0));
+    s.ask(&node(0), Wish::Pause);
+    s.tell(Event::Beat);
+    assert!(!s.fleet.doomed.contains_key(&old), "a person keeps the keeper away");
+    s.ask(&node(0), Wish::Resume);
+    s.ok(&node(0));
+    s.tell(Event::Beat);
+    assert!(s.fleet.doomed.contains_key(&old));
+}
+
+#[test]
 fn a_person_switches_back_in_one_step() {
     let mut s = switched();
     let (new, old) =
