@@ -1,8 +1,8 @@
 //! Points at which a test ends the process as a power cut would: SIGKILL, with no goodbye and no destructor.
 //!
 //! Each point lies at a boundary between what is decided, what is durable and what was sent. [`Point::ALL`] names them; the
-//! crash tests die at every one, and at every ordered pair, and then ask the provider's own record whether anything was leaked,
-//! rented twice or wrongly destroyed. Points that could not be told apart from outside are named once: between the commit of
+//! crash tests die at every one, with `CRASH_PAIRS=all` at every ordered pair, and then ask the provider's own record whether
+//! anything was leaked, rented twice or wrongly destroyed. Points that could not be told apart from outside are named once: between the commit of
 //! an intent and the send of its create nothing else happens, so the send stands for both.
 //!
 //! Armed by a file, so that a test can choose the moment: [`FILE_VARIABLE`] names it, and it holds a point's name and the passing
