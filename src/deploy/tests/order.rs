@@ -26,8 +26,8 @@ use crate::{
 const ORDER: &str = "VAST_KEEPER_TEST_ORDER";
 /// The test that does it.
 const DOES_IT: &str = "deploy::tests::order::work_that_is_killed";
-/// Longest life of one that is to be killed.
-const LIFE: Duration = Duration::from_secs(60);
+/// Longest life of one that is to be killed: as long as a deploy may take.
+const LIFE: Duration = stage::LIMIT;
 /// The servers' admin code.
 pub(super) const CODE: &str = "the-admin-code-of-the-killed";
 

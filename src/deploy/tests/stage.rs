@@ -26,7 +26,8 @@ use crate::{
     },
 };
 
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// A deploy's whole time: far more than one takes on a machine that runs thirty at once.
+pub(super) const LIMIT: Duration = Duration::from_secs(180);
 /// How long a server on a busy machine may take to answer; one that is gone refuses at once.
 const ANSWER: Duration = Duration::from_secs(10);
 
