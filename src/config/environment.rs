@@ -75,6 +75,12 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
                 let place = place(Some(name.clone()), &|line| assigns(line, &name));
                 faults.push(Fault::new("", "set twice in this file").at(Some(place)));
             }
+            Ok((name, value)) if swallows(&value).is_some() => {
+                let swallowed = swallows(&value).unwrap_or_default();
+                let place = place(Some(name.clone()), &|line| assigns(line, &name));
+                let fault = Fault::new("", format!("its value goes on to behind `{swallowed}=`"));
+                faults.push(fault.at(Some(place)).hint("close the quote in the line in which it begins"));
+            }
             Ok((name, value)) => {
                 let line = place(None, &|line| assigns(line, &name)).line;
                 variables.values.insert(name, (value, line));
@@ -93,6 +99,19 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
         }
     }
     Ok((variables, faults))
+}
+
+/// The variable of ours that a value over several lines assigns in one of them: a quote was not closed, and what it swallowed,
+/// which may be a secret, must not be taken for the value and shown with it.
+fn swallows(value: &str) -> Option<&str> {
+    let names = value.lines().skip(1).filter_map(|line| {
+        let line = line.trim_start();
+        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        Some(name.trim())
+    });
+    let mut ours =
+        names.filter(|name| is_secret(name) || flat_key(name).is_some() || name.starts_with(NESTED_PREFIX));
+    ours.next()
 }
 
 fn assigns(line: &str, name: &str) -> bool {

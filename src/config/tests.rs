@@ -359,3 +359,18 @@ proptest::proptest! {
         let _ = load(&with_home(&[(&key.variable(), &value)]));
     }
 }
+
+#[test]
+fn a_quote_that_is_not_closed_swallows_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".env");
+    std::fs::write(&path, "VAST_IMAGE=a\nVAST_SEARCH_QUERY='num_gpus=1\nVAST_API_KEY=canary-3f9a71\n'\n")
+        .unwrap();
+    let told = load(&Sources { env_file: Some(path.clone()), ..with_home(&[]) }).unwrap_err().to_string();
+    assert!(!told.contains("canary"), "{told}");
+    assert!(told.contains(":2 (VAST_SEARCH_QUERY)") && told.contains("`VAST_API_KEY=`"), "{told}");
+    // A script over several lines is a value like any other.
+    std::fs::write(&path, "VAST_ONSTART_CMD='touch a\nLEVEL=2\nexport B=1'\n").unwrap();
+    let taken = load(&Sources { env_file: Some(path), ..with_home(&[]) });
+    assert!(taken.is_ok(), "{:?}", taken.err());
+}
