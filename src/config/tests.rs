@@ -370,7 +370,8 @@ fn a_quote_that_is_not_closed_swallows_no_secret() {
     assert!(!told.contains("canary"), "{told}");
     assert!(told.contains(":2 (VAST_SEARCH_QUERY)") && told.contains("`VAST_API_KEY=`"), "{told}");
     // A script over several lines is a value like any other.
-    std::fs::write(&path, "VAST_ONSTART_CMD='touch a\nLEVEL=2\nexport B=1'\n").unwrap();
-    let taken = load(&Sources { env_file: Some(path), ..with_home(&[]) });
-    assert!(taken.is_ok(), "{:?}", taken.err());
+    std::fs::write(&path, "KEEPER__RENTAL__ONSTART='touch a\nLEVEL=2\nexport B=1'\n").unwrap();
+    let config = load(&Sources { env_file: Some(path), ..with_home(&[]) }).unwrap();
+    let onstart = config.explain().iter().find(|explained| explained.key == "rental.onstart").cloned();
+    assert_eq!(onstart.unwrap().value.as_deref(), Some(r#""touch a\nLEVEL=2\nexport B=1""#));
 }
