@@ -75,13 +75,14 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
                 let place = place(Some(name.clone()), &|line| assigns(line, &name));
                 faults.push(Fault::new("", "set twice in this file").at(Some(place)));
             }
-            Ok((name, value)) if swallows(&value).is_some() => {
-                let swallowed = swallows(&value).unwrap_or_default();
-                let place = place(Some(name.clone()), &|line| assigns(line, &name));
-                let fault = Fault::new("", format!("its value goes on to behind `{swallowed}=`"));
-                faults.push(fault.at(Some(place)).hint("close the quote in the line in which it begins"));
-            }
             Ok((name, value)) => {
+                if let Some(swallowed) = swallows(&value) {
+                    let place = place(Some(name.clone()), &|line| assigns(line, &name));
+                    let fault = Fault::new("", format!("its value goes on to behind `{swallowed}=`"));
+                    let hint = "close the quote in the line in which it begins";
+                    faults.push(fault.at(Some(place)).hint(hint));
+                    continue;
+                }
                 let line = place(None, &|line| assigns(line, &name)).line;
                 variables.values.insert(name, (value, line));
             }
