@@ -3,7 +3,7 @@
 //! ```text
 //! main → cli → daemon → engine ─┬→ store, vast, remote, probe, deploy (→ remote), alerts ─→ fleet
 //!                               ├→ http, metrics → fleet::view
-//!                               └→ config → fleet          clock, telemetry, systemd: leaves
+//!                               └→ config → fleet          clock, file_lock, telemetry, systemd: leaves
 //!        cli → world → fleet
 //! ```
 //!
@@ -18,6 +18,7 @@ pub mod crash;
 pub mod daemon;
 pub mod deploy;
 pub mod engine;
+pub mod file_lock;
 pub mod fleet;
 #[cfg(test)]
 mod fuzz_tests;

@@ -6,16 +6,14 @@
 //! a dead command and goes by its name. Who finds it locked has a name of its own, and the box decides.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, OpenOptions},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::verbs::person;
-use crate::fleet::name::NodeName;
+use crate::{file_lock::FileLock, fleet::name::NodeName};
 
 /// Longest name that is believed; ours are far shorter.
 const NAME_LENGTH: u64 = 100;
@@ -25,7 +23,7 @@ const NAME_LENGTH: u64 = 100;
 pub(super) struct Claim {
     name: String,
     /// Locked; none where another command works on the node, or nothing can be written down.
-    file: Option<File>,
+    file: Option<FileLock>,
 }
 
 impl Claim {
@@ -53,22 +51,23 @@ impl Claim {
 }
 
 /// The name that a dead command left, or our own, written down.
-fn left_behind(state_dir: &Path, node: &NodeName, own: &str) -> io::Result<(String, File)> {
+fn left_behind(state_dir: &Path, node: &NodeName, own: &str) -> io::Result<(String, FileLock)> {
     let folder = state_dir.join("leases");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let path = folder.join(node.as_str());
-    let mut file =
+    let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let lock = FileLock::try_new(file)?.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+    let mut file = &*lock;
     let mut name = String::new();
-    (&file).take(NAME_LENGTH).read_to_string(&mut name)?;
+    file.take(NAME_LENGTH).read_to_string(&mut name)?;
     if name.is_empty() || name.chars().any(char::is_control) {
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(own.as_bytes())?;
         name = own.to_owned();
     }
-    Ok((name, file))
+    Ok((name, lock))
 }
 
 #[cfg(test)]

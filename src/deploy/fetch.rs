@@ -8,7 +8,7 @@
 //! Deliberately absent: unpacking. The artifact is one executable file.
 
 use std::{
-    fs::{Permissions, TryLockError},
+    fs::Permissions,
     io::{Seek, SeekFrom, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -21,6 +21,7 @@ use url::Url;
 use super::{artifact::fingerprint, fault::DeployFault};
 use crate::{
     crash::{self, Point},
+    file_lock::FileLock,
     retry::{Backoff, Failure, RetryPolicy, retry},
 };
 
@@ -93,10 +94,9 @@ async fn attempt(
     target: &Path,
 ) -> Result<(), Failure<DeployFault>> {
     let passing = |why: &str| Failure::Passing(not_now(download, why), None);
-    let mut part = Part::open(target).map_err(|error| match error {
-        TryLockError::WouldBlock => passing("another process fetches it now"),
-        TryLockError::Error(error) => Failure::Final(here(target, &error)),
-    })?;
+    let mut part = Part::open(target)
+        .map_err(|error| Failure::Final(here(target, &error)))?
+        .ok_or_else(|| passing("another process fetches it now"))?;
     if fingerprint(target).await.is_ok_and(|(digest, ..)| digest == download.sha256) {
         // Whoever held the lock has fetched it meanwhile.
         return part.discard().map_err(|error| Failure::Final(here(target, &error)));
@@ -166,19 +166,21 @@ fn begins_at(response: &reqwest::Response) -> Option<u64> {
 
 /// The beginning of the file, kept from one try, and one life of the keeper, to the next.
 struct Part {
-    file: std::fs::File,
+    file: FileLock,
     path: PathBuf,
     size: u64,
 }
 
 impl Part {
-    fn open(target: &Path) -> Result<Self, TryLockError> {
+    /// `None` where another process fetches it.
+    fn open(target: &Path) -> std::io::Result<Option<Self>> {
         let path = target.with_extension("part");
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).append(true).open(&path).map_err(TryLockError::Error)?;
-        file.try_lock()?;
-        let size = file.seek(SeekFrom::End(0)).map_err(TryLockError::Error)?;
-        Ok(Self { file, path, size })
+        let Ok(file) = FileLock::try_new(options.create(true).append(true).open(&path)?)? else {
+            return Ok(None);
+        };
+        let size = (&*file).seek(SeekFrom::End(0))?;
+        Ok(Some(Self { file, path, size }))
     }
 
     fn restart(&mut self) -> std::io::Result<()> {
@@ -187,7 +189,7 @@ impl Part {
     }
 
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(bytes)?;
+        (&*self.file).write_all(bytes)?;
         self.size += bytes.len() as u64;
         Ok(())
     }

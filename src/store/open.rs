@@ -11,7 +11,10 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::{Loaded, OpenError, Snapshot, error::Trouble, schema};
-use crate::fleet::{journal::Entry, units::Timestamp};
+use crate::{
+    file_lock::FileLock,
+    fleet::{journal::Entry, units::Timestamp},
+};
 
 /// The journal's file in the state folder.
 pub const DATABASE_FILE: &str = "keeper.db";
@@ -25,7 +28,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The lock and the writing connection; the lock goes when this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub lock: Lock,
+    pub lock: FileLock,
     pub connection: Connection,
     pub loaded: Loaded,
 }
@@ -115,34 +118,21 @@ fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// The held lock. Let go of by name, not by closing: a child that is just being started shares the open file until it
-/// executes its program, and would hold the lock for that long.
-#[derive(Debug)]
-pub struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing follows in any case.
-        let _ = self.0.unlock();
-    }
-}
-
 /// Takes the lock and writes our pid into it; the lock itself is `flock(2)`, so a stale pid means nothing.
-fn lock(path: &Path) -> Result<Lock, OpenError> {
+fn lock(path: &Path) -> Result<FileLock, OpenError> {
     let failed = |source| OpenError::Folder { path: path.to_owned(), source };
-    let mut file = private_file(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
+    let lock = match private_file(path).and_then(FileLock::try_new).map_err(failed)? {
+        Ok(lock) => lock,
+        Err(held) => {
             let mut text = String::new();
-            let pid = file.take(32).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            let pid = held.take(32).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
             return Err(OpenError::Locked { pid });
         }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
+    };
+    let mut file = &*lock;
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(Lock(file))
+    Ok(lock)
 }
 
 fn check_integrity(connection: &Connection) -> Result<(), OpenError> {

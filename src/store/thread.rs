@@ -5,7 +5,8 @@ use std::io;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Head, StoreError, open::Lock};
+use super::{Head, StoreError};
+use crate::file_lock::FileLock;
 
 /// Jobs that may wait; whoever wants to add one more waits too. A commit takes under a millisecond on a usual disk.
 const QUEUE: usize = 256;
@@ -24,7 +25,7 @@ pub(super) struct Writer {
     pub head: watch::Sender<Head>,
     poisoned: bool,
     // Held for its lock, which ends with it.
-    _lock: Option<Lock>,
+    _lock: Option<FileLock>,
 }
 
 impl Writer {
@@ -54,7 +55,11 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub fn spawn(connection: Connection, lock: Option<Lock>, head: watch::Sender<Head>) -> io::Result<Self> {
+    pub fn spawn(
+        connection: Connection,
+        lock: Option<FileLock>,
+        head: watch::Sender<Head>,
+    ) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = Writer { connection, head, poisoned: false, _lock: lock };
         // The thread ends with the last handle; nobody needs to join it, since a commit is acknowledged one by one.

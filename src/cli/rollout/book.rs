@@ -9,11 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     crash::{self, Point},
+    file_lock::FileLock,
     fleet::{
         rollout::{Brief, Happened, Rollout},
         units::Timestamp,
@@ -55,7 +55,7 @@ struct Line<T> {
 
 /// The right to run rollouts, while it lives.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] FileLock);
 
 /// One rollout being written.
 #[derive(Debug)]
@@ -74,11 +74,7 @@ impl Books {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let path = self.folder.join("lock");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(fault) if fault == rustix::io::Errno::WOULDBLOCK => Ok(None),
-            Err(fault) => Err(fault.into()),
-        }
+        Ok(FileLock::try_new(file)?.ok().map(Lock))
     }
 
     /// Whether a runner is under way.
