@@ -121,6 +121,7 @@ impl Guard<'_> {
         self.anything(node)?;
         self.release_for(node)?;
         self.inventory()?;
+        self.whole_journal()?;
         self.nothing_outstanding(node)?;
         self.unproven(node)?;
         let creates = self.node_creates(node)?;
@@ -196,6 +197,33 @@ impl Guard<'_> {
         // Two lists in agreement: one may be a lie of the moment after a start.
         if self.memory.lists.good < 2 {
             return defer(Rail::Inventory, "only one complete list of instances since the start", None);
+        }
+        Ok(())
+    }
+
+    /// A journal that was lost, or restored from an old copy, knows less than the provider: what it does not know may serve
+    /// already. Known by rows with labels of ours that it never gave; and where it never gave any, an empty list is what a lie
+    /// looks like as well, so lists must agree for as long as they must on a label.
+    fn whole_journal(&self) -> Result<(), Deferral> {
+        let lists = &self.memory.lists;
+        if let Some((instance, (node, _))) = lists.unknown.first_key_value() {
+            let why = format!(
+                "instance {instance} bears the label of `{node}`, but the journal does not know it: it is not whole \
+                 (`run --import`), or another keeper works under this fleet's name"
+            );
+            return defer(Rail::Import, why, None);
+        }
+        let inventory = &self.policy.inventory;
+        let spanned = lists.first_started_at.zip(lists.last_started_at);
+        let spanned = spanned.map_or(Duration::ZERO, |(first, last)| last.since(first));
+        let settled = lists.good >= inventory.settle_lists && spanned >= inventory.settle;
+        let may_be_lost = self.fleet.ops.is_empty() || self.policy.import;
+        if may_be_lost && !settled {
+            let wait = inventory.settle.saturating_sub(spanned).as_secs() + 1;
+            let why = format!(
+                "nothing was ever rented by this journal: unless lists show a box of this fleet, the first is rented in {wait} s"
+            );
+            return defer(Rail::Inventory, why, None);
         }
         Ok(())
     }

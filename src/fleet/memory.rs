@@ -130,6 +130,8 @@ pub struct Blindness {
 pub struct Lists {
     /// Complete and plausible lists since the start.
     pub good: u32,
+    /// When the first good one since the start was begun.
+    pub first_started_at: Option<Timestamp>,
     /// When the last good one was begun.
     pub last_started_at: Option<Timestamp>,
     /// The last good list, by id.
@@ -138,6 +140,9 @@ pub struct Lists {
     pub owners: BTreeMap<InstanceId, Ownership>,
     /// The rows of the last good list that bear a node's label.
     pub labelled: BTreeMap<NodeName, Vec<InstanceId>>,
+    /// Instances with our label of whose attempt the journal knows nothing, and the node and time of the last list with each: the
+    /// journal is not the whole truth.
+    pub unknown: BTreeMap<InstanceId, (NodeName, Timestamp)>,
     /// The set that implausibly vanished, and how many lists in a row agreed on it.
     pub implausible: Option<(BTreeSet<InstanceId>, u32)>,
     /// Why the last try failed, if it did.
@@ -332,6 +337,7 @@ impl Memory {
             self.lists.take_labels(&list.rentals, fleet);
         }
         self.lists.good = self.lists.good.saturating_add(1);
+        self.lists.first_started_at.get_or_insert(list.started_at);
         self.lists.last_started_at = Some(list.started_at);
         self.lists.rows = list.rentals.into_iter().map(|rental| (rental.id, rental)).collect();
         self.lists.implausible = None;

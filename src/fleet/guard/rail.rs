@@ -18,6 +18,8 @@ pub enum Rail {
     Key,
     /// No recent complete list.
     Inventory,
+    /// The journal does not know an instance that bears this fleet's label.
+    Import,
     /// Nothing proves that our own network works.
     SelfCheck,
     /// No second witness yet, or one says the server is up.
@@ -64,6 +66,7 @@ impl Rail {
             Self::WarmUp => "warm-up",
             Self::Key => "key",
             Self::Inventory => "inventory",
+            Self::Import => "import",
             Self::SelfCheck => "self-check",
             Self::Witness => "witness",
             Self::Priority => "priority",
@@ -99,6 +102,7 @@ impl Rail {
             // The refused key, the outage and the breaker's move are told by themselves, a veto where it is found.
             Self::Key | Self::Inventory | Self::Breaker | Self::Witness => false,
             Self::ObserveOnly
+            | Self::Import
             | Self::SelfCheck
             | Self::Cooldown
             | Self::NodeCreates
@@ -126,6 +130,7 @@ impl Rail {
             | Self::WarmUp
             | Self::Key
             | Self::Inventory
+            | Self::Import
             | Self::SelfCheck
             | Self::Parallel
             | Self::Breaker

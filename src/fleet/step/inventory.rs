@@ -76,6 +76,8 @@ impl Turn<'_> {
             self.tell(notice);
         }
         self.memory.accept(list, &self.context.policy.fleet);
+        let settle = self.context.policy.inventory.settle;
+        self.memory.lists.unknown.retain(|_, (_, seen)| began.since(*seen) < settle);
         self.settle_rows()?;
         self.settle_doomed(began)?;
         self.settle_nodes(began)?;
@@ -191,7 +193,11 @@ impl Turn<'_> {
             return Ok(());
         }
         if !known && self.import(id, node, op)? {
+            self.memory.lists.unknown.remove(&id);
             return Ok(());
+        }
+        if !known && let Some(seen) = self.memory.lists.last_started_at {
+            self.memory.lists.unknown.insert(id, (node.clone(), seen));
         }
         if !known || self.context.policy.observe_only {
             self.tell_once(id, tell::stray);

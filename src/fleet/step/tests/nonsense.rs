@@ -62,7 +62,10 @@ impl Nonsense {
             offers: OfferPolicy { bid, ..OfferPolicy::default() },
             ..NodeSpec::default()
         };
-        let policy = with_spec(3, spec);
+        let mut policy = with_spec(3, spec);
+        if rng.bool() {
+            policy.inventory.settle = Duration::from_secs(1);
+        }
         let memory = Memory::starting(Timestamp(1), policy.rails.warm_up);
         let (fleet, journal, sent, labels) = (Fleet::default(), Vec::new(), BTreeSet::new(), Vec::new());
         Self { rng, policy, fleet, memory, now: 1, journal, sent, labels, failing: false }
@@ -170,7 +173,8 @@ impl Nonsense {
                 0 => None,
                 1 => Some("another's".into()),
                 2 => Some("vk:test:broken".into()),
-                3 => Some(format!("vk:test:{}:{}", node(0), OpId::from_bits(id))),
+                // One of these keeps everybody from renting for a while.
+                3 if self.rng.u32(0..40) == 0 => Some(format!("vk:test:{}:{}", node(0), OpId::from_bits(id))),
                 4 | 5 if !self.labels.is_empty() => {
                     Some(self.labels[self.rng.usize(0..self.labels.len())].clone())
                 }

@@ -92,7 +92,7 @@ impl Story {
     pub fn serving_with(policy: Policy) -> Self {
         let mut story = Self::new(policy);
         story.boot();
-        story.pass(60);
+        story.pass(360);
         let names: Vec<NodeName> = story.policy.nodes.keys().cloned().collect();
         for name in names {
             story.fill(&name);

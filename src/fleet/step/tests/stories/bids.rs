@@ -98,7 +98,7 @@ impl Story {
 fn bidding() -> Story {
     let mut s = Story::new(interruptible(2));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     for i in 0..2 {
         s.searched_bids(&node(i), 1 + 3 * i as u64);
         let instance = s.next_instance();
@@ -118,7 +118,7 @@ fn bidding() -> Story {
 fn an_interruptible_box_is_rented_for_the_bid_with_its_storage() {
     let mut s = Story::new(interruptible(1));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.searched_bids(&node(0), 1);
     assert_snapshot!(s.read());
 }
@@ -226,7 +226,7 @@ fn a_doubtful_or_queued_answer_is_no_verdict_the_provider_is_asked_again() {
 fn a_newcomer_that_is_outbid_before_it_serves_is_bid_more_for_as_well() {
     let mut s = Story::new(interruptible(1));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.searched_bids(&node(0), 1);
     let instance = s.next_instance();
     s.answered(&node(0), CreateAnswer::Created(instance));
@@ -243,7 +243,7 @@ fn a_newcomer_that_is_outbid_before_it_serves_is_bid_more_for_as_well() {
 fn what_one_list_both_starts_and_condemns_is_not_started() {
     let mut s = Story::new(interruptible(1));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.searched_bids(&node(0), 1);
     let instance = s.next_instance();
     s.answered(&node(0), CreateAnswer::Created(instance));

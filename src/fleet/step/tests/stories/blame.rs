@@ -66,7 +66,7 @@ fn a_bad_release_costs_two_boxes_however_many_nodes_want_it() {
     let mut s = Story::new(policy(5));
     s.boot();
     s.tell(release("bad"));
-    s.pass(60);
+    s.pass(240);
     s.start_telling();
     // Two nodes try it; the others wait for what becomes of it.
     s.searched(&node(0));
@@ -124,7 +124,7 @@ fn two_failures_on_one_host_or_of_two_kinds_condemn_no_release() {
     let mut s = Story::new(policy(1));
     s.boot();
     s.tell(release("new"));
-    s.pass(60);
+    s.pass(240);
     fails_with_release(&mut s, &node(0));
     s.pass(600);
     s.searched(&node(0));
@@ -151,7 +151,7 @@ fn a_condemned_release_can_be_tried_again_although_nobody_is_held_for_it_any_mor
     let mut s = Story::new(policy(2));
     s.boot();
     s.tell(release("d1"));
-    s.pass(60);
+    s.pass(240);
     fails_with_release(&mut s, &node(0));
     s.pass(120);
     fails_with_release(&mut s, &node(1));
@@ -174,7 +174,7 @@ fn a_person_may_have_a_condemned_release_tried_again() {
     let mut s = Story::new(policy(2));
     s.boot();
     s.tell(release("d1"));
-    s.pass(60);
+    s.pass(240);
     fails_with_release(&mut s, &node(0));
     s.pass(120);
     fails_with_release(&mut s, &node(1));
@@ -339,7 +339,7 @@ fn a_condemned_release_holds_only_the_nodes_that_tried_it() {
     let mut s = Story::new(policy);
     s.boot();
     s.tell(release("bad"));
-    s.pass(60);
+    s.pass(240);
     // The third node's box never came up: that was no fault of the release.
     s.searched(&node(2));
     let broken = s.next_instance();
@@ -402,7 +402,7 @@ fn a_failing_box_that_was_given_a_release_does_not_prove_it() {
 fn wanted_while_four_come_up() -> Story {
     let mut s = Story::new(policy(4));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     for i in 0..4 {
         s.searched(&node(i));
         let instance = s.next_instance();

@@ -103,7 +103,7 @@ fn dollars_per_hour_and_per_day_stop_a_rental() {
         policy.rails.dollars_per_day = day;
         let mut s = Story::new(policy);
         s.boot();
-        s.pass(60);
+        s.pass(240);
         s.fill(&node(0));
         s.fill(&node(1));
         s.searched(&node(2));
@@ -159,7 +159,7 @@ fn low_credit_is_asked_for_again_until_it_is_topped_up() {
     s.tell(Event::Booted { version: "1".into() });
     s.tell(Event::CreditRead(Ok(Credit { dollars: Money(500_000) })));
     s.memory.credit.as_mut().unwrap().1.dollars = Money(500_000);
-    s.pass(100);
+    s.pass(400);
     assert!(s.fleet.nodes.is_empty(), "nothing begins");
     s.tell(Event::CreditRead(Ok(Credit { dollars: Money(50_000_000) })));
     s.pass(10);

@@ -3,7 +3,8 @@
 use super::{
     super::{
         super::super::{
-            event::Wish,
+            event::{Event, Wish},
+            guard::Rail,
             name::{InstanceId, OpId},
             probe::{Failure, Verdict},
             provider::Rental,
@@ -43,6 +44,45 @@ fn without_a_persons_word_nothing_is_taken_over_nothing_destroyed_and_nothing_re
     nothing_was_changed(&s);
     assert!((0..2).all(|i| s.fleet.nodes.get(&node(i)).is_none_or(|node| node.state.word() == "vacant")));
     assert_eq!(s.text.matches("the journal does not know it").count(), 2, "each is told once: {}", s.text);
+}
+
+#[test]
+fn lists_that_show_nothing_at_first_rent_no_fleet_beside_the_one_that_serves() {
+    let rows = orphaned(3);
+    let mut s = Story::new(policy(3));
+    s.boot();
+    // For all that the first lists say, the account is empty.
+    s.pass(150);
+    s.extra = rows;
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert!(s.fleet.nodes.values().all(|node| node.state.word() == "vacant"), "{}", s.text);
+}
+
+#[test]
+fn a_box_that_the_journal_does_not_know_keeps_every_node_from_renting_until_it_is_gone() {
+    // The journal knows its first node alone, so it is an old copy; another node's box was rented since.
+    let mut s = Story::serving(1);
+    s.policy = policy(3);
+    let stranger = row(InstanceId(600), Some(format!("vk:test:duel-1:{}", OpId::from_bits(78))));
+    s.extra.push(stranger);
+    s.list();
+    s.tell(Event::PolicyChanged);
+    s.pass(3600);
+    nothing_was_changed(&s);
+    let blocked = s.memory.desks[&node(2)].blocked.clone().unwrap();
+    assert_eq!(blocked.rail, Rail::Import);
+    assert!(blocked.why.contains("instance 600") && blocked.why.contains("run --import"), "{}", blocked.why);
+    assert_eq!(s.text.matches("kept back by the rail `import`").count(), 1, "told once: {}", s.text);
+    // One list that lacks it proves nothing; many over a while do.
+    let shown = std::mem::take(&mut s.extra);
+    s.pass(20);
+    s.extra = shown;
+    s.pass(60);
+    nothing_was_changed(&s);
+    s.extra.clear();
+    s.pass(300);
+    assert!((1..3).all(|i| s.state(i).word() == "recovering"), "{}", s.text);
 }
 
 #[test]

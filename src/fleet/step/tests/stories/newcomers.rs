@@ -15,10 +15,10 @@ use super::{
 };
 
 #[test]
-fn a_fresh_fleet_is_filled_after_two_lists() {
+fn a_fresh_fleet_is_filled_once_lists_agreed_for_three_minutes() {
     let mut s = Story::new(policy(2));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.fill(&node(0));
     assert_snapshot!(s.read());
 }
@@ -27,7 +27,7 @@ fn a_fresh_fleet_is_filled_after_two_lists() {
 fn rented() -> Story {
     let mut s = Story::new(policy(1));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.searched(&node(0));
     let instance = s.next_instance();
     s.status.insert(instance, Status::Starting);
@@ -85,7 +85,7 @@ fn a_newcomer_may_be_missing_for_a_while_but_not_for_long() {
 fn a_list_that_lacks_all_newcomers_at_once_costs_none_of_them() {
     let mut s = Story::new(policy(5));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     let mut newcomers = Vec::new();
     for i in 0..5 {
         s.searched(&node(i));
@@ -211,7 +211,7 @@ fn attempts_wait_longer_each_time_and_are_used_up_in_the_end() {
     policy.rails.node_creates = 10;
     let mut s = Story::new(policy);
     s.boot();
-    s.pass(60);
+    s.pass(240);
     for _ in 0..3 {
         s.searched(&node(0));
         let instance = s.next_instance();

@@ -109,7 +109,7 @@ fn a_refused_key_is_told_once_and_judges_no_box() {
 fn a_key_that_lists_but_may_not_rent_is_handed_to_a_human() {
     let mut s = Story::new(policy(1));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.start_telling();
     for _ in 0..3 {
         s.searched(&node(0));

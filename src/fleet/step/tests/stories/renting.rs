@@ -19,7 +19,7 @@ use super::{
 fn renting() -> Story {
     let mut s = Story::new(policy(1));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.searched(&node(0));
     s.start_telling();
     s

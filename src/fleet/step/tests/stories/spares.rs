@@ -120,7 +120,7 @@ fn a_promoted_box_that_does_not_prove_itself_is_condemned_and_another_rented() {
 fn every_node_is_rented_for_before_a_spare() {
     let mut s = Story::new(with_spare(2));
     s.boot();
-    s.pass(60);
+    s.pass(240);
     assert!(!s.text.contains("do       search duel-spare-0"), "{}", s.text);
     for i in 0..2 {
         s.fill(&node(i));

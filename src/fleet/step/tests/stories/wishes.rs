@@ -39,7 +39,7 @@ fn a_node_never_filled_can_be_asked_for() {
     s.tell(super::super::super::super::event::Event::Booted { version: "1".into() });
     s.ask(&node(0), Wish::Reprovision);
     s.boot();
-    s.pass(60);
+    s.pass(240);
     s.ask(&node(0), Wish::Reprovision);
     s.ask(&node(9), Wish::Reprovision);
     assert_snapshot!(s.read());
