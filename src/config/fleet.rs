@@ -188,6 +188,7 @@ fn rails(reader: &mut Reader<'_>) -> Rails {
         backoff: reader.duration("rails.backoff"),
         backoff_max: reader.duration("rails.backoff_max"),
         cooldown: reader.duration("rails.cooldown"),
+        remedy_again: reader.duration("rails.remedy_again"),
         dollars_per_hour: reader.dollars("rails.dollars_per_hour"),
         dollars_per_day: reader.dollars("rails.dollars_per_day"),
         credit_floor: reader.dollars("rails.credit_floor").unwrap_or(fallback.credit_floor),

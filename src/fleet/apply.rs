@@ -222,11 +222,12 @@ impl Fleet {
                 let (NodeState::Suspect { tenant, .. } | NodeState::Serving(tenant)) = &node.state else {
                     return Err(misfit("remedy-started", name, &node.state));
                 };
-                let tenant = tenant.clone();
+                let (tenant, instance) = (tenant.clone(), tenant.instance);
                 node.state = NodeState::Remedying { tenant, rung: *rung, since: at, deadline: *deadline };
                 // Without an incident it is a planned redeploy of a healthy server.
                 if let Some(incident) = &mut node.incident {
                     incident.tried.push(*rung);
+                    node.note_remedy(*rung, instance, at);
                 }
             }
             Record::RemedyEnded { node: name, .. } => {
@@ -317,6 +318,7 @@ impl Fleet {
         if let Some(incident) = &mut node.incident {
             // Whoever let it go on mended something, so every remedy may help again.
             incident.tried.clear();
+            node.remedied.clear();
         }
         if let NodeState::Held { tenant, .. } = &node.state {
             node.state = match (tenant.clone(), &node.incident) {

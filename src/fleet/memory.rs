@@ -186,6 +186,8 @@ pub struct Desk {
     pub blocked: Option<Blocked>,
     /// What was told in the present episode.
     pub episode: Episode,
+    /// Creates in a row whose offer was gone: the market moves faster than searches show.
+    pub gone_in_a_row: u32,
     /// Creates in a row that were refused for the key's sake although lists are answered.
     pub key_refusals: u32,
     /// When the provider was last asked to let a stopped box of the node run.

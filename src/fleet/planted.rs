@@ -60,6 +60,8 @@ bugs! {
     NoFleetCaps,
     /// A node's cap on creates is not asked.
     NoNodeCap,
+    /// A remedy that helps for minutes is tried without end.
+    RemedyWithoutEnd,
     /// A node is replaced however short ago it was.
     NoCooldown,
     /// A create does not wait for the destroy's acknowledgement.

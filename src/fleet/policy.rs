@@ -196,6 +196,9 @@ pub struct Rails {
     pub backoff_max: Duration,
     /// A node replaced less than this ago is not replaced again until this is past: deferred, shown and told, not held.
     pub cooldown: Duration,
+    /// Work on a box that is kept (restart, redeploy, reboot) is tried once within this long: what helps only for a while leads
+    /// to the next rung.
+    pub remedy_again: Duration,
     /// Most the whole fleet may cost an hour, the new rental included.
     pub dollars_per_hour: Option<Money>,
     /// The day's budget: nothing is rented when what was spent in the last 24 hours and an hour of the whole fleet, the new
@@ -313,6 +316,7 @@ impl Default for Rails {
             backoff: Duration::from_secs(60),
             backoff_max: Duration::from_secs(1800),
             cooldown: Duration::from_secs(1800),
+            remedy_again: Duration::from_secs(86_400),
             dollars_per_hour: None,
             dollars_per_day: None,
             credit_floor: Money(1_000_000),

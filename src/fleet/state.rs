@@ -3,7 +3,7 @@
 //! Data lives in the variant, so that a state cannot hold what it must not have. [`Fleet::apply`](super::apply) is the only
 //! code that changes it, live and in replay alike.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use super::{
     journal::{Cause, DoomReason, HeldReason, ReleaseRef},
     ledger::{Blamed, Strike},
     name::{HostId, IncidentId, InstanceId, MachineId, NodeName, OfferId, OpId},
+    planted::{Bug, planted},
     policy::Rung,
     release::{Digest, Standing, short},
     standby::{Next, Standby},
@@ -91,6 +92,9 @@ pub struct Node {
     pub paused: Option<Pause>,
     /// The open incident: from the first failed probe that mattered to healthy again, across states.
     pub incident: Option<Incident>,
+    /// Which soft remedies were last tried on its box, and when: one that helps only for a while must not be tried without end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedied: Vec<Remedied>,
     /// When its present or last tenant was adopted.
     pub adopted_at: Option<Timestamp>,
     /// Whether its last recovery replaced a failed tenant; the cooldown counts from `adopted_at` then.
@@ -111,7 +115,36 @@ pub struct Node {
     pub spare_of: Option<String>,
 }
 
+/// A soft remedy that was tried on a box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedied {
+    /// On which.
+    pub instance: InstanceId,
+    /// Which.
+    pub rung: Rung,
+    /// When it began.
+    pub at: Timestamp,
+}
+
 impl Node {
+    /// Whether a rung was tried in the open incident, or on the same box within `again` where it works on the box itself. What
+    /// the provider is asked for, a start or a higher bid, is a matter of the market and not of a box that breaks time and again.
+    #[must_use]
+    pub fn was_tried(&self, rung: Rung, now: Timestamp, again: Duration) -> bool {
+        let incident = self.incident.as_ref().is_some_and(|incident| incident.tried.contains(&rung));
+        let instance = self.state.tenant().map(|tenant| tenant.instance);
+        let lately =
+            |old: &Remedied| old.rung == rung && Some(old.instance) == instance && now.since(old.at) < again;
+        incident || (self.remedied.iter().any(lately) && !planted(Bug::RemedyWithoutEnd))
+    }
+
+    pub(super) fn note_remedy(&mut self, rung: Rung, instance: InstanceId, at: Timestamp) {
+        self.remedied.retain(|old| old.instance == instance && old.rung != rung);
+        if matches!(rung, Rung::RestartServer | Rung::Redeploy | Rung::Reboot) {
+            self.remedied.push(Remedied { instance, rung, at });
+        }
+    }
+
     /// A newcomer did not take the node: what runs there is what the kept tenant runs.
     pub(super) fn remember_kept_release(&mut self) {
         let NodeState::Recovering(Recovery { kept: Some(kept), .. }) = &self.state else { return };
@@ -127,6 +160,7 @@ impl Default for Node {
             state: NodeState::Vacant,
             paused: None,
             incident: None,
+            remedied: Vec::new(),
             adopted_at: None,
             was_replaced: false,
             release: None,

@@ -149,7 +149,7 @@ impl World {
         self.books.turn(node, well, self.now);
     }
 
-    fn tenant_of(&self, name: &NodeName) -> Option<InstanceId> {
+    pub(super) fn tenant_of(&self, name: &NodeName) -> Option<InstanceId> {
         self.keeper.fleet.nodes.get(name)?.state.tenant().map(|tenant| tenant.instance)
     }
 

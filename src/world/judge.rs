@@ -19,7 +19,7 @@ use super::{MINUTE, World};
 use crate::fleet::{
     journal::Cause,
     name::{HostId, InstanceId, MachineId, NodeName, OpId},
-    policy::ReplaceOrder,
+    policy::{ReplaceOrder, Rung},
     probe::{Observation, Verdict},
     state::{NodeState, Recovery},
     units::{Money, Timestamp},
@@ -176,6 +176,8 @@ pub(super) struct Judge {
     pub last_start: Option<Timestamp>,
     /// When each node was last replaced, by the keeper's clock.
     pub replaced_at: Vec<Option<Timestamp>>,
+    /// When each remedy that keeps the box last began, by node, box and rung.
+    pub remedied: BTreeMap<(NodeName, InstanceId, Rung), Timestamp>,
     pub ever_filled: Vec<bool>,
     /// Spares that gave their box away and are to be filled anew.
     pub to_refill: BTreeSet<usize>,
@@ -200,6 +202,7 @@ impl Judge {
             accounts: BTreeMap::new(),
             closed_accounts: VecDeque::new(),
             bids: BTreeMap::new(),
+            remedied: BTreeMap::new(),
             op_of: BTreeMap::new(),
             doomed: BTreeSet::new(),
             gone: BTreeSet::new(),

@@ -48,6 +48,7 @@ const CASES: &[&str] = &[
     "maintenance of dead work ended",
     "recovery completed",
     "recovery not needed",
+    "remedy tried again on a box",
     "replacement cancelled",
     "create resolved by its label",
     "create settled as absent",

@@ -43,6 +43,13 @@ pub(super) const RAILS: &[Key] = &[
         "A node replaced less than this ago is not replaced again before that has passed",
     ),
     Key::new(
+        "rails.remedy_again",
+        duration(0, 7 * DAY),
+        r#""24h""#,
+        "Each remedy that keeps the box (restart, redeploy, reboot) is tried on it once within this long: one that helps only \
+         for a while leads to the next rung of the ladder",
+    ),
+    Key::new(
         "rails.dollars_per_hour",
         dollars(0.001, 1e6),
         "",
@@ -171,13 +178,13 @@ pub(super) const INVENTORY: &[Key] = &[
         "inventory.settle_lists",
         count(1, 100),
         "3",
-        "Complete lists without its label, begun after an ambiguous create, …",
+        "Complete lists without its label, begun after an ambiguous create or by a keeper whose journal never rented anything, …",
     ),
     Key::new(
         "inventory.settle",
         duration(100, HOUR),
         r#""3m""#,
-        "… and the time they must span before that create is given up",
+        "… and the time they must span before that create is given up, or the first box rented",
     ),
     Key::new(
         "inventory.create_grace",

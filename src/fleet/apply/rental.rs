@@ -165,9 +165,16 @@ impl Fleet {
                     return Err(stage_misfit("import-refused", name, recovery));
                 }
                 let op = attempt.op.clone();
+                let kept = recovery.kept.as_ref().map(|kept| kept.tenant.clone());
                 self.ops.remove(&op);
                 self.bills.remove(instance);
-                self.node_mut(name).state = NodeState::Vacant;
+                let node = self.node_mut(name);
+                node.remember_kept_release();
+                node.state = match (kept, &node.incident) {
+                    (None, _) => NodeState::Vacant,
+                    (Some(tenant), Some(_)) => NodeState::Suspect { tenant, since: at },
+                    (Some(tenant), None) => NodeState::Serving(tenant),
+                };
             }
             Record::Adopted { node: name, instance } => self.adopt(at, name, *instance)?,
             _ => {}

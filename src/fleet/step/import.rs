@@ -2,7 +2,8 @@
 //!
 //! An instance is taken over by two proofs: its label names this fleet and a node that nothing fills, and its server echoes the
 //! identity of that label's attempt, as at any adoption. Until the second proof it is a newcomer on probation. One that fails it is
-//! let go again, never condemned: it may be somebody's, and a person must look.
+//! let go again, never condemned: it may be somebody's, and a person must look. A tenant of before that lists lack stays claimed
+//! until then, and has its node back where the newcomer fails.
 //!
 //! Only on a person's word (`run --import`): a label alone must not make a keeper pay for what it never rented.
 
@@ -94,22 +95,22 @@ impl Turn<'_> {
         row: Rental,
         address: std::net::SocketAddr,
     ) -> Result<(), IllegalEvent> {
-        let former = self.node(name).and_then(|node| node.state.tenant()).cloned();
+        let is_filled = self.node(name).is_some_and(|node| node.state.tenant().is_some());
         let incident = self.incident(name);
         self.stop_work(name);
         self.end_episode(name);
+        // Kept until the other one has proven itself: a label alone ends nobody.
+        let keeps = is_filled.then(|| DoomReason::Replaced {
+            evidence: format!("missing from complete lists, and instance {id} bears its label"),
+        });
         self.record(Record::RecoveryStarted {
             node: name.clone(),
             incident,
             cause: Cause::Imported,
             permit: format!("import: instance {id} bears its label"),
-            keeps: None,
+            keeps,
             spare_of: None,
         })?;
-        if let Some(former) = former {
-            let evidence = format!("missing from complete lists, and instance {id} bears its label");
-            self.doom(former.instance, Some(name), DoomReason::Replaced { evidence }, former.rental.price)?;
-        }
         self.record(Record::Imported {
             node: name.clone(),
             op: op.clone(),
@@ -141,6 +142,7 @@ impl Turn<'_> {
         let claimed = self.node(name).and_then(|node| node.state.claim()).and_then(|(_, instance)| instance);
         let Some(instance) = claimed else { return Ok(()) };
         self.memory.import_refused.insert(instance);
+        self.watch_kept(name);
         self.record(Record::ImportRefused { node: name.clone(), instance, detail: detail.to_owned() })?;
         let notice = tell::import_refused(self.now(), name, instance, detail);
         self.tell(notice);

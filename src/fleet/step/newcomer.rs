@@ -342,7 +342,7 @@ impl Turn<'_> {
     }
 
     /// The doubling wait before attempt number `attempts + 1`, with a jitter of a fifth either way.
-    fn backoff(&mut self, attempts: u32) -> Duration {
+    pub(super) fn backoff(&mut self, attempts: u32) -> Duration {
         let rails = &self.context.policy.rails;
         let (first, most) = (rails.backoff, rails.backoff_max);
         let doubled =

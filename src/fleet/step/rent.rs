@@ -31,6 +31,8 @@ const CREATE_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const SHORT_WAIT: Duration = Duration::from_secs(5);
 /// The wait before the next try when the account could not pay, or the key was refused.
 const LONG_WAIT: Duration = Duration::from_secs(60);
+/// So many offers in a row may be gone before the next one is waited for.
+const GONE_AT_ONCE: u32 = 5;
 /// How long an offer that was gone when tried is passed over.
 const GONE_FOR: Duration = Duration::from_secs(300);
 /// Creates in a row refused for the key's sake, while lists are answered, after which a human must look.
@@ -258,6 +260,7 @@ impl Turn<'_> {
         desk.newcomer_bad_lists = 0;
         desk.work_after = Timestamp::default();
         desk.key_refusals = 0;
+        desk.gone_in_a_row = 0;
         desk.episode.overrun_told = false;
         self.order(Command::AttachKey { instance });
         self.order(Command::List);
@@ -285,7 +288,8 @@ impl Turn<'_> {
         self.fail_attempt(name, reason, text)
     }
 
-    /// The next offer is tried at once, and this one is passed over for a while: a search goes on showing it.
+    /// The next offer is tried at once, and this one is passed over for a while: a search goes on showing it. After some in a row
+    /// each takes longer than the one before: what is refused is counted by no cap, and must not be sent without end.
     fn offer_gone(&mut self, name: &NodeName, op: &OpId, detail: String) -> Result<(), IllegalEvent> {
         let now = self.now();
         self.memory.gone_offers.retain(|_, until| *until > now);
@@ -293,7 +297,11 @@ impl Turn<'_> {
             let offer = attempt.offer;
             self.memory.gone_offers.insert(offer, now.after(GONE_FOR));
         }
-        self.create_failed(name, op, detail, Duration::ZERO)
+        let desk = self.memory.desk(name);
+        desk.gone_in_a_row = desk.gone_in_a_row.saturating_add(1);
+        let slower = desk.gone_in_a_row.saturating_sub(GONE_AT_ONCE);
+        let wait = if slower == 0 { Duration::ZERO } else { self.backoff(slower) };
+        self.create_failed(name, op, detail, wait)
     }
 
     fn create_failed(

@@ -59,7 +59,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes the next rung that was not tried in this incident and can work.
+    /// Takes the next rung that was not tried in this incident, nor lately on this box, and can work.
     fn next_rung(
         &mut self,
         name: &NodeName,
@@ -78,7 +78,8 @@ impl Turn<'_> {
         let next = spec.ladder.iter().copied().find(|rung| {
             let hopeless = *rung == Rung::Redeploy && self.guard().release_for(name).is_err();
             let reachable = source == Source::Box || !needs_ssh(*rung);
-            !tried.contains(rung) && reachable && !hopeless && self.suits(*rung, instance, tried)
+            let untried = !node.was_tried(*rung, self.now(), self.context.policy.rails.remedy_again);
+            untried && reachable && !hopeless && self.suits(*rung, instance, tried)
         });
         let Some(rung) = next else {
             return self.hold(name, HeldReason::LadderEnds);

@@ -69,8 +69,8 @@ impl Scene<'_> {
     }
 
     fn next_rung(&self, spec: &NodeSpec) -> Option<Rung> {
-        let tried = self.node.incident.as_ref().map(|incident| incident.tried.as_slice()).unwrap_or_default();
-        spec.ladder.iter().copied().find(|rung| !tried.contains(rung))
+        let again = self.policy.rails.remedy_again;
+        spec.ladder.iter().copied().find(|rung| !self.node.was_tried(*rung, self.now, again))
     }
 
     fn next_of(&self, recovery: &Recovery, spec: &NodeSpec) -> Next {

@@ -8,7 +8,7 @@ use crate::{
         event::Step,
         journal::{DoomReason, Outcome, Record},
         name::{HostId, InstanceId, MachineId, NodeName, OpId},
-        policy::HealthPolicy,
+        policy::{HealthPolicy, Rung},
         units::{Money, Timestamp, millis},
     },
     world::{SECOND, World, boxes::Oddity},
@@ -66,8 +66,9 @@ impl World {
                 self.broken(Invariant::MonotoneDoom, format!("work goes on with doomed instance {instance}"));
             }
             Record::Deployed { node, .. } => self.judge.start_over(self.place(node), self.now),
-            Record::RemedyStarted { node, .. } => {
+            Record::RemedyStarted { node, rung, .. } => {
                 self.note_remedy(node);
+                self.judge_remedy(at, node, *rung);
                 self.judge.start_over(self.place(node), self.now);
             }
             Record::Adopted { node, instance } => self.judge_adoption(at, node, *instance),
@@ -83,6 +84,8 @@ impl World {
             }
             Record::Promoted { node, from, instance } => self.judge_promotion(node, from, *instance),
             Record::ReplacementCancelled { .. } => self.tally.add("replacement cancelled"),
+            // Whoever let it go on mended something.
+            Record::Released { node, .. } => self.judge.remedied.retain(|(other, ..), _| other != node),
             Record::Held { .. } => self.tally.add("held"),
             // Whoever is paused waits for a person.
             Record::Paused { node, .. } | Record::Resumed { node, .. } => self.forget_illness(node),
@@ -248,6 +251,23 @@ impl World {
             let detail =
                 format!("instance {instance} answered for `{node}` on probation, yet is given up: {detail}");
             self.broken(Invariant::NoWrongKill, detail);
+        }
+    }
+
+    /// What helps only for a while must not be tried on a box without end.
+    fn judge_remedy(&mut self, at: Timestamp, node: &NodeName, rung: Rung) {
+        let ill = self.keeper.fleet.nodes.get(node).is_some_and(|node| node.incident.is_some());
+        let soft = matches!(rung, Rung::RestartServer | Rung::Redeploy | Rung::Reboot);
+        let Some(instance) = self.tenant_of(node).filter(|_| ill && soft) else { return };
+        let again = self.policy.rails.remedy_again;
+        match self.judge.remedied.insert((node.clone(), instance, rung), at) {
+            Some(last) if at >= last && at.since(last) < again => {
+                let detail =
+                    format!("`{}` again on `{node}` after {} s", rung.word(), at.since(last).as_secs());
+                self.broken(Invariant::Rate, detail);
+            }
+            Some(_) => self.tally.add("remedy tried again on a box"),
+            None => {}
         }
     }
 

@@ -238,6 +238,44 @@ fn the_ladder_is_climbed_rung_by_rung() {
 }
 
 #[test]
+fn a_remedy_that_helps_for_a_while_is_tried_once_a_day_and_then_comes_the_next() {
+    let ladder = vec![Rung::RestartServer, Rung::Replace];
+    let mut s =
+        Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    let down = || Word::Down("no answer on its own port".into());
+    let crash_and_restart = |s: &mut Story| {
+        s.fail_thrice(&node(0));
+        s.witness(&node(0), down());
+        assert_eq!(s.state(0).word(), "remedying", "{}", s.text);
+        s.remedied(&node(0), Rung::RestartServer, Ok(None));
+        s.pass(10);
+        s.ok(&node(0));
+        s.ok(&node(0));
+        assert_eq!(s.state(0).word(), "serving");
+    };
+    crash_and_restart(&mut s);
+    let old = s.instance(&node(0));
+    // A day later it may be tried again, and what was tried is known after a restart of the keeper.
+    s.pass(25 * 3600);
+    crash_and_restart(&mut s);
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.pass(3600);
+    s.ok(&node(0));
+    s.fail_thrice(&node(0));
+    s.witness(&node(0), down());
+    s.pass(40);
+    assert!(s.fleet.doomed.contains_key(&old), "{}", s.text);
+    assert_eq!(s.text.matches("do       remedy").count(), 2, "{}", s.text);
+    // The box that follows has tried nothing yet.
+    s.destroyed(old);
+    s.pass(60);
+    s.fill(&node(0));
+    s.pass(7200);
+    crash_and_restart(&mut s);
+}
+
+#[test]
 fn remedies_over_ssh_are_skipped_where_the_box_does_not_answer() {
     let ladder = vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot];
     let mut s =

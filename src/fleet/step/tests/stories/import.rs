@@ -154,6 +154,29 @@ fn a_journal_from_an_old_copy_lets_go_of_what_is_gone_for_what_took_its_place() 
 }
 
 #[test]
+fn a_tenant_that_is_missing_is_not_condemned_for_a_stranger_behind_its_label() {
+    let mut s = Story::serving(2);
+    s.policy.import = true;
+    let old = s.instance(&node(0));
+    s.absent.insert(old);
+    s.extra.push(row(InstanceId(600), Some(format!("vk:test:duel-0:{}", OpId::from_bits(78)))));
+    s.fail_thrice(&node(0));
+    s.pass(120);
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
+    let journal = s.journal.len();
+    s.restart(journal);
+    for _ in 0..40 {
+        s.probed(&node(0), Verdict::Failing(Failure::Impostor { got: None }));
+        s.pass(10);
+    }
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("suspect", old), "{}", s.text);
+    nothing_was_changed(&s);
+    assert!(s.fleet.doomed.is_empty());
+    s.pass(3600);
+    assert!(!s.text.contains("do       create"), "the stranger stands in the way: {}", s.text);
+}
+
+#[test]
 fn a_box_that_says_it_is_up_or_that_a_person_keeps_is_not_given_up_for_a_label() {
     for paused in [false, true] {
         let mut s = Story::serving(2);

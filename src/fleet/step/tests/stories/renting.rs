@@ -77,6 +77,24 @@ fn the_next_offer_is_tried_and_a_gone_one_is_passed_over() {
 }
 
 #[test]
+fn a_market_in_which_every_offer_is_gone_is_asked_less_and_less() {
+    let mut s = renting();
+    let (began, mut creates, mut shown) = (s.now, 0, 10_u64);
+    while s.now < began + 3_600_000 {
+        if s.state(0).claim().is_some() {
+            creates += 1;
+            s.answered(&node(0), CreateAnswer::OfferGone("no_such_ask".into()));
+        } else {
+            let found = OffersFound { offers: super::super::offers(shown..shown + 10) };
+            shown += 10;
+            s.tell(Event::Searched { node: node(0), answer: Ok(found) });
+            s.pass(1);
+        }
+    }
+    assert!((6..15).contains(&creates), "{creates} creates in an hour");
+}
+
+#[test]
 fn an_unanswered_create_is_looked_for_and_found_by_its_label() {
     let mut s = renting();
     let op = s.op(&node(0));
@@ -195,7 +213,7 @@ fn the_label_of_a_box_that_served_long_is_watched_after_its_end() {
     for _ in 0..40 {
         s.searched(&node(0));
         s.answered(&node(0), CreateAnswer::OfferGone(detail()));
-        s.pass(400);
+        s.pass(2_400);
     }
     assert!(s.fleet.ops.len() > 32, "{}", s.text);
     // The destroy had no effect, and the lists were wrong.
