@@ -206,7 +206,9 @@ impl Guard<'_> {
     /// looks like as well, so lists must agree for as long as they must on a label.
     fn whole_journal(&self) -> Result<(), Deferral> {
         let lists = &self.memory.lists;
-        if let Some((instance, (node, _))) = lists.unknown.first_key_value() {
+        if let Some((instance, (node, _))) = lists.unknown.first_key_value()
+            && !planted(Bug::UnknownIgnored)
+        {
             let why = format!(
                 "instance {instance} bears the label of `{node}`, but the journal does not know it: it is not whole \
                  (`run --import`), or another keeper works under this fleet's name"
@@ -218,7 +220,7 @@ impl Guard<'_> {
         let spanned = spanned.map_or(Duration::ZERO, |(first, last)| last.since(first));
         let settled = lists.good >= inventory.settle_lists && spanned >= inventory.settle;
         let may_be_lost = self.fleet.ops.is_empty() || self.policy.import;
-        if may_be_lost && !settled {
+        if may_be_lost && !settled && !planted(Bug::NewJournalTrusted) {
             let wait = inventory.settle.saturating_sub(spanned).as_secs() + 1;
             let why = format!(
                 "nothing was ever rented by this journal: unless lists show a box of this fleet, the first is rented in {wait} s"

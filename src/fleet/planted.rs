@@ -44,6 +44,10 @@ bugs! {
     MisreadWitness,
     /// Without a witness the threshold is not doubled.
     NoDoubling,
+    /// A journal that never rented trusts its first lists.
+    NewJournalTrusted,
+    /// A box that the journal does not know keeps its own node from renting and no other.
+    UnknownIgnored,
     /// A list that lacks a box is believed although nothing else answers.
     AbsenceIsEnough,
     /// Canaries count as proof of the way to the boxes, although other nodes could tell.

@@ -84,6 +84,10 @@ pub(super) struct Rented {
     pub unclaimed_lists: u32,
     /// When a believed list last left it out although it lived.
     pub hidden_at: u64,
+    /// When believed lists began to leave it out, and no one showed it since.
+    pub hidden_since: Option<u64>,
+    /// Its attempt is on no record any more.
+    pub orphan: bool,
     /// Whether a start of it waits at the provider.
     pub start_asked: bool,
 }
@@ -202,6 +206,8 @@ impl World {
             oddity: None,
             unclaimed_lists: 0,
             hidden_at: 0,
+            hidden_since: None,
+            orphan: false,
             start_asked: false,
         };
         self.boxes.insert(id, rented);

@@ -61,6 +61,8 @@ faults! {
     WallJump "wall-clock-jump" Fleet 0..0 [0.0 0.02 0.5];
     /// A commit fails: stored or not, nobody knows until the journal is read back.
     CommitFails "commit-fails" Fleet 0..0 [0.0 0.05 6.0];
+    /// The journal is lost with the keeper's machine: another one starts with nothing on record.
+    StateLost "state-lost" Fleet 0..0 [0.0 0.0005 0.1];
     /// The configuration is read anew.
     Reload "reload" Fleet 0..0 [0.1 0.5 12.0];
     /// A person pauses, resumes, reprovisions, redeploys or destroys.

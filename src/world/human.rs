@@ -8,6 +8,9 @@ use crate::fleet::{
     state::NodeState,
 };
 
+/// How long boxes are given to prove themselves before a person destroys them.
+const PROVING: u64 = 30 * MINUTE;
+
 impl World {
     /// Somebody looks at the keeper's pages now and then.
     pub(super) fn schedule_wakes(&mut self) {
@@ -22,8 +25,42 @@ impl World {
         }
     }
 
+    /// Who was told of boxes that the journal does not know has them taken over, and destroys by hand what proves to be nothing.
+    fn answer_for_the_unknown(&mut self) {
+        if !self.keeper.up || self.now < self.keeper.frozen_until {
+            return;
+        }
+        let unknown: Vec<InstanceId> =
+            self.unclaimed().into_iter().filter(|id| self.boxes.get(id).is_some_and(|b| b.orphan)).collect();
+        match self.importing_since {
+            None if self.is_told_of(&unknown) => {
+                (self.policy.import, self.importing_since) = (true, Some(self.now));
+                self.restart();
+            }
+            Some(since) if unknown.is_empty() && self.now >= since + PROVING => {
+                (self.policy.import, self.importing_since) = (false, None);
+                self.restart();
+            }
+            Some(since) if self.now >= since + PROVING => {
+                for id in unknown {
+                    self.tally.add("box that nobody knew destroyed by a person");
+                    self.end_box(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a box was told, or bears a label no more and can be known to nobody but whoever looks.
+    fn is_told_of(&self, unknown: &[InstanceId]) -> bool {
+        let told = &self.keeper.memory.strays_told;
+        let silent = |id: &InstanceId| self.boxes.get(id).is_some_and(|rented| rented.label.is_none());
+        unknown.iter().any(|id| told.contains(id) || silent(id))
+    }
+
     /// A person lets go on what waits for one.
     pub(super) fn answer_pages(&mut self) {
+        self.answer_for_the_unknown();
         let waits = |node: &crate::fleet::state::Node| {
             matches!(node.state, NodeState::Held { .. }) || node.paused.is_some()
         };

@@ -36,6 +36,11 @@ impl Journal {
         Ok(())
     }
 
+    /// All that was durable is lost.
+    pub fn lose(&mut self) {
+        *self = Self { hash: self.hash, ..Self::default() };
+    }
+
     /// The state that the journal holds, read from its text.
     pub fn fold(&mut self) -> Result<&Fleet, Unfoldable> {
         for text in self.texts.iter().skip(self.folded) {

@@ -222,6 +222,14 @@ impl Judge {
         }
     }
 
+    /// The journal is lost: what it said binds nobody any more. What the provider will still do stays true.
+    pub fn state_lost(&mut self) {
+        let (foreign, on_their_way) =
+            (std::mem::take(&mut self.foreign), std::mem::take(&mut self.on_their_way));
+        *self =
+            Self { violation: self.violation.take(), foreign, on_their_way, ..Self::new(self.seen.len()) };
+    }
+
     /// The first violation ends the run.
     pub fn broken(&mut self, invariant: Invariant, after_ms: u64, detail: String) {
         self.violation.get_or_insert(Violation { invariant, after_ms, detail });
@@ -338,7 +346,12 @@ impl World {
         let state = self.names.get(node).and_then(|name| self.keeper.fleet.nodes.get(name));
         let planned = state
             .is_some_and(|node| matches!(&node.state, NodeState::Recovering(recovery) if planned(recovery)));
+        let taken_over = state.is_some_and(
+            |node| matches!(&node.state, NodeState::Recovering(recovery) if recovery.cause == Cause::Imported),
+        );
         match spec.map(|spec| spec.order) {
+            // A tenant that lists lack is kept until what bears its label has proven itself.
+            _ if taken_over => 2,
             // Whom only the provider's word is against is kept, whatever the order.
             _ if planned => 2,
             Some(ReplaceOrder::CreateFirst) => 2,

@@ -77,9 +77,12 @@ impl World {
         if refused && !missing.is_empty() {
             self.tally.add("implausible list believed at last");
         }
-        for id in missing {
-            if let Some(rented) = self.boxes.get_mut(id) {
+        for (id, rented) in &mut self.boxes {
+            if missing.contains(id) {
                 rented.hidden_at = self.now;
+                rented.hidden_since.get_or_insert(self.now);
+            } else {
+                rented.hidden_since = None;
             }
         }
         self.judge_list(missing);

@@ -131,6 +131,8 @@ struct World {
     release: releases::Release,
     /// Hosts that spoil every box.
     bad_hosts: BTreeSet<HostId>,
+    /// Since when a person has boxes taken over that no journal knows.
+    importing_since: Option<u64>,
     /// A spare that the present configuration leaves out.
     unwanted: Option<spares::Unwanted>,
     names: Vec<NodeName>,
@@ -180,6 +182,7 @@ impl World {
             policy,
             release: releases::Release::default(),
             bad_hosts: BTreeSet::new(),
+            importing_since: None,
             unwanted: None,
             names,
             places,

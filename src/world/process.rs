@@ -7,7 +7,7 @@ use super::{
     keeper::{Armed, Due, Point},
     probes::Probing,
 };
-use crate::fleet::{event::Event, memory::Memory};
+use crate::fleet::{event::Event, memory::Memory, state::Fleet};
 
 /// From a crash to the next start: the unit's `RestartSec`, and the start itself.
 const RESTART: std::ops::Range<u64> = 5..12;
@@ -65,6 +65,25 @@ impl World {
         self.keeper.crash = None;
         let back = self.now + self.seconds(RESTART);
         self.queue.push(back, Due::Start);
+    }
+
+    /// The keeper's machine is lost with all that was durable, and another one takes its place.
+    pub(super) fn lose_state(&mut self) {
+        self.crash("crash at any time");
+        self.journal.lose();
+        (self.keeper.fleet, self.keeper.knew_more) = (Fleet::default(), false);
+        self.judge.state_lost();
+        for rented in self.boxes.values_mut().filter(|rented| rented.node.is_some()) {
+            rented.orphan = true;
+        }
+    }
+
+    /// A person starts it anew.
+    pub(super) fn restart(&mut self) {
+        if std::mem::take(&mut self.keeper.up) {
+            let back = self.now + self.seconds(RESTART);
+            self.queue.push(back, Due::Start);
+        }
     }
 
     /// The process stands still: everything it is to do waits.

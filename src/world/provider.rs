@@ -223,9 +223,11 @@ impl World {
 
     pub(super) fn create_late(&mut self, label: String, node: usize, op: OpId, offer: &Offer) {
         self.judge.on_their_way.remove(&op);
+        let forgotten = self.judge.ticket(&op).is_none();
         let id = self.rent(Some(label), Some(node), Some(op), offer);
         if let Some(rented) = self.boxes.get_mut(&id) {
             rented.oddity = Some(Oddity::Late);
+            rented.orphan = forgotten;
         }
     }
 

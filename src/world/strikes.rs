@@ -57,6 +57,7 @@ impl World {
                 let lasts = self.rng.u64(10 * MINUTE..8 * HOUR);
                 self.freeze(lasts);
             }
+            Fault::StateLost => self.lose_state(),
             Fault::WallJump => self.wall_error = self.rng.i64(-WALL_ERROR..WALL_ERROR),
             Fault::CommitFails => self.keeper.commit_fails = true,
             Fault::Reload => self.reload(),

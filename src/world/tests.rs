@@ -124,6 +124,9 @@ fn provoking(bug: Bug, seed: u64) -> Setting {
         Bug::BidBeyondMost => &[(Fault::BoxOutbid, 30.0)],
         Bug::AbsenceIsEnough => &[(Fault::WrongAccount, 200.0), (Fault::EgressBlocked, 60.0)],
         Bug::CanariesProveAll => &[(Fault::StuckBoot, 60.0), (Fault::EgressBlocked, 60.0)],
+        Bug::NewJournalTrusted | Bug::UnknownIgnored => {
+            &[(Fault::StateLost, 6.0), (Fault::ListLacksRows, 60.0), (Fault::ListEmpty, 60.0)]
+        }
         Bug::LeaveForgotten => &[(Fault::Maintenance, 10.0)],
         Bug::NoDoubling => &[(Fault::WitnessSilent, 40.0), (Fault::ProbeLoss, 40.0)],
         _ => &[],

@@ -17,7 +17,16 @@ use crate::{
 
 impl World {
     pub(super) fn judge_start(&mut self, at: Timestamp, node: &NodeName, cause: &Cause, step: &Step) {
-        if matches!(cause, Cause::Wanted | Cause::Manual { .. }) {
+        let fills = |name| {
+            let state = self.keeper.fleet.nodes.get(name).map(|node| &node.state);
+            state.is_some_and(|state| state.tenant().is_none())
+        };
+        let nobody_is_sick = match cause {
+            Cause::Wanted | Cause::Manual { .. } => true,
+            Cause::Imported => fills(node),
+            Cause::Failing { .. } | Cause::Vanished | Cause::Planned { .. } => false,
+        };
+        if nobody_is_sick {
             self.judge.last_start = self.judge.last_start.max(self.counted(node).then_some(at));
             return;
         }

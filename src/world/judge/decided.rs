@@ -56,6 +56,10 @@ impl World {
             Record::BidRaised { instance, bid, price, .. } => self.judge_raise(at, *instance, *bid, *price),
             Record::PriceChanged { instance, price, .. } => self.judge_price(at, *instance, *price),
             Record::Created { node, op, instance } => self.judge_created(at, node, op, *instance),
+            Record::Imported { node, op, instance, price, .. } => {
+                self.judge_import(at, node, op, *instance, *price);
+            }
+            Record::ImportRefused { instance, .. } => self.import_refused(*instance),
             Record::CreateFailed { op, .. } => self.judge.create_failed(op),
             // Whoever is wanted again after that is filled for the first time.
             Record::Retired { node } => self.judge.retired(self.place(node)),
@@ -251,6 +255,36 @@ impl World {
             let detail =
                 format!("instance {instance} answered for `{node}` on probation, yet is given up: {detail}");
             self.broken(Invariant::NoWrongKill, detail);
+        }
+    }
+
+    fn judge_import(
+        &mut self,
+        at: Timestamp,
+        node: &NodeName,
+        op: &OpId,
+        instance: InstanceId,
+        price: Money,
+    ) {
+        self.tally.add("box taken over");
+        if !self.policy.import {
+            self.broken(Invariant::Ownership, format!("instance {instance} is taken over on nobody's word"));
+        }
+        self.judge.accounts.entry(instance).or_insert(Account { price, from: at, to: None });
+        self.judge.op_of.insert(instance, op.clone());
+        let place = self.places.get(node).copied();
+        if let Some(rented) = self.boxes.get_mut(&instance) {
+            (rented.orphan, rented.node) = (false, place);
+        }
+    }
+
+    /// What did not prove itself is nobody's again.
+    fn import_refused(&mut self, instance: InstanceId) {
+        self.tally.add("box not taken over");
+        self.judge.accounts.remove(&instance);
+        self.judge.op_of.remove(&instance);
+        if let Some(rented) = self.boxes.get_mut(&instance) {
+            rented.orphan = true;
         }
     }
 

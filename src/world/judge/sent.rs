@@ -7,9 +7,9 @@ use crate::{
     fleet::{
         name::{InstanceId, NodeName, OpId},
         offer::Offer,
-        units::{Money, Timestamp},
+        units::{Money, Timestamp, millis},
     },
-    world::{MINUTE, World, boxes::Rented},
+    world::{MINUTE, SECOND, World, boxes::Rented},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -57,8 +57,16 @@ impl World {
             let detail = format!("`{node}` is rented for while op {other} is on its way");
             return self.broken(Invariant::NoSecondCreate, detail);
         }
-        let misled =
-            |rented: &Rented| self.now < rented.hidden_at + MISLED || self.now < rented.born + MINUTE;
+        let misled = |rented: &Rented| {
+            // A journal that knows nothing of a box must not be misled by a list or two.
+            let settled = |since: u64| self.now + SECOND * 5 >= since + millis(self.policy.inventory.settle);
+            let hidden = if rented.orphan {
+                rented.hidden_since.is_some_and(settled)
+            } else {
+                self.now < rented.hidden_at + MISLED
+            };
+            hidden || self.now < rented.born + MINUTE
+        };
         let alive = self.boxes.iter().filter(|(id, rented)| {
             rented.node == Some(place)
                 && rented.alive()
