@@ -18,6 +18,8 @@ use super::{
     unknown,
 };
 
+/// The one setting whose value may hold lines that assign variables.
+const SCRIPT: &str = "rental.onstart";
 /// Longest `.env` file.
 const LONGEST: u64 = 1 << 20;
 
@@ -76,7 +78,7 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
                 faults.push(Fault::new("", "set twice in this file").at(Some(place)));
             }
             Ok((name, value)) => {
-                if let Some(swallowed) = swallows(&value) {
+                if let Some(swallowed) = swallowed(&name, &value) {
                     let place = place(Some(name.clone()), &|line| assigns(line, &name));
                     let fault = Fault::new("", format!("its value goes on to behind `{swallowed}=`"));
                     let hint = "close the quote in the line in which it begins";
@@ -102,17 +104,27 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
     Ok((variables, faults))
 }
 
-/// The variable of ours that a value over several lines assigns in one of them: a quote was not closed, and what it swallowed,
-/// which may be a secret, must not be taken for the value and shown with it.
-fn swallows(value: &str) -> Option<&str> {
-    let names = value.lines().skip(1).filter_map(|line| {
+/// The variable that a value over several lines assigns in one of them: a quote was not closed, and what it swallowed, which
+/// may be a secret, must not be taken for the value and shown with it. A script may assign what is not ours.
+fn swallowed<'a>(into: &str, value: &'a str) -> Option<&'a str> {
+    let is_ours = |name: &str| is_secret(name) || flat_key(name).is_some() || name.starts_with(NESTED_PREFIX);
+    let is_script =
+        into == keys::nested_variable(SCRIPT) || flat_key(into).is_some_and(|(key, _)| key.path == SCRIPT);
+    let mut assigned = value.lines().skip(1).filter_map(|line| {
         let line = line.trim_start();
-        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
-        Some(name.trim())
+        let (name, rest) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        // The last line of what is coded in base64 ends like an assignment of nothing.
+        let holds_something = !rest.trim().trim_matches('=').is_empty();
+        let name = name.trim();
+        let of_a_variable =
+            name.starts_with(|first: char| first.is_ascii_uppercase()) && name.chars().all(is_of_a_variable);
+        (is_ours(name) || (of_a_variable && holds_something && !is_script)).then_some(name)
     });
-    let mut ours =
-        names.filter(|name| is_secret(name) || flat_key(name).is_some() || name.starts_with(NESTED_PREFIX));
-    ours.next()
+    assigned.next()
+}
+
+fn is_of_a_variable(letter: char) -> bool {
+    letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_'
 }
 
 fn assigns(line: &str, name: &str) -> bool {

@@ -369,6 +369,11 @@ fn a_quote_that_is_not_closed_swallows_no_secret() {
     let told = load(&Sources { env_file: Some(path.clone()), ..with_home(&[]) }).unwrap_err().to_string();
     assert!(!told.contains("canary"), "{told}");
     assert!(told.contains(":2 (VAST_SEARCH_QUERY)") && told.contains("`VAST_API_KEY=`"), "{told}");
+    // What only a sink's `url` names is known as a secret to nobody yet.
+    std::fs::write(&path, "VAST_DISK_GB='80\nOPS_SLACK_URL=https://hooks.example/canary-3f9a71\n'\n")
+        .unwrap();
+    let told = load(&Sources { env_file: Some(path.clone()), ..with_home(&[]) }).unwrap_err().to_string();
+    assert!(!told.contains("canary") && told.contains("`OPS_SLACK_URL=`"), "{told}");
     // A script over several lines is a value like any other.
     std::fs::write(&path, "KEEPER__RENTAL__ONSTART='touch a\nLEVEL=2\nexport B=1'\n").unwrap();
     let config = load(&Sources { env_file: Some(path), ..with_home(&[]) }).unwrap();
