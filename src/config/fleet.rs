@@ -185,6 +185,7 @@ fn rails(reader: &mut Reader<'_>) -> Rails {
         fleet_hourly: reader.count("rails.fleet_hourly"),
         fleet_daily: reader.count("rails.fleet_daily"),
         attempts: reader.count("rails.attempts"),
+        held_retry: reader.duration("rails.held_retry"),
         backoff: reader.duration("rails.backoff"),
         backoff_max: reader.duration("rails.backoff_max"),
         cooldown: reader.duration("rails.cooldown"),

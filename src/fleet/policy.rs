@@ -190,6 +190,8 @@ pub struct Rails {
     pub fleet_daily: u32,
     /// Failed attempts of one recovery before the node is held for a human.
     pub attempts: u32,
+    /// How long after its last attempt failed a held node is tried again; never, if zero.
+    pub held_retry: Duration,
     /// First wait between attempts, doubled each time.
     pub backoff: Duration,
     /// Longest wait between attempts.
@@ -313,6 +315,7 @@ impl Default for Rails {
             fleet_hourly: 12,
             fleet_daily: 40,
             attempts: 5,
+            held_retry: Duration::from_secs(6 * 3600),
             backoff: Duration::from_secs(60),
             backoff_max: Duration::from_secs(1800),
             cooldown: Duration::from_secs(1800),

@@ -112,6 +112,7 @@ fn rails(rng: &mut fastrand::Rng, nodes: usize, inventory: &InventoryPolicy) -> 
         node_window: Duration::from_secs(rng.u64(1..7) * 3600),
         fleet_hourly: if tight { rng.u32(6..20) } else { 8 * nodes + 20 },
         fleet_daily: if tight { rng.u32(40..400) } else { 150 * nodes },
+        held_retry: Duration::from_secs(rng.u64(0..8) * 3600),
         remedy_again: Duration::from_secs(rng.u64(0..24) * 3600),
         cooldown: Duration::from_secs(if tight { rng.u64(60..1200) } else { rng.u64(30..240) }),
         dollars_per_hour: poor.then_some(Money(most_price + 500_000)),

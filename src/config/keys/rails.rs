@@ -30,6 +30,12 @@ pub(super) const RAILS: &[Key] = &[
         "Failed attempts of one recovery before the node is held for a human",
     ),
     Key::new(
+        "rails.held_retry",
+        duration(0, 7 * DAY),
+        r#""6h""#,
+        "How long after that its attempts begin anew by themselves, and page anew where they fail; `0s` for never",
+    ),
+    Key::new(
         "rails.backoff",
         duration(10, DAY),
         r#""60s""#,

@@ -8,7 +8,7 @@
 //!    └──── healthy again in time ── Recovering, the tenant kept   (create-first; doomed when a newcomer is adopted)
 //! Recovering: Started ─► Intent(op) ─► [Unresolved(op)] ─► Booting ─► Deploying ─► Probation ─► adopted: Serving
 //!    a deadline or a dead newcomer: doom it, blame its machine, back to Started with one attempt more
-//!    attempts used up, host key changed, release at fault, request refused: Held, which pages
+//!    attempts used up, host key changed, release at fault, request refused: Held, which pages; attempts begin anew after hours
 //! Doomed: a set beside the nodes. Monotone: once in, never adopted again, DELETE repeated until proven gone.
 //! ```
 //!
@@ -49,7 +49,7 @@ use super::{
     command::Command,
     event::{Context, Event, IllegalEvent, Step},
     guard::{Guard, Rail},
-    journal::{Cause, Entry, Outcome, Record},
+    journal::{Cause, Entry, HeldReason, Outcome, Record},
     memory::Memory,
     name::NodeName,
     notice::Notice,
@@ -243,6 +243,10 @@ impl Turn<'_> {
             NodeState::Remedying { deadline, rung, .. } => {
                 let (deadline, rung) = (*deadline, *rung);
                 self.pursue_remedy(name, rung, deadline)
+            }
+            NodeState::Held { reason: HeldReason::AttemptsUsedUp { .. }, since, .. } => {
+                let since = *since;
+                self.retry_held(name, since)
             }
             NodeState::Held { .. } => Ok(()),
             NodeState::Recovering(recovery) => match &recovery.stage {

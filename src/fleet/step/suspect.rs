@@ -267,6 +267,24 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// What used up its attempts may have been the market's or the hosts' trouble of that hour: they begin anew after a while,
+    /// and page anew where they fail.
+    pub(super) fn retry_held(&mut self, name: &NodeName, since: Timestamp) -> Result<(), IllegalEvent> {
+        let policy = self.context.policy;
+        let paused = self.node(name).is_some_and(|node| node.paused.is_some());
+        if policy.rails.held_retry.is_zero() || policy.observe_only || paused {
+            return Ok(());
+        }
+        let at = since.after(policy.rails.held_retry);
+        if self.now() < at {
+            self.look(name, at);
+            return Ok(());
+        }
+        self.record(Record::Released { node: name.clone(), by: "the keeper, after a while".into() })?;
+        self.end_episode(name);
+        self.pursue(name)
+    }
+
     /// Gives the node to a human, and pages.
     pub(super) fn hold(&mut self, name: &NodeName, reason: HeldReason) -> Result<(), IllegalEvent> {
         let incident = self.incident(name);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Scene;
 use crate::fleet::{
+    journal::HeldReason,
     policy::{NodeSpec, Rung},
     state::{NodeState, Recovery, Stage},
     units::Timestamp,
@@ -24,6 +25,12 @@ impl Scene<'_> {
             );
         }
         match &self.node.state {
+            NodeState::Held { reason: HeldReason::AttemptsUsedUp { .. }, since, .. }
+                if !self.policy.rails.held_retry.is_zero() =>
+            {
+                let text = format!("its attempts begin anew; at once with `vast-keeper resume {}`", self.name);
+                (text, Some(since.after(self.policy.rails.held_retry)))
+            }
             NodeState::Held { .. } => {
                 (format!("nothing by itself: mend the cause, then `vast-keeper resume {}`", self.name), None)
             }

@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::{
     super::super::super::{
         command::{Chosen, Command},
-        event::{Event, WorkFault},
+        event::{Event, Wish, WorkFault},
         journal::ReleaseRef,
         probe::{Failure, Verdict},
         provider::{CreateAnswer, Status},
@@ -224,6 +224,26 @@ fn attempts_wait_longer_each_time_and_are_used_up_in_the_end() {
     }
     assert!(matches!(s.state(0), NodeState::Held { .. }));
     assert_snapshot!(s.read());
+    // The trouble of that hour may be over: once in six hours it is tried again, unless a person keeps it so.
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.ask(&node(0), Wish::Pause);
+    s.pass(7 * 3600);
+    assert_eq!(s.state(0).word(), "held");
+    s.tell(Event::Asked { node: node(0), wish: Wish::Resume, by: "ann".into() });
+    assert_eq!(s.state(0).word(), "recovering", "a person need not wait");
+    for _ in 0..3 {
+        s.searched(&node(0));
+        let instance = s.next_instance();
+        s.answered(&node(0), CreateAnswer::CreatedBroken(instance, "no such image".into()));
+        s.destroyed(instance);
+        s.pass(600);
+    }
+    assert_eq!(s.state(0).word(), "held", "{}", s.text);
+    s.pass(5 * 3600);
+    assert_eq!(s.state(0).word(), "held");
+    s.pass(3600);
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
 }
 
 #[test]
