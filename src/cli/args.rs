@@ -92,9 +92,9 @@ pub enum Verb {
     /// Destroy what fills a node and leave it empty
     Destroy(Drastic),
     /// Keep healing away from a node; it is still watched
-    Pause(Calm),
+    Pause(Calming),
     /// Let healing of a paused or held node go on
-    Resume(Calm),
+    Resume(Calming),
     /// Put the configured release on nodes that serve, one after the other; a failure goes back by itself
     Deploy(DeployArgs),
     /// What a deploy to several nodes is doing: look, stop it for a while, let it go on, end it
@@ -373,6 +373,20 @@ pub struct Calm {
     /// The node
     pub node: NodeName,
     /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a verb takes that concerns one node or all of them.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Calming {
+    /// The node
+    #[arg(required_unless_present = "all")]
+    pub node: Option<NodeName>,
+    /// Every node
+    #[arg(long, conflicts_with = "node")]
+    pub all: bool,
+    /// Print the outcome as JSON; with `--all` a list with one for each node
     #[arg(long)]
     pub json: bool,
 }

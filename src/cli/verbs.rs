@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    args::{Calm, Common, Drastic},
+    args::{Calming, Common, Drastic},
     client::Client,
     consent,
     exit::{self, Failure},
@@ -23,6 +23,7 @@ use crate::{
     fleet::{
         self,
         event::{Reply, Wish},
+        guard::Rail,
         memory::Memory,
         name::NodeName,
         view::{FleetView, NodeView, Request},
@@ -34,10 +35,35 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How long a one-off waits for lists and credit before it believes a rail's refusal.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) async fn simple(common: &Common, calm: Calm, wish: Wish) -> Result<u8, Failure> {
+pub(super) async fn simple(common: &Common, calming: Calming, wish: Wish) -> Result<u8, Failure> {
     let (config, _) = setup::load(common, Need::Talk)?;
     let client = Client::connect(&config.control_socket).await?;
-    answered(ask(&client, &calm.node, wish).await?, calm.json)
+    if let Some(node) = &calming.node {
+        return answered(ask(&client, node, wish).await?, calming.json);
+    }
+    let mut outcomes = Vec::new();
+    for node in view(&client).await?.nodes {
+        outcomes.push((ask(&client, &node.node, wish).await?, node.node));
+    }
+    // Refused anywhere is not done; done anywhere is more than nothing to do.
+    let codes = outcomes.iter().map(|(reply, _)| described(reply).0);
+    let code =
+        codes.max_by_key(|code| (*code == exit::REFUSED, *code == exit::DONE)).unwrap_or(exit::NOTHING);
+    if calming.json {
+        let all: Vec<_> = outcomes
+            .iter()
+            .map(|(reply, node)| {
+                let (_, word, text) = described(reply);
+                json!({ "node": node, "reply": word, "text": text })
+            })
+            .collect();
+        print::json(&all)?;
+        return Ok(code);
+    }
+    for (reply, _) in outcomes {
+        answered(reply, false)?;
+    }
+    Ok(code)
 }
 
 pub(super) async fn destroy(common: &Common, options: Drastic) -> Result<u8, Failure> {
@@ -89,7 +115,7 @@ async fn by_ourselves(common: &Common, options: Drastic) -> Result<u8, Failure> 
     let start = Options { clock, seed: fastrand::u64(..), bare: true };
     let daemon = Daemon::start(&config, start).await.map_err(setup::start_failure)?;
     let result = tokio::select! {
-        result = carry_out(&daemon.handle, &name, patience) => result,
+        result = carry_out(&daemon.handle, &name, patience, config.policy.inventory.settle) => result,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(exit::UNKNOWN, format!("interrupted: `{name}` is half-way"))
             .hint("the journal has everything; `vast-keeper run` or the same command goes on")),
     };
@@ -111,7 +137,13 @@ fn patience(config: &Config, name: &NodeName) -> Duration {
     })
 }
 
-async fn carry_out(engine: &Handle, name: &NodeName, patience: Duration) -> Result<NodeView, Failure> {
+/// Asks for the reprovisioning and follows it to its end. A journal that never rented waits for lists over `settle` first.
+async fn carry_out(
+    engine: &Handle,
+    name: &NodeName,
+    patience: Duration,
+    settle: Duration,
+) -> Result<NodeView, Failure> {
     let gone = |_| Failure::new(exit::BUG, "the engine ended");
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
@@ -126,10 +158,15 @@ async fn carry_out(engine: &Handle, name: &NodeName, patience: Duration) -> Resu
     loop {
         match engine.ask(name.clone(), Wish::Reprovision, person()).await.map_err(gone)? {
             Reply::Accepted(_) | Reply::NothingToDo(_) => break,
-            Reply::Refused(why) if lasting || tokio::time::Instant::now() > ready => {
-                return Err(Failure::new(exit::REFUSED, why).hint("nothing was changed"));
+            Reply::Refused(why) => {
+                let lists = why.starts_with(Rail::Inventory.word());
+                let until = if lists { ready + settle } else { ready };
+                if lasting || tokio::time::Instant::now() > until {
+                    return Err(Failure::new(exit::REFUSED, why).hint("nothing was changed"));
+                }
+                bar.set_message(why);
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            Reply::Refused(_) => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
     let end = tokio::time::Instant::now() + patience;
@@ -220,12 +257,17 @@ pub(super) async fn ask_as(client: &Client, node: &NodeName, wish: Wish, by: &st
     reply.ok_or_else(|| Failure::new(exit::BUG, "the keeper does not know the request"))
 }
 
-pub(super) fn answered(reply: Reply, as_json: bool) -> Result<u8, Failure> {
-    let (code, word, text) = match &reply {
+/// Its exit code, its word, and what the keeper said.
+fn described(reply: &Reply) -> (u8, &'static str, &str) {
+    match reply {
         Reply::Accepted(text) => (exit::DONE, "accepted", text),
         Reply::NothingToDo(text) => (exit::NOTHING, "nothing-to-do", text),
         Reply::Refused(text) => (exit::REFUSED, "refused", text),
-    };
+    }
+}
+
+pub(super) fn answered(reply: Reply, as_json: bool) -> Result<u8, Failure> {
+    let (code, word, text) = described(&reply);
     if as_json {
         print::json(&json!({ "reply": word, "text": text }))?;
     } else if code == exit::DONE {

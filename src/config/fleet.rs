@@ -193,6 +193,7 @@ fn rails(reader: &mut Reader<'_>) -> Rails {
         dollars_per_hour: reader.dollars("rails.dollars_per_hour"),
         dollars_per_day: reader.dollars("rails.dollars_per_day"),
         credit_floor: reader.dollars("rails.credit_floor").unwrap_or(fallback.credit_floor),
+        credit_lasts: reader.duration("rails.credit_lasts"),
         runway: reader.duration("rails.runway"),
         billing_check: reader.duration("rails.billing_check"),
         billing_tolerance: reader.count("rails.billing_tolerance"),

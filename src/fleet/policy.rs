@@ -208,6 +208,8 @@ pub struct Rails {
     pub dollars_per_day: Option<Money>,
     /// No rental below this credit.
     pub credit_floor: Money,
+    /// No rental when the credit lasts no longer than this with it: a box that is stopped within the hour helps nobody.
+    pub credit_lasts: Duration,
     /// Told when the credit lasts no longer than this; zero for never.
     pub runway: Duration,
     /// How often what the provider charged is held against the ledger; zero for never.
@@ -323,6 +325,7 @@ impl Default for Rails {
             dollars_per_hour: None,
             dollars_per_day: None,
             credit_floor: Money(1_000_000),
+            credit_lasts: Duration::from_secs(2 * 3600),
             runway: Duration::from_secs(24 * 3600),
             billing_check: Duration::from_secs(3600),
             billing_tolerance: 10,

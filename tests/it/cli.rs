@@ -62,6 +62,15 @@ async fn wishes(fleet: &Fleet) {
     fleet.replaced(&["duel-0".into()], &before).await;
     fleet.cli(&["resume", "duel-0"]).await.exits(10);
     fleet.cli(&["pause", "duel-9"]).await.exits(20);
+    fleet.cli(&["pause"]).await.exits(2);
+    fleet.cli(&["pause", "duel-0", "--all"]).await.exits(2);
+    let all = fleet.cli(&["pause", "--all", "--json"]).await.exits(0).json();
+    let view = fleet.view().await.unwrap();
+    assert_eq!(all.as_array().map(Vec::len), Some(view.nodes.len()), "{all}");
+    assert!(view.nodes.iter().all(|node| node.paused_by.is_some()));
+    fleet.cli(&["pause", "--all"]).await.exits(10);
+    fleet.cli(&["resume", "--all"]).await.exits(0);
+    assert!(fleet.view().await.unwrap().nodes.iter().all(|node| node.paused_by.is_none()));
     let story = fleet.cli(&["incidents", "1"]).await.exits(0).stdout;
     for word in ["detected", "destroyed", "rented", "booted", "deployed", "healthy"] {
         assert!(story.contains(word), "the story lacks `{word}`: {story}");

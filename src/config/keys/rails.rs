@@ -70,6 +70,12 @@ pub(super) const RAILS: &[Key] = &[
     ),
     Key::new("rails.credit_floor", dollars(0.0, 1e6), "1", "Nothing is rented below this credit in dollars"),
     Key::new(
+        "rails.credit_lasts",
+        duration(0, 30 * DAY),
+        r#""2h""#,
+        "Nothing is rented when the credit would last no longer than this at the fleet's hourly cost, the new rental included",
+    ),
+    Key::new(
         "rails.runway",
         duration(0, 365 * DAY),
         r#""24h""#,

@@ -94,6 +94,14 @@ impl Guard<'_> {
                 let why = format!("the credit is {}, the floor is {}", credit.dollars, rails.credit_floor);
                 defer(Rail::Credit, why, None)
             }
+            Some((_, credit)) if credit.dollars < total.over(rails.credit_lasts) => {
+                let hours = rails.credit_lasts.as_secs_f64() / 3600.0;
+                let why = format!(
+                    "the credit of {} would last less than {hours} h at {total}/h (`rails.credit_lasts`)",
+                    credit.dollars
+                );
+                defer(Rail::Credit, why, None)
+            }
             Some((_, credit)) => Ok(format!("fleet at {total}/h, credit {}", credit.dollars)),
             None => defer(Rail::Credit, "the account's credit could not be read lately", None),
         }

@@ -28,7 +28,8 @@ impl Scene<'_> {
             NodeState::Held { reason: HeldReason::AttemptsUsedUp { .. }, since, .. }
                 if !self.policy.rails.held_retry.is_zero() =>
             {
-                let text = format!("its attempts begin anew; at once with `vast-keeper resume {}`", self.name);
+                let text =
+                    format!("its attempts begin anew; at once with `vast-keeper resume {}`", self.name);
                 (text, Some(since.after(self.policy.rails.held_retry)))
             }
             NodeState::Held { .. } => {
