@@ -383,7 +383,7 @@ pub struct Calming {
     /// The node
     #[arg(required_unless_present = "all")]
     pub node: Option<NodeName>,
-    /// Every node
+    /// Every node; a resume then ends pauses and leaves alone what is held
     #[arg(long, conflicts_with = "node")]
     pub all: bool,
     /// Print the outcome as JSON; with `--all` a list with one for each node

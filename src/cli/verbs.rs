@@ -43,7 +43,17 @@ pub(super) async fn simple(common: &Common, calming: Calming, wish: Wish) -> Res
     }
     let mut outcomes = Vec::new();
     for node in view(&client).await?.nodes {
-        outcomes.push((ask(&client, &node.node, wish).await?, node.node));
+        let name = &node.node;
+        // What waits for a person, or was emptied by one, is a matter of its own: `--all` ends pauses alone.
+        let reply = if wish == Wish::Resume && node.paused_by.is_none() {
+            Reply::NothingToDo(format!("`{name}` is not paused"))
+        } else if wish == Wish::Resume && node.held.is_some() {
+            Reply::Refused(format!("`{name}` is held as well: `vast-keeper resume {name}` lets it go on"))
+        } else {
+            // One that cannot be asked keeps nobody else from being asked.
+            ask(&client, name, wish).await.unwrap_or_else(|fault| Reply::Refused(fault.to_string()))
+        };
+        outcomes.push((reply, node.node));
     }
     // Refused anywhere is not done; done anywhere is more than nothing to do.
     let codes = outcomes.iter().map(|(reply, _)| described(reply).0);

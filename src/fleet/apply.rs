@@ -84,6 +84,7 @@ impl Fleet {
                 if !(planted(Bug::DoomForgotten) && *reason == DoomReason::Stray) {
                     self.doomed.entry(*instance).or_insert(doomed);
                 }
+                self.unknown.remove(instance);
                 self.open_bill(at, *instance, None, *price);
                 let node = node.as_ref().and_then(|node| self.nodes.get_mut(node));
                 if let Some(node) = node.filter(|node| node.stands_by(*instance)) {
@@ -131,7 +132,13 @@ impl Fleet {
                 self.hold(at, node, reason.clone());
                 self.node_mut(node).next = None;
             }
-            Record::Released { node, .. } => self.release(at, node),
+            Record::UnknownSeen { node, instance } => {
+                self.unknown.insert(*instance, node.clone());
+            }
+            Record::UnknownGone { instance } => {
+                self.unknown.remove(instance);
+            }
+            Record::Released { node, by_itself, .. } => self.release(at, node, *by_itself),
             Record::NextRelease { .. } | Record::StoodBy { .. } | Record::SwitchedBack { .. } => {
                 return self.apply_switch(entry);
             }
@@ -313,11 +320,13 @@ impl Fleet {
         node.state = NodeState::Held { reason, tenant, since: at };
     }
 
-    fn release(&mut self, at: Timestamp, name: &NodeName) {
+    fn release(&mut self, at: Timestamp, name: &NodeName, by_itself: bool) {
         let node = self.node_mut(name);
         if let Some(incident) = &mut node.incident {
-            // Whoever let it go on mended something, so every remedy may help again.
             incident.tried.clear();
+        }
+        if !by_itself {
+            // Whoever let it go on mended something, so every remedy may help again.
             node.remedied.clear();
         }
         if let NodeState::Held { tenant, .. } = &node.state {

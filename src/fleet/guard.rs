@@ -202,16 +202,17 @@ impl Guard<'_> {
     }
 
     /// A journal that was lost, or restored from an old copy, knows less than the provider: what it does not know may serve
-    /// already. Known by rows with labels of ours that it never gave; and where it never gave any, an empty list is what a lie
-    /// looks like as well, so lists must agree for as long as they must on a label.
+    /// already. Known by rows with labels of ours that it never gave; and since a list that lacks them is what a lie looks like as
+    /// well, lists must agree for as long as they must on a label.
     fn whole_journal(&self) -> Result<(), Deferral> {
         let lists = &self.memory.lists;
-        if let Some((instance, (node, _))) = lists.unknown.first_key_value()
+        if let Some((instance, node)) = self.fleet.unknown.first_key_value()
             && !planted(Bug::UnknownIgnored)
         {
             let why = format!(
-                "instance {instance} bears the label of `{node}`, but the journal does not know it: it is not whole \
-                 (`run --import`), or another keeper works under this fleet's name"
+                "instance {instance} bears the label of `{node}`, but the journal does not know it: either it is not whole, \
+                 then `run --import` takes over what proves itself, or another keeper works under this fleet's name; what \
+                 is nobody's, destroy at the provider"
             );
             return defer(Rail::Import, why, None);
         }
@@ -219,11 +220,11 @@ impl Guard<'_> {
         let spanned = lists.first_started_at.zip(lists.last_started_at);
         let spanned = spanned.map_or(Duration::ZERO, |(first, last)| last.since(first));
         let settled = lists.good >= inventory.settle_lists && spanned >= inventory.settle;
-        let may_be_lost = self.fleet.ops.is_empty() || self.policy.import;
-        if may_be_lost && !settled && !planted(Bug::NewJournalTrusted) {
+        let may_lack = self.memory.journal_may_lack || self.policy.import;
+        if may_lack && !settled && !planted(Bug::NewJournalTrusted) {
             let wait = inventory.settle.saturating_sub(spanned).as_secs() + 1;
             let why = format!(
-                "nothing was ever rented by this journal: unless lists show a box of this fleet, the first is rented in {wait} s"
+                "the journal may lack what was rented since it was written: unless lists show such a box, renting begins in {wait} s"
             );
             return defer(Rail::Inventory, why, None);
         }

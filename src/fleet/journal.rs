@@ -336,6 +336,18 @@ pub enum Record {
         /// What it did not prove.
         detail: String,
     },
+    /// A list shows an instance with our label of whose attempt this journal knows nothing.
+    UnknownSeen {
+        /// The node that its label names.
+        node: NodeName,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Lists agreed for long enough that it is there no more, or bears our label no more.
+    UnknownGone {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// An attempt failed; the recovery goes on with the next one after the backoff.
     AttemptFailed {
         /// Whose.
@@ -359,12 +371,15 @@ pub enum Record {
         /// Why.
         reason: HeldReason,
     },
-    /// A person let a held node go on.
+    /// A held node goes on.
     Released {
         /// Which.
         node: NodeName,
-        /// Who.
+        /// Who lets it.
         by: String,
+        /// Nobody mended anything: what was tried on its box lately is not tried again for it.
+        #[serde(default)]
+        by_itself: bool,
     },
     /// A person paused healing of a node.
     Paused {

@@ -40,6 +40,8 @@ pub struct Memory {
     pub absent: BTreeMap<OpId, u32>,
     /// No recovery starts before this: the keeper has just started, or stalled.
     pub trust_from: Timestamp,
+    /// The journal was written long before this start, or never rented: it may lack what was rented since.
+    pub journal_may_lack: bool,
     /// When the keeper started, or its last stall ended: work that went on without it gets some time more.
     pub awake_from: Timestamp,
     /// When the configuration was last read: probes run by its intervals from then on.
@@ -140,9 +142,8 @@ pub struct Lists {
     pub owners: BTreeMap<InstanceId, Ownership>,
     /// The rows of the last good list that bear a node's label.
     pub labelled: BTreeMap<NodeName, Vec<InstanceId>>,
-    /// Instances with our label of whose attempt the journal knows nothing, and the node and time of the last list with each: the
-    /// journal is not the whole truth.
-    pub unknown: BTreeMap<InstanceId, (NodeName, Timestamp)>,
+    /// How many lists in a row lacked an instance of which the journal knows nothing, and when the first of them began.
+    pub unknown_absent: BTreeMap<InstanceId, (u32, Timestamp)>,
     /// The set that implausibly vanished, and how many lists in a row agreed on it.
     pub implausible: Option<(BTreeSet<InstanceId>, u32)>,
     /// Why the last try failed, if it did.

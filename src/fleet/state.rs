@@ -3,7 +3,11 @@
 //! Data lives in the variant, so that a state cannot hold what it must not have. [`Fleet::apply`](super::apply) is the only
 //! code that changes it, live and in replay alike.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +36,12 @@ pub struct Fleet {
     pub doomed: BTreeMap<InstanceId, Doomed>,
     /// Every attempt to rent whose label may still show up, the given-up ones included.
     pub ops: BTreeMap<OpId, Op>,
+    /// Attempts of before whose label should show up no more; should one, it is still known for ours.
+    #[serde(default)]
+    pub old_ops: BTreeSet<OpId>,
+    /// Listed instances with our label of which this journal knows nothing, by the node that the label names.
+    #[serde(default)]
+    pub unknown: BTreeMap<InstanceId, NodeName>,
     /// Machines that failed us.
     pub blamed: Blamed,
     /// How the releases stand that were deployed or failed here.
@@ -68,6 +78,8 @@ impl Default for Fleet {
             nodes: BTreeMap::new(),
             doomed: BTreeMap::new(),
             ops: BTreeMap::new(),
+            old_ops: BTreeSet::new(),
+            unknown: BTreeMap::new(),
             blamed: Blamed::default(),
             releases: BTreeMap::new(),
             quarantine: BTreeMap::new(),

@@ -64,7 +64,7 @@ pub fn held_text(reason: &HeldReason) -> String {
         HeldReason::AttemptsUsedUp { attempts, last } => {
             format!("{attempts} attempts failed, the last: {last}")
         }
-        HeldReason::LadderEnds => "every remedy of its ladder was tried".into(),
+        HeldReason::LadderEnds => "every remedy of its ladder was tried, now or lately".into(),
         HeldReason::HostKeyChanged => "the ssh host key of the same instance changed".into(),
         HeldReason::ReleaseAtFault { detail, .. } => {
             format!("the release or its configuration is at fault: {detail}")
@@ -275,7 +275,12 @@ pub(super) fn held(
             Severity::Critical,
             Topic::Held,
             format!("{node} waits for you: {}", held_text(reason)),
-            &format!("mend the cause, then `vast-keeper resume {node}`"),
+            &match reason {
+                HeldReason::AttemptsUsedUp { .. } => format!(
+                    "mend the cause, then `vast-keeper resume {node}`; attempts begin anew after `rails.held_retry`"
+                ),
+                _ => format!("mend the cause, then `vast-keeper resume {node}`"),
+            },
         )
     }
 }
@@ -297,9 +302,13 @@ pub(super) fn blocked(
             Severity::Warning,
             Topic::Blocked,
             format!("healing of {node} is kept back by the rail `{rail}`"),
-            &format!(
-                "it goes on by itself when the rail lets it; to force it: `vast-keeper reprovision {node}`"
-            ),
+            &if rail == Rail::Import {
+                "a person must say what becomes of that box: nothing is rented while it is there".to_owned()
+            } else {
+                format!(
+                    "it goes on by itself when the rail lets it; to force it: `vast-keeper reprovision {node}`"
+                )
+            },
         )
     }
 }

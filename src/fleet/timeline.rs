@@ -211,6 +211,10 @@ pub fn words(record: &Record) -> String {
         Record::ImportRefused { instance, detail, .. } => {
             on(instance, &format!("is not taken over and left alone: {detail}"))
         }
+        Record::UnknownSeen { instance, .. } => {
+            on(instance, "bears this node's label, and nothing is known of it")
+        }
+        Record::UnknownGone { instance } => on(instance, "of which nothing was known, is there no more"),
         Record::AttemptFailed { detail, .. } => format!("the attempt failed: {detail}"),
         Record::Adopted { instance, .. } => on(instance, "is healthy and takes the node"),
         Record::Held { reason: reason @ HeldReason::Destroyed { .. }, .. } => tell::held_text(reason),

@@ -55,7 +55,7 @@ impl World {
     fn is_told_of(&self, unknown: &[InstanceId]) -> bool {
         let told = &self.keeper.memory.strays_told;
         let silent = |id: &InstanceId| self.boxes.get(id).is_some_and(|rented| rented.label.is_none());
-        unknown.iter().any(|id| told.contains(id) || silent(id))
+        !unknown.is_empty() && unknown.iter().all(|id| told.contains(id) || silent(id))
     }
 
     /// A person lets go on what waits for one.

@@ -347,7 +347,7 @@ impl World {
         let planned = state
             .is_some_and(|node| matches!(&node.state, NodeState::Recovering(recovery) if planned(recovery)));
         let taken_over = state.is_some_and(
-            |node| matches!(&node.state, NodeState::Recovering(recovery) if recovery.cause == Cause::Imported),
+            |node| matches!(&node.state, NodeState::Recovering(recovery) if recovery.cause == Cause::Imported && recovery.kept.is_some()),
         );
         match spec.map(|spec| spec.order) {
             // A tenant that lists lack is kept until what bears its label has proven itself.

@@ -70,6 +70,7 @@ async fn wishes(fleet: &Fleet) {
     assert!(view.nodes.iter().all(|node| node.paused_by.is_some()));
     fleet.cli(&["pause", "--all"]).await.exits(10);
     fleet.cli(&["resume", "--all"]).await.exits(0);
+    fleet.cli(&["resume", "--all"]).await.exits(10);
     assert!(fleet.view().await.unwrap().nodes.iter().all(|node| node.paused_by.is_none()));
     let story = fleet.cli(&["incidents", "1"]).await.exits(0).stdout;
     for word in ["detected", "destroyed", "rented", "booted", "deployed", "healthy"] {

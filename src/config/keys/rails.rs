@@ -73,7 +73,8 @@ pub(super) const RAILS: &[Key] = &[
         "rails.credit_lasts",
         duration(0, 30 * DAY),
         r#""2h""#,
-        "Nothing is rented when the credit would last no longer than this at the fleet's hourly cost, the new rental included",
+        "Nothing is rented and no bid raised when the credit would last no longer than this at the fleet's hourly cost, the \
+         addition included",
     ),
     Key::new(
         "rails.runway",

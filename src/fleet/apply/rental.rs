@@ -82,14 +82,19 @@ impl Fleet {
         Ok(())
     }
 
-    /// Forgets the attempts whose labels need no watching any more.
+    /// Forgets all but the id of the attempts whose labels need no watching any more.
     fn sweep_ops(&mut self, at: Timestamp) {
         let claimed: BTreeSet<OpId> = self.claims().map(|(_, attempt, _)| attempt.op.clone()).collect();
         let doomed = &self.doomed;
+        let old_ops = &mut self.old_ops;
         self.ops.retain(|op, old| {
             let lives =
                 claimed.contains(op) || old.instance.is_some_and(|instance| doomed.contains_key(&instance));
-            at.since(old.gone_at.unwrap_or(old.at)) < OPS_KEPT || lives
+            let kept = at.since(old.gone_at.unwrap_or(old.at)) < OPS_KEPT || lives;
+            if !kept {
+                old_ops.insert(op.clone());
+            }
+            kept
         });
     }
 
@@ -168,6 +173,7 @@ impl Fleet {
                 let kept = recovery.kept.as_ref().map(|kept| kept.tenant.clone());
                 self.ops.remove(&op);
                 self.bills.remove(instance);
+                self.unknown.insert(*instance, name.clone());
                 let node = self.node_mut(name);
                 node.remember_kept_release();
                 node.state = match (kept, &node.incident) {
@@ -203,7 +209,8 @@ impl Fleet {
             op.node = name.clone();
         }
         self.recovery_mut("promoted", name)?.stage = Stage::Probation { tenant, since: at };
-        self.node_mut(name).release = spare.release;
+        let node = self.node_mut(name);
+        (node.release, node.remedied) = (spare.release, spare.remedied);
         self.node_mut(from).state = NodeState::Vacant;
         Ok(())
     }
@@ -232,6 +239,7 @@ impl Fleet {
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };
         self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: Some(*instance), gone_at: None });
+        self.unknown.remove(instance);
         self.open_bill(at, *instance, None, *price);
         Ok(())
     }

@@ -117,6 +117,8 @@ impl Record {
             Self::ImportRefused { node, instance, .. } => {
                 About::instance("import-refused", Some(node), *instance)
             }
+            Self::UnknownSeen { node, instance } => About::instance("unknown-seen", Some(node), *instance),
+            Self::UnknownGone { instance } => About::instance("unknown-gone", None, *instance),
             Self::AttemptFailed { node, .. } => About::node("attempt-failed", node),
             Self::Adopted { node, instance } => About::instance("adopted", Some(node), *instance),
             Self::Held { node, .. } => About::node("held", node),

@@ -210,7 +210,7 @@ impl Turn<'_> {
         self.memory.release = Some(release);
         for node in held {
             self.end_episode(&node);
-            self.record(Record::Released { node, by: by.clone() })?;
+            self.record(Record::Released { node, by: by.clone(), by_itself: false })?;
         }
         Ok(())
     }

@@ -39,7 +39,11 @@ impl Turn<'_> {
         let (Some(row), Some(address)) = (self.memory.row(id).cloned(), self.address_of(id, &spec)) else {
             return Ok(false);
         };
-        if row.status != Status::Running || !self.is_free_for_import(name) {
+        if row.status != Status::Running {
+            return Ok(false);
+        }
+        self.refresh_breaker()?;
+        if !self.is_free_for_import(name) {
             return Ok(false);
         }
         self.take_over(id, name, op, row, address)?;
@@ -57,7 +61,7 @@ impl Turn<'_> {
     /// Whether nothing fills the node, or only what is proven gone; and nobody keeps it for themselves.
     fn is_free_for_import(&self, name: &NodeName) -> bool {
         let Some(node) = self.node(name) else { return true };
-        if node.paused.is_some() {
+        if node.paused.is_some() || node.standby.is_some() {
             return false;
         }
         match &node.state {
@@ -109,7 +113,7 @@ impl Turn<'_> {
             cause: Cause::Imported,
             permit: format!("import: instance {id} bears its label"),
             keeps,
-            spare_of: None,
+            spare_of: self.spare_of(name),
         })?;
         self.record(Record::Imported {
             node: name.clone(),
@@ -123,6 +127,7 @@ impl Turn<'_> {
         })?;
         let now = self.now();
         self.memory.watch(name).start_over(now);
+        self.memory.desk(name).newcomer_bad_lists = 0;
         self.pursue(name)
     }
 

@@ -76,9 +76,9 @@ impl Turn<'_> {
             self.tell(notice);
         }
         self.memory.accept(list, &self.context.policy.fleet);
-        let settle = self.context.policy.inventory.settle;
-        self.memory.lists.unknown.retain(|_, (_, seen)| began.since(*seen) < settle);
+        self.hear_of_tenants();
         self.settle_rows()?;
+        self.settle_unknown(began)?;
         self.settle_doomed(began)?;
         self.settle_nodes(began)?;
         // A serving node is moved by its probes alone, and most nodes serve.
@@ -188,16 +188,15 @@ impl Turn<'_> {
             return self.created(node, op, id);
         }
         // Whatever node it names: a promoted spare's twin, or itself come back, may still bear the spare's.
-        let known = self.fleet.ops.contains_key(op);
+        let known = self.fleet.ops.contains_key(op) || self.fleet.old_ops.contains(op);
         if planted(Bug::StrayForgotten) {
             return Ok(());
         }
         if !known && self.import(id, node, op)? {
-            self.memory.lists.unknown.remove(&id);
             return Ok(());
         }
-        if !known && let Some(seen) = self.memory.lists.last_started_at {
-            self.memory.lists.unknown.insert(id, (node.clone(), seen));
+        if !known && !self.fleet.unknown.contains_key(&id) {
+            self.record(Record::UnknownSeen { node: node.clone(), instance: id })?;
         }
         if !known || self.context.policy.observe_only {
             self.tell_once(id, tell::stray);
@@ -207,6 +206,30 @@ impl Turn<'_> {
         self.doom(id, Some(node), DoomReason::Stray, price)?;
         let notice = tell::stray_doomed(self.now(), node, id, price);
         self.tell(notice);
+        Ok(())
+    }
+
+    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create.
+    fn settle_unknown(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
+        let policy = &self.context.policy.inventory;
+        let mut gone = Vec::new();
+        for id in self.fleet.unknown.keys() {
+            let listed = matches!(self.memory.lists.owners.get(id), Some(Ownership::Ours(..)));
+            let absent = &mut self.memory.lists.unknown_absent;
+            if listed {
+                absent.remove(id);
+                continue;
+            }
+            let (lists, first) = absent.entry(*id).or_insert((0, began));
+            *lists += 1;
+            if *lists >= policy.settle_lists && began.since(*first) >= policy.settle {
+                gone.push(*id);
+            }
+        }
+        for instance in gone {
+            self.memory.lists.unknown_absent.remove(&instance);
+            self.record(Record::UnknownGone { instance })?;
+        }
         Ok(())
     }
 
@@ -220,11 +243,10 @@ impl Turn<'_> {
         }
     }
 
-    /// What the list says of each node's tenant, newcomer or open create.
-    fn settle_nodes(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
+    /// All that the list says is heard before anything is decided by it: whose end it confirms no more is sick again, and many
+    /// of those are a reason to go slowly with the others.
+    fn hear_of_tenants(&mut self) {
         let names: Vec<NodeName> = self.fleet.nodes.keys().cloned().collect();
-        // All that the list says is heard before anything is decided by it: whose end it confirms no more is sick again, and
-        // many of those are a reason to go slowly with the others.
         for name in &names {
             let Some(node) = self.node(name) else { continue };
             let Some(instance) = node.state.tenant().map(|tenant| tenant.instance) else { continue };
@@ -233,6 +255,11 @@ impl Turn<'_> {
                 self.tenant_listed(name, instance);
             }
         }
+    }
+
+    /// What the list says of each node's tenant, newcomer or open create.
+    fn settle_nodes(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
+        let names: Vec<NodeName> = self.fleet.nodes.keys().cloned().collect();
         for name in names {
             let Some(node) = self.node(&name) else { continue };
             if let Some(tenant) = node.state.tenant() {

@@ -186,6 +186,9 @@ impl Turn<'_> {
         if !open {
             return self.answered_late(name, op, answer);
         }
+        if !matches!(answer, CreateAnswer::OfferGone(_)) {
+            self.memory.desk(name).gone_in_a_row = 0;
+        }
         match answer {
             CreateAnswer::Created(instance) => self.created(name, op, instance),
             CreateAnswer::CreatedBroken(instance, detail) => self.created_broken(name, op, instance, detail),
@@ -260,7 +263,6 @@ impl Turn<'_> {
         desk.newcomer_bad_lists = 0;
         desk.work_after = Timestamp::default();
         desk.key_refusals = 0;
-        desk.gone_in_a_row = 0;
         desk.episode.overrun_told = false;
         self.order(Command::AttachKey { instance });
         self.order(Command::List);
@@ -300,7 +302,7 @@ impl Turn<'_> {
         let desk = self.memory.desk(name);
         desk.gone_in_a_row = desk.gone_in_a_row.saturating_add(1);
         let slower = desk.gone_in_a_row.saturating_sub(GONE_AT_ONCE);
-        let wait = if slower == 0 { Duration::ZERO } else { self.backoff(slower) };
+        let wait = if slower == 0 { Duration::ZERO } else { self.backoff(slower).min(LONGEST_WAIT) };
         self.create_failed(name, op, detail, wait)
     }
 

@@ -88,7 +88,11 @@ impl Turn<'_> {
                 self.heal(name, Outcome::Remedied)
             }
             NodeState::Held { reason, .. } if proven && *reason != HeldReason::HostKeyChanged => {
-                self.record(Record::Released { node: name.clone(), by: "its own recovery".into() })?;
+                self.record(Record::Released {
+                    node: name.clone(),
+                    by: "its own recovery".into(),
+                    by_itself: true,
+                })?;
                 self.heal(name, Outcome::ByItself)
             }
             NodeState::Recovering(Recovery { stage: Stage::Probation { tenant, .. }, .. })

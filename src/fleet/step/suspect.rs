@@ -262,7 +262,9 @@ impl Turn<'_> {
         }
         let now = self.now();
         self.memory.watch(name).start_over(now);
-        self.memory.desk(name).offers.clear();
+        let desk = self.memory.desk(name);
+        desk.offers.clear();
+        desk.gone_in_a_row = 0;
         self.end_episode(name);
         Ok(())
     }
@@ -280,7 +282,11 @@ impl Turn<'_> {
             self.look(name, at);
             return Ok(());
         }
-        self.record(Record::Released { node: name.clone(), by: "the keeper, after a while".into() })?;
+        self.record(Record::Released {
+            node: name.clone(),
+            by: "the keeper, after a while".into(),
+            by_itself: true,
+        })?;
         self.end_episode(name);
         self.pursue(name)
     }

@@ -88,7 +88,7 @@ impl Turn<'_> {
             self.clear_release(name, by)?;
         }
         if held {
-            self.record(Record::Released { node: name.clone(), by: by.into() })?;
+            self.record(Record::Released { node: name.clone(), by: by.into(), by_itself: false })?;
         }
         self.end_episode(name);
         self.pursue(name)?;

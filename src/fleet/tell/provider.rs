@@ -83,7 +83,7 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
             Severity::Critical,
             Topic::Stray,
             format!("instance {} bears this fleet's label, but the journal does not know it", row.id),
-            "it is left alone, and its node is not rented for; if the journal was lost or restored, start the keeper once with \
+            "it is left alone, and nothing is rented while it is there; if the journal was lost or restored, start the keeper once with \
              `run --import`; destroy it at the provider if it is not wanted",
         )
     }

@@ -89,7 +89,9 @@ impl World {
             Record::Promoted { node, from, instance } => self.judge_promotion(node, from, *instance),
             Record::ReplacementCancelled { .. } => self.tally.add("replacement cancelled"),
             // Whoever let it go on mended something.
-            Record::Released { node, .. } => self.judge.remedied.retain(|(other, ..), _| other != node),
+            Record::Released { node, by_itself: false, .. } => {
+                self.judge.remedied.retain(|(other, ..), _| other != node)
+            }
             Record::Held { .. } => self.tally.add("held"),
             // Whoever is paused waits for a person.
             Record::Paused { node, .. } | Record::Resumed { node, .. } => self.forget_illness(node),

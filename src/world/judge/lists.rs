@@ -15,6 +15,8 @@ impl World {
         let mut most = vec![0_usize; self.names.len()];
         let mut strays = Vec::new();
         let (doomed, gone) = (&self.judge.doomed, &self.judge.gone);
+        // Whose attempt is on no record is a person's to judge, who must hear of it.
+        let told = &self.keeper.memory.strays_told;
         for (id, rented) in &mut self.boxes {
             let Some(node) = rented.node.filter(|_| rented.alive() && rented.label.is_some()) else {
                 continue;
@@ -26,7 +28,7 @@ impl World {
                 rented.unclaimed_lists = 0;
             } else if doomed.contains(id) && !gone.contains(id) {
                 rented.unclaimed_lists = 0;
-            } else if !missing.contains(id) && !rented.orphan {
+            } else if !missing.contains(id) && !(rented.orphan && told.contains(id)) {
                 rented.unclaimed_lists += 1;
                 if rented.unclaimed_lists > LISTS {
                     strays.push(*id);

@@ -276,6 +276,27 @@ fn a_remedy_that_helps_for_a_while_is_tried_once_a_day_and_then_comes_the_next()
 }
 
 #[test]
+fn a_box_that_is_well_for_a_moment_is_not_restarted_without_end() {
+    let ladder = vec![Rung::RestartServer];
+    let mut s =
+        Story::serving_with(with_spec(3, NodeSpec { ladder, ..policy(1).nodes[&node(0)].as_ref().clone() }));
+    for _ in 0..4 {
+        s.fail_thrice(&node(0));
+        s.witness(&node(0), Word::Down("no answer on its own port".into()));
+        if s.state(0).word() == "remedying" {
+            s.remedied(&node(0), Rung::RestartServer, Ok(None));
+        }
+        s.pass(600);
+        s.ok(&node(0));
+        s.ok(&node(0));
+        assert_eq!(s.state(0).word(), "serving", "{}", s.text);
+        s.pass(1200);
+    }
+    assert_eq!(s.text.matches("do       remedy").count(), 1, "{}", s.text);
+    assert!(s.text.contains("every remedy of its ladder was tried"), "{}", s.text);
+}
+
+#[test]
 fn remedies_over_ssh_are_skipped_where_the_box_does_not_answer() {
     let ladder = vec![Rung::RestartServer, Rung::Redeploy, Rung::Reboot];
     let mut s =

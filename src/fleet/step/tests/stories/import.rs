@@ -74,12 +74,19 @@ fn a_box_that_the_journal_does_not_know_keeps_every_node_from_renting_until_it_i
     assert_eq!(blocked.rail, Rail::Import);
     assert!(blocked.why.contains("instance 600") && blocked.why.contains("run --import"), "{}", blocked.why);
     assert_eq!(s.text.matches("kept back by the rail `import`").count(), 1, "told once: {}", s.text);
-    // One list that lacks it proves nothing; many over a while do.
+    // One list that lacks it proves nothing, not even the first one after a long time without any, nor after a restart.
+    s.lists_fail = true;
+    s.pass(1200);
+    s.lists_fail = false;
     let shown = std::mem::take(&mut s.extra);
-    s.pass(20);
+    s.pass(40);
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.pass(100);
     s.extra = shown;
     s.pass(60);
     nothing_was_changed(&s);
+    // Many over a while do.
     s.extra.clear();
     s.pass(300);
     assert!((1..3).all(|i| s.state(i).word() == "recovering"), "{}", s.text);
@@ -151,6 +158,48 @@ fn a_journal_from_an_old_copy_lets_go_of_what_is_gone_for_what_took_its_place() 
     s.pass(120);
     assert!(s.fleet.doomed.is_empty());
     assert!(!s.text.contains("do       create"), "{}", s.text);
+}
+
+#[test]
+fn what_was_not_taken_over_while_lists_lacked_it_is_not_rented_beside() {
+    let mut s = finding(orphaned(3), true, 3);
+    for i in 1..3 {
+        s.ok(&node(i));
+        s.ok(&node(i));
+    }
+    assert_eq!(s.state(0).word(), "recovering");
+    s.pass(130);
+    let hidden = vec![s.extra.remove(0)];
+    s.absent.insert(hidden[0].id);
+    for _ in 0..4 {
+        s.probed(&node(0), Verdict::Failing(Failure::Timeout { limit_ms: 5000 }));
+        s.pass(20);
+    }
+    assert_eq!(s.state(0).word(), "vacant", "{}", s.text);
+    s.pass(60);
+    nothing_was_changed(&s);
+    s.absent.clear();
+    s.extra.extend(hidden);
+    s.pass(3600);
+    nothing_was_changed(&s);
+}
+
+#[test]
+fn a_journal_from_an_old_copy_rents_nothing_until_lists_agreed() {
+    let mut s = Story::serving(2);
+    let rows = s.rows();
+    // The copy is of when nothing was rented yet but for the first node; the lists after the start are empty.
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "adopted").unwrap() + 1;
+    s.pass(7200);
+    s.restart(kept);
+    s.start_telling();
+    s.absent.extend(rows.iter().map(|row| row.id));
+    s.pass(100);
+    s.absent.clear();
+    s.extra = rows;
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert_eq!(s.memory.desks[&node(1)].blocked.as_ref().unwrap().rail, Rail::Import, "{}", s.text);
 }
 
 #[test]
