@@ -210,7 +210,9 @@ impl Fleet {
         }
         self.recovery_mut("promoted", name)?.stage = Stage::Probation { tenant, since: at };
         let node = self.node_mut(name);
-        (node.release, node.remedied) = (spare.release, spare.remedied);
+        node.release = spare.release;
+        // A tenant that is kept may yet have its node back.
+        node.remedied.extend(spare.remedied);
         self.node_mut(from).state = NodeState::Vacant;
         Ok(())
     }
