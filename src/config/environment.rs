@@ -80,7 +80,7 @@ pub(super) fn read_file(path: &Path) -> Result<(Variables, Vec<Fault>), Fault> {
             Ok((name, value)) => {
                 if let Some(swallowed) = swallowed(&name, &value) {
                     let place = place(Some(name.clone()), &|line| assigns(line, &name));
-                    let fault = Fault::new("", format!("its value goes on to behind `{swallowed}=`"));
+                    let fault = Fault::new("", format!("its value runs on past `{swallowed}=`"));
                     let hint = "close the quote in the line in which it begins";
                     faults.push(fault.at(Some(place)).hint(hint));
                     continue;
