@@ -28,7 +28,7 @@ impl World {
                 rented.unclaimed_lists = 0;
             } else if doomed.contains(id) && !gone.contains(id) {
                 rented.unclaimed_lists = 0;
-            } else if !missing.contains(id) && !(rented.orphan && told.contains(id)) {
+            } else if !(missing.contains(id) || rented.orphan && told.contains(id)) {
                 rented.unclaimed_lists += 1;
                 if rented.unclaimed_lists > LISTS {
                     strays.push(*id);
