@@ -47,6 +47,10 @@ pub(super) async fn simple(common: &Common, calming: Calming, wish: Wish) -> Res
         // What waits for a person, or was emptied by one, is a matter of its own: `--all` ends pauses alone.
         let reply = if wish == Wish::Resume && node.paused_by.is_none() {
             Reply::NothingToDo(format!("`{name}` is not paused"))
+        } else if wish == Wish::Resume && node.blocked.as_ref().is_some_and(|rail| rail.rail == "release") {
+            Reply::Refused(format!(
+                "`{name}` waits for a release as well: `vast-keeper resume {name}` has the condemned one tried again"
+            ))
         } else if wish == Wish::Resume && node.held.is_some() {
             Reply::Refused(format!("`{name}` is held as well: `vast-keeper resume {name}` lets it go on"))
         } else {

@@ -8,6 +8,8 @@ mod deployed;
 mod rental;
 mod switch;
 
+use std::time::Duration;
+
 use super::{
     action::{Action, ActionKind},
     journal::{Cause, DoomReason, Entry, HeldReason, Record},
@@ -26,16 +28,23 @@ pub struct Misfit {
     state: &'static str,
 }
 
+/// A journal whose last word is younger than this at a start is no copy that somebody brought back.
+const JOURNAL_FRESH: Duration = Duration::from_secs(600);
+
 impl Fleet {
     /// Folds one entry in.
     ///
     /// # Errors
     /// When the record does not fit; the state is then unchanged.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Misfit> {
-        let at = entry.at;
+        let (at, before) = (entry.at, self.latest);
         self.latest = self.latest.max(at);
         match &entry.record {
-            Record::Booted { .. } => self.open_intents_become_unresolved(at),
+            Record::Booted { .. } => {
+                self.doubted |= self.ops.is_empty() || at.since(before) > JOURNAL_FRESH;
+                self.open_intents_become_unresolved(at);
+            }
+            Record::JournalSettled => self.doubted = false,
             Record::Noted { .. } => {}
             Record::IncidentOpened { incident, node, cause, first_failure_at } => {
                 self.next_incident = self.next_incident.max(incident.0.saturating_add(1));

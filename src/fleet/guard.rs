@@ -216,19 +216,21 @@ impl Guard<'_> {
             );
             return defer(Rail::Import, why, None);
         }
-        let inventory = &self.policy.inventory;
-        let spanned = lists.first_started_at.zip(lists.last_started_at);
-        let spanned = spanned.map_or(Duration::ZERO, |(first, last)| last.since(first));
-        let settled = lists.good >= inventory.settle_lists && spanned >= inventory.settle;
-        let may_lack = self.memory.journal_may_lack || self.policy.import;
-        if may_lack && !settled && !planted(Bug::NewJournalTrusted) {
-            let wait = inventory.settle.saturating_sub(spanned).as_secs() + 1;
+        let may_lack = self.fleet.doubted || self.policy.import;
+        if may_lack && !self.lists_settled() && !planted(Bug::NewJournalTrusted) {
+            let wait = self.policy.inventory.settle.saturating_sub(lists.spanned()).as_secs() + 1;
             let why = format!(
                 "the journal may lack what was rented since it was written: unless lists show such a box, renting begins in {wait} s"
             );
             return defer(Rail::Inventory, why, None);
         }
         Ok(())
+    }
+
+    /// Whether as many lists came since the start, over as long, as settle a create in doubt.
+    pub(super) fn lists_settled(&self) -> bool {
+        let (lists, inventory) = (&self.memory.lists, &self.policy.inventory);
+        lists.good >= inventory.settle_lists && lists.spanned() >= inventory.settle
     }
 
     fn breaker(&self) -> Result<(), Deferral> {

@@ -62,6 +62,8 @@ pub enum Record {
         /// Its version.
         version: String,
     },
+    /// Lists agreed for long enough that this journal, which was new or old at a start, lacks nothing that they show.
+    JournalSettled,
     /// An incident began at the first failed probe that mattered.
     IncidentOpened {
         /// Its number.

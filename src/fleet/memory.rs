@@ -40,8 +40,6 @@ pub struct Memory {
     pub absent: BTreeMap<OpId, u32>,
     /// No recovery starts before this: the keeper has just started, or stalled.
     pub trust_from: Timestamp,
-    /// The journal was written long before this start, or never rented: it may lack what was rented since.
-    pub journal_may_lack: bool,
     /// When the keeper started, or its last stall ended: work that went on without it gets some time more.
     pub awake_from: Timestamp,
     /// When the configuration was last read: probes run by its intervals from then on.
@@ -153,6 +151,13 @@ pub struct Lists {
 }
 
 impl Lists {
+    /// From the first good list since the start to the last.
+    #[must_use]
+    pub fn spanned(&self) -> Duration {
+        let ends = self.first_started_at.zip(self.last_started_at);
+        ends.map_or(Duration::ZERO, |(first, last)| last.since(first))
+    }
+
     fn take_labels(&mut self, rentals: &[Rental], fleet: &FleetName) {
         self.labelled.clear();
         self.owners.clear();

@@ -42,6 +42,9 @@ pub struct Fleet {
     /// Listed instances with our label of which this journal knows nothing, by the node that the label names.
     #[serde(default)]
     pub unknown: BTreeMap<InstanceId, NodeName>,
+    /// This journal never rented, or was written long before the keeper's start: it may lack what was rented since.
+    #[serde(default)]
+    pub doubted: bool,
     /// Machines that failed us.
     pub blamed: Blamed,
     /// How the releases stand that were deployed or failed here.
@@ -80,6 +83,7 @@ impl Default for Fleet {
             ops: BTreeMap::new(),
             old_ops: BTreeSet::new(),
             unknown: BTreeMap::new(),
+            doubted: false,
             blamed: Blamed::default(),
             releases: BTreeMap::new(),
             quarantine: BTreeMap::new(),

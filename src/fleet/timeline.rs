@@ -211,6 +211,7 @@ pub fn words(record: &Record) -> String {
         Record::ImportRefused { instance, detail, .. } => {
             on(instance, &format!("is not taken over and left alone: {detail}"))
         }
+        Record::JournalSettled => "the lists agreed with the journal for long enough".into(),
         Record::UnknownSeen { instance, .. } => {
             on(instance, "bears this node's label, and nothing is known of it")
         }

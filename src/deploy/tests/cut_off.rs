@@ -58,7 +58,7 @@ const STEPS: &[(Kind, Step, Verdict)] = &[
 /// Unanswered tests of a silent connection come this far apart; four of them end it.
 const TEST_EVERY: Duration = Duration::from_secs(1);
 /// What a step may take beyond noticing that: a new connection, and the step itself, on a machine that does much else.
-const AGAIN: Duration = Duration::from_secs(25);
+const AGAIN: Duration = Duration::from_secs(90);
 /// Added to a program, so that its upload can be lost half-way.
 const BALLAST: usize = 4 << 20;
 

@@ -91,7 +91,8 @@ impl Fleet {
             let lives =
                 claimed.contains(op) || old.instance.is_some_and(|instance| doomed.contains_key(&instance));
             let kept = at.since(old.gone_at.unwrap_or(old.at)) < OPS_KEPT || lives;
-            if !kept {
+            // Only what was seen can be seen again.
+            if !kept && old.instance.is_some() {
                 old_ops.insert(op.clone());
             }
             kept

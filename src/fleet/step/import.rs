@@ -55,7 +55,17 @@ impl Turn<'_> {
         let labelled = self.memory.lists.labelled.get(name).map(Vec::as_slice).unwrap_or_default();
         let running = |id: &InstanceId| self.memory.row(*id).is_some_and(|row| row.status == Status::Running);
         let open = |id: &&InstanceId| running(id) && !self.memory.import_refused.contains(id);
-        labelled.iter().filter(open).max() == Some(&id)
+        let op = |id: &InstanceId| self.memory.lists.owners.get(id);
+        let newest = labelled.iter().filter(open).max();
+        // Of two rentals of one attempt the lowest was kept, so the other one never served.
+        let kept =
+            newest.and_then(|newest| labelled.iter().filter(open).filter(|id| op(id) == op(newest)).min());
+        kept == Some(&id)
+    }
+
+    /// Whether an attempt is known by its import alone: a second box with its label may be the one that serves.
+    pub(super) fn is_taken_over(&self, op: &OpId) -> bool {
+        self.fleet.claims().any(|(_, attempt, _)| attempt.op == *op && attempt.is_imported())
     }
 
     /// Whether nothing fills the node, or only what is proven gone; and nobody keeps it for themselves.

@@ -188,7 +188,9 @@ impl Turn<'_> {
             return self.created(node, op, id);
         }
         // Whatever node it names: a promoted spare's twin, or itself come back, may still bear the spare's.
-        let known = self.fleet.ops.contains_key(op) || self.fleet.old_ops.contains(op);
+        let known = (self.fleet.ops.contains_key(op) || self.fleet.old_ops.contains(op))
+            && !self.fleet.unknown.contains_key(&id)
+            && !self.is_taken_over(op);
         if planted(Bug::StrayForgotten) {
             return Ok(());
         }
@@ -213,6 +215,8 @@ impl Turn<'_> {
     fn settle_unknown(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
         let policy = &self.context.policy.inventory;
         let mut gone = Vec::new();
+        let unknown = &self.fleet.unknown;
+        self.memory.lists.unknown_absent.retain(|id, _| unknown.contains_key(id));
         for id in self.fleet.unknown.keys() {
             let listed = matches!(self.memory.lists.owners.get(id), Some(Ownership::Ours(..)));
             let absent = &mut self.memory.lists.unknown_absent;
@@ -229,6 +233,9 @@ impl Turn<'_> {
         for instance in gone {
             self.memory.lists.unknown_absent.remove(&instance);
             self.record(Record::UnknownGone { instance })?;
+        }
+        if self.fleet.doubted && self.fleet.unknown.is_empty() && self.guard().lists_settled() {
+            self.record(Record::JournalSettled)?;
         }
         Ok(())
     }

@@ -140,7 +140,7 @@ impl Turn<'_> {
     fn new_op(&mut self) -> OpId {
         loop {
             let op = OpId::from_bits(self.draw());
-            if !self.fleet.ops.contains_key(&op) {
+            if !self.fleet.ops.contains_key(&op) && !self.fleet.old_ops.contains(&op) {
                 return op;
             }
         }
@@ -222,7 +222,7 @@ impl Turn<'_> {
             claimed.is_some_and(|(attempt, claimed)| attempt.op == *op && claimed == Some(instance));
         match broken {
             Some(detail) if on_its_way => self.broken(name, instance, detail),
-            _ if self.is_claimed(instance) || self.fleet.doomed.contains_key(&instance) => Ok(()),
+            _ if self.is_known(instance) => Ok(()),
             // A second rental of one op, or one that was given up.
             _ => {
                 let price = self.price_of(op);
@@ -234,8 +234,11 @@ impl Turn<'_> {
         }
     }
 
-    fn is_claimed(&self, instance: InstanceId) -> bool {
+    /// Whether an instance is claimed or condemned, or stands on record as one that nothing is known of.
+    fn is_known(&self, instance: InstanceId) -> bool {
         self.fleet.claims().any(|(_, _, claimed)| claimed == Some(instance))
+            || self.fleet.doomed.contains_key(&instance)
+            || self.fleet.unknown.contains_key(&instance)
     }
 
     /// What the attempt was to cost an hour, as counted.
@@ -253,7 +256,7 @@ impl Turn<'_> {
         op: &OpId,
         instance: InstanceId,
     ) -> Result<(), IllegalEvent> {
-        if self.is_claimed(instance) || self.fleet.doomed.contains_key(&instance) {
+        if self.is_known(instance) {
             // Ids are never given twice, so this answer is a lie; the label tells what was rented, if anything.
             return self.unresolved(name, op, format!("the answer names instance {instance}, known before"));
         }
@@ -276,7 +279,7 @@ impl Turn<'_> {
         instance: InstanceId,
         detail: String,
     ) -> Result<(), IllegalEvent> {
-        if self.is_claimed(instance) || self.fleet.doomed.contains_key(&instance) {
+        if self.is_known(instance) {
             return self.unresolved(name, op, detail);
         }
         self.record(Record::Created { node: name.clone(), op: op.clone(), instance })?;

@@ -16,13 +16,8 @@ use super::{
     Turn,
 };
 
-/// A journal whose last word is younger than this at a start is no copy that somebody brought back.
-const JOURNAL_FRESH: Duration = Duration::from_secs(600);
-
 impl Turn<'_> {
     pub(super) fn booted(&mut self, version: String) -> Result<(), IllegalEvent> {
-        let (now, written) = (self.now(), self.fleet.latest);
-        self.memory.journal_may_lack = self.fleet.ops.is_empty() || now.since(written) > JOURNAL_FRESH;
         self.record(Record::Booted { version })?;
         self.order(Command::List);
         self.order(Command::ReadCredit);

@@ -185,6 +185,21 @@ fn what_was_not_taken_over_while_lists_lacked_it_is_not_rented_beside() {
 }
 
 #[test]
+fn of_two_rentals_of_one_attempt_neither_is_destroyed_for_the_other() {
+    let mut rows = orphaned(1);
+    rows.push(row(InstanceId(500), rows[0].label.clone()));
+    let mut s = finding(rows.clone(), true, 1);
+    s.pass(100);
+    nothing_was_changed(&s);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", rows[0].id), "{}", s.text);
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert_eq!(s.text.matches("Critical stray: instance 500").count(), 1, "{}", s.text);
+}
+
+#[test]
 fn a_journal_from_an_old_copy_rents_nothing_until_lists_agreed() {
     let mut s = Story::serving(2);
     let rows = s.rows();
@@ -194,6 +209,10 @@ fn a_journal_from_an_old_copy_rents_nothing_until_lists_agreed() {
     s.restart(kept);
     s.start_telling();
     s.absent.extend(rows.iter().map(|row| row.id));
+    s.pass(100);
+    // Nor does it after another start, before which its last word is young.
+    let journal = s.journal.len();
+    s.restart(journal);
     s.pass(100);
     s.absent.clear();
     s.extra = rows;
