@@ -294,6 +294,7 @@ impl Engine {
         };
         !self.fleet.doomed.is_empty()
             || self.memory.lists.good < 2
+            || self.fleet.doubted
             || self.fleet.nodes.values().any(|node| awaited(&node.state))
     }
 

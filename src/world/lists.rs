@@ -45,6 +45,7 @@ impl World {
         };
         !fleet.doomed.is_empty()
             || memory.lists.good < 2
+            || fleet.doubted
             || fleet.nodes.values().any(|node| awaited(&node.state))
     }
 

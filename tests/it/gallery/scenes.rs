@@ -208,7 +208,7 @@ impl Bite {
             Self::Blind => fail() && told(&[""]),
             Self::RivalBlocked => {
                 let vacant = view.nodes.iter().all(|node| node.state == "vacant");
-                vacant && kept(&["outstanding"])
+                vacant && kept(&["import"])
             }
         }
     }
