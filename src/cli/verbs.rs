@@ -41,21 +41,27 @@ pub(super) async fn simple(common: &Common, calming: Calming, wish: Wish) -> Res
     if let Some(node) = &calming.node {
         return answered(ask(&client, node, wish).await?, calming.json);
     }
+    of_all(&client, wish, calming.json).await
+}
+
+/// The same wish for every node: one that is refused, or cannot be asked, keeps nobody else from being asked.
+async fn of_all(client: &Client, wish: Wish, as_json: bool) -> Result<u8, Failure> {
     let mut outcomes = Vec::new();
-    for node in view(&client).await?.nodes {
+    for node in view(client).await?.nodes {
         let name = &node.node;
         // What waits for a person, or was emptied by one, is a matter of its own: `--all` ends pauses alone.
         let reply = if wish == Wish::Resume && node.paused_by.is_none() {
             Reply::NothingToDo(format!("`{name}` is not paused"))
-        } else if wish == Wish::Resume && node.blocked.as_ref().is_some_and(|rail| rail.rail == "release") {
+        } else if wish == Wish::Resume
+            && node.blocked.as_ref().is_some_and(|rail| rail.rail == Rail::Release.word())
+        {
             Reply::Refused(format!(
                 "`{name}` waits for a release as well: `vast-keeper resume {name}` has the condemned one tried again"
             ))
         } else if wish == Wish::Resume && node.held.is_some() {
             Reply::Refused(format!("`{name}` is held as well: `vast-keeper resume {name}` lets it go on"))
         } else {
-            // One that cannot be asked keeps nobody else from being asked.
-            ask(&client, name, wish).await.unwrap_or_else(|fault| Reply::Refused(fault.to_string()))
+            ask(client, name, wish).await.unwrap_or_else(|fault| Reply::Refused(fault.to_string()))
         };
         outcomes.push((reply, node.node));
     }
@@ -63,7 +69,7 @@ pub(super) async fn simple(common: &Common, calming: Calming, wish: Wish) -> Res
     let codes = outcomes.iter().map(|(reply, _)| described(reply).0);
     let code =
         codes.max_by_key(|code| (*code == exit::REFUSED, *code == exit::DONE)).unwrap_or(exit::NOTHING);
-    if calming.json {
+    if as_json {
         let all: Vec<_> = outcomes
             .iter()
             .map(|(reply, node)| {

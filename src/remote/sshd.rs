@@ -1,13 +1,12 @@
 //! A private OpenSSH server for tests: on loopback, as the current user, with its own host key and a home of its own.
 
 use std::{
-    collections::BTreeSet,
     fs,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -128,12 +127,17 @@ impl Drop for Sshd {
 }
 
 /// A port on loopback that nobody has, and that no other call of this process was given: between the choice and the listening there
-/// is time enough for another box to be given the same one.
+/// is time enough for another box to be given the same one. It lies below those that the kernel gives to whoever asks for any, and
+/// each process begins elsewhere.
 pub(crate) fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let at = (std::process::id().wrapping_mul(997) % COUNT + given) % COUNT;
+        let port = u16::try_from(FIRST + at).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }

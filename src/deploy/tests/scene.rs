@@ -21,7 +21,7 @@ use super::{
 use crate::maintenance::Client;
 
 /// Longest time until a box has its server again, or has decided: the longest trial, and a stop that takes its time.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The longest that a box may be held after a keeper's death: an upload might have been under way (`run.rs`).
 const LEASE_MAX_S: u64 = 900;
