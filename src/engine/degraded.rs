@@ -46,6 +46,15 @@ impl Engine {
 
 /// The news that the journal cannot be written.
 pub(super) fn unwritable(at: Timestamp, fault: &StorageFault) -> Notice {
+    let next = match fault {
+        StorageFault::Store(_) => {
+            "free the disk or mend the state directory; the keeper tries again by itself"
+        }
+        StorageFault::Defect(_) => {
+            "the keeper reads its state anew and tries again by itself; if this comes back, stop it, keep a copy of the state \
+             directory and report the defect with it"
+        }
+    };
     Notice {
         at,
         severity: Severity::Critical,
@@ -54,7 +63,7 @@ pub(super) fn unwritable(at: Timestamp, fault: &StorageFault) -> Notice {
         incident: None,
         title: "the keeper cannot write its journal: it only watches and tells".into(),
         facts: vec![("why".into(), fault.to_string())],
-        next: "free the disk or mend the state directory; the keeper tries again by itself".into(),
+        next: next.into(),
     }
 }
 

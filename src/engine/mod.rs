@@ -1,9 +1,8 @@
 //! The only owner of mutable fleet state, and the only place that awaits effects.
 //!
-//! On every event: [`step`](crate::fleet::step), journal its entries in one durable transaction, perform its commands,
-//! follow with the probes. Each command's outcome comes back as an event. A step that changes nothing is not journaled.
 //! On every event: [`step`](crate::fleet::step::step), journal its entries in one durable transaction, perform its commands,
-//! follow with the probes; events that wait are taken together (see `decide`). Each command's outcome comes back as an event. A step that changes nothing is not journaled.
+//! follow with the probes; events that wait are taken together (see `decide`). Each command's outcome comes back as an event. A
+//! step that changes nothing is not journaled.
 //!
 //! A failed commit poisons the store handle: from then on nothing is decided, only probed and told, until the store opens
 //! anew and the state is read back from it (see `storage`).

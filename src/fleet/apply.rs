@@ -8,8 +8,6 @@ mod deployed;
 mod rental;
 mod switch;
 
-use std::time::Duration;
-
 use super::{
     action::{Action, ActionKind},
     journal::{Cause, DoomReason, Entry, HeldReason, Record},
@@ -28,22 +26,17 @@ pub struct Misfit {
     state: &'static str,
 }
 
-/// A journal whose last word is younger than this at a start is no copy that somebody brought back.
-const JOURNAL_FRESH: Duration = Duration::from_secs(600);
-
 impl Fleet {
     /// Folds one entry in.
     ///
     /// # Errors
     /// When the record does not fit; the state is then unchanged.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Misfit> {
-        let (at, before) = (entry.at, self.latest);
+        let at = entry.at;
         self.latest = self.latest.max(at);
         match &entry.record {
-            Record::Booted { .. } => {
-                self.doubted |= self.ops.is_empty() || at.since(before) > JOURNAL_FRESH;
-                self.open_intents_become_unresolved(at);
-            }
+            Record::Booted { .. } => self.open_intents_become_unresolved(at),
+            Record::JournalDoubted => self.doubted = true,
             Record::JournalSettled => self.doubted = false,
             Record::Noted { .. } => {}
             Record::IncidentOpened { incident, node, cause, first_failure_at } => {

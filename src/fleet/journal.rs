@@ -62,7 +62,10 @@ pub enum Record {
         /// Its version.
         version: String,
     },
-    /// Lists agreed for long enough that this journal, which was new or old at a start, lacks nothing that they show.
+    /// At the first look of a process at it, this journal had never rented, or was written long before: it may lack what was
+    /// rented since.
+    JournalDoubted,
+    /// Lists agreed for long enough that this journal, which was doubted, lacks nothing that they show.
     JournalSettled,
     /// An incident began at the first failed probe that mattered.
     IncidentOpened {

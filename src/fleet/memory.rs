@@ -40,6 +40,8 @@ pub struct Memory {
     pub absent: BTreeMap<OpId, u32>,
     /// No recovery starts before this: the keeper has just started, or stalled.
     pub trust_from: Timestamp,
+    /// Whether the journal was looked at as this process found it, before anything was added to it.
+    pub journal_weighed: bool,
     /// When the keeper started, or its last stall ended: work that went on without it gets some time more.
     pub awake_from: Timestamp,
     /// When the configuration was last read: probes run by its intervals from then on.
@@ -140,8 +142,8 @@ pub struct Lists {
     pub owners: BTreeMap<InstanceId, Ownership>,
     /// The rows of the last good list that bear a node's label.
     pub labelled: BTreeMap<NodeName, Vec<InstanceId>>,
-    /// How many lists in a row lacked an instance of which the journal knows nothing, and when the first of them began.
-    pub unknown_absent: BTreeMap<InstanceId, (u32, Timestamp)>,
+    /// Instances of which the journal knows nothing and that are missing now.
+    pub unknown_absent: BTreeMap<InstanceId, Absence>,
     /// The set that implausibly vanished, and how many lists in a row agreed on it.
     pub implausible: Option<(BTreeSet<InstanceId>, u32)>,
     /// Why the last try failed, if it did.
@@ -150,7 +152,29 @@ pub struct Lists {
     pub faults: u32,
 }
 
+/// How long an instance has been missing from complete lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// How many in a row lacked it.
+    pub lists: u32,
+    /// When the first of them began.
+    pub since: Timestamp,
+}
+
 impl Lists {
+    /// An instance whose label begins like ours and names no attempt.
+    #[must_use]
+    pub fn damaged_label(&self) -> Option<InstanceId> {
+        self.owners.iter().find(|(_, owner)| **owner == Ownership::Malformed).map(|(id, _)| *id)
+    }
+
+    /// A keeper that stood still does not know what lists would have shown: their agreement begins anew.
+    pub fn start_over(&mut self) {
+        self.good = 0;
+        self.first_started_at = None;
+        self.unknown_absent.clear();
+    }
+
     /// From the first good list since the start to the last.
     #[must_use]
     pub fn spanned(&self) -> Duration {

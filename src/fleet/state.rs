@@ -42,7 +42,7 @@ pub struct Fleet {
     /// Listed instances with our label of which this journal knows nothing, by the node that the label names.
     #[serde(default)]
     pub unknown: BTreeMap<InstanceId, NodeName>,
-    /// This journal never rented, or was written long before the keeper's start: it may lack what was rented since.
+    /// This journal was new or old when somebody began to write in it: it may lack what was rented since.
     #[serde(default)]
     pub doubted: bool,
     /// Machines that failed us.
@@ -367,6 +367,9 @@ pub struct Op {
     /// When that was said to be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_at: Option<Timestamp>,
+    /// Lists say that it rented nothing, the provider never did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
 
 /// A machine that failed us.

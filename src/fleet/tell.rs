@@ -16,8 +16,8 @@ pub(super) use money::{
     runway_short,
 };
 pub(super) use provider::{
-    blind, blind_no_more, breaker, implausible, key_refused, key_taken, late, outage, outage_over,
-    relabelled, stalled, stray, stray_doomed, undying, unwanted,
+    blind, blind_no_more, breaker, damaged_label, implausible, key_refused, key_taken, late, outage,
+    outage_over, relabelled, stalled, stray, stray_doomed, undying, unwanted,
 };
 
 use super::{

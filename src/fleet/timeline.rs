@@ -211,6 +211,9 @@ pub fn words(record: &Record) -> String {
         Record::ImportRefused { instance, detail, .. } => {
             on(instance, &format!("is not taken over and left alone: {detail}"))
         }
+        Record::JournalDoubted => {
+            "this journal is new or was written long ago: it may lack what was rented since".into()
+        }
         Record::JournalSettled => "the lists agreed with the journal for long enough".into(),
         Record::UnknownSeen { instance, .. } => {
             on(instance, "bears this node's label, and nothing is known of it")

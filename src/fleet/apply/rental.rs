@@ -41,7 +41,10 @@ impl Fleet {
                 if self.ops.len().is_multiple_of(OPS_SWEPT_EVERY) {
                     self.sweep_ops(at);
                 }
-                self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: None, gone_at: None });
+                self.ops.insert(
+                    op.clone(),
+                    Op { node: name.clone(), at, instance: None, gone_at: None, given_up: false },
+                );
                 self.count(at, name, ActionKind::Create { op: op.clone(), replacement, price: *price });
             }
             Record::CreateUnresolved { node, op, .. } => {
@@ -76,6 +79,9 @@ impl Fleet {
                 self.open_attempt("create-abandoned", node, op)?;
                 let stage = Stage::Started { since: at, not_before: at };
                 self.recovery_mut("create-abandoned", node)?.stage = stage;
+                if let Some(op) = self.ops.get_mut(op) {
+                    op.given_up = true;
+                }
             }
             _ => {}
         }
@@ -91,8 +97,8 @@ impl Fleet {
             let lives =
                 claimed.contains(op) || old.instance.is_some_and(|instance| doomed.contains_key(&instance));
             let kept = at.since(old.gone_at.unwrap_or(old.at)) < OPS_KEPT || lives;
-            // Only what was seen can be seen again.
-            if !kept && old.instance.is_some() {
+            // Only what was seen, or may have come to be unseen, can be seen again.
+            if !kept && (old.instance.is_some() || old.given_up) {
                 old_ops.insert(op.clone());
             }
             kept
@@ -213,7 +219,7 @@ impl Fleet {
         let node = self.node_mut(name);
         node.release = spare.release;
         // A tenant that is kept may yet have its node back.
-        node.remedied.extend(spare.remedied);
+        node.remedied.extend(spare.remedied.into_iter().filter(|tried| tried.instance == instance));
         self.node_mut(from).state = NodeState::Vacant;
         Ok(())
     }
@@ -241,7 +247,10 @@ impl Fleet {
         };
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };
-        self.ops.insert(op.clone(), Op { node: name.clone(), at, instance: Some(*instance), gone_at: None });
+        self.ops.insert(
+            op.clone(),
+            Op { node: name.clone(), at, instance: Some(*instance), gone_at: None, given_up: false },
+        );
         self.unknown.remove(instance);
         self.open_bill(at, *instance, None, *price);
         Ok(())

@@ -118,6 +118,7 @@ impl Record {
                 About::instance("import-refused", Some(node), *instance)
             }
             Self::UnknownSeen { node, instance } => About::instance("unknown-seen", Some(node), *instance),
+            Self::JournalDoubted => About::fleet("journal-doubted"),
             Self::JournalSettled => About::fleet("journal-settled"),
             Self::UnknownGone { instance } => About::instance("unknown-gone", None, *instance),
             Self::AttemptFailed { node, .. } => About::node("attempt-failed", node),

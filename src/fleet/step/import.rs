@@ -32,7 +32,10 @@ impl Turn<'_> {
     ) -> Result<bool, IllegalEvent> {
         let policy = self.context.policy;
         let wanted = policy.import && !policy.observe_only && !self.is_left_alone(name);
-        if !wanted || self.memory.import_refused.contains(&id) || !self.is_newest(id, name) {
+        // An attempt has one box: a second one with its label is told and left alone, whatever became of the first.
+        let is_twin = self.fleet.ops.contains_key(op) || self.fleet.old_ops.contains(op);
+        let refused = self.memory.import_refused.contains(&id);
+        if !wanted || is_twin || refused || !self.is_newest(id, name) {
             return Ok(false);
         }
         let Some(spec) = self.spec(name) else { return Ok(false) };

@@ -11,6 +11,7 @@ use super::{
         command::Command,
         event::IllegalEvent,
         journal::{DoomReason, Record},
+        memory::Absence,
         name::{InstanceId, NodeName, OpId, Ownership},
         notice::Notice,
         planted::{Bug, planted},
@@ -22,6 +23,7 @@ use super::{
         watch::{Testimony, Word},
     },
     Turn,
+    witness::ABSENT_ALONE,
 };
 
 /// Lists in a row that must call an instance dead before the provider counts as a witness: its word lags and errs.
@@ -79,6 +81,7 @@ impl Turn<'_> {
         self.hear_of_tenants();
         self.settle_rows()?;
         self.settle_unknown(began)?;
+        self.settle_journal()?;
         self.settle_doomed(began)?;
         self.settle_nodes(began)?;
         // A serving node is moved by its probes alone, and most nodes serve.
@@ -110,7 +113,8 @@ impl Turn<'_> {
             };
             [node.state.tenant().map(|tenant| tenant.instance), newcomer]
         };
-        let known: Vec<InstanceId> = self.fleet.nodes.values().flat_map(of_node).flatten().collect();
+        let known = self.fleet.nodes.values().flat_map(of_node).flatten();
+        let known: Vec<InstanceId> = known.chain(self.fleet.unknown.keys().copied()).collect();
         let seen_before =
             |id: &InstanceId| self.memory.lists.good == 0 || self.memory.lists.rows.contains_key(id);
         let vanished: BTreeSet<InstanceId> =
@@ -172,7 +176,7 @@ impl Turn<'_> {
                 Ownership::Malformed if planted(Bug::ReapForeigners) => {
                     self.doom(id, None, DoomReason::Stray, Default::default())?;
                 }
-                Ownership::Malformed => self.tell_once(id, tell::stray),
+                Ownership::Malformed => self.tell_once(id, tell::damaged_label),
                 Ownership::Ours(node, op) => self.settle_row(id, &node, &op)?,
             }
         }
@@ -211,30 +215,38 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create.
+    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create. Several
+    /// that are missing at once look like a list that lies: nothing but lists speaks of them, so they wait as long as any box
+    /// does of whose end the provider's list is the only witness.
     fn settle_unknown(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
         let policy = &self.context.policy.inventory;
+        let owners = &self.memory.lists.owners;
+        let listed = |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(..)));
+        let missing: BTreeSet<InstanceId> =
+            self.fleet.unknown.keys().copied().filter(|id| !listed(id)).collect();
+        let settle = if missing.len() > 1 { policy.settle.max(ABSENT_ALONE) } else { policy.settle };
+        let absent = &mut self.memory.lists.unknown_absent;
+        absent.retain(|id, _| missing.contains(id));
         let mut gone = Vec::new();
-        let unknown = &self.fleet.unknown;
-        self.memory.lists.unknown_absent.retain(|id, _| unknown.contains_key(id));
-        for id in self.fleet.unknown.keys() {
-            let listed = matches!(self.memory.lists.owners.get(id), Some(Ownership::Ours(..)));
-            let absent = &mut self.memory.lists.unknown_absent;
-            if listed {
-                absent.remove(id);
-                continue;
-            }
-            let (lists, first) = absent.entry(*id).or_insert((0, began));
-            *lists += 1;
-            if *lists >= policy.settle_lists && began.since(*first) >= policy.settle {
-                gone.push(*id);
+        for id in missing {
+            let absence = absent.entry(id).or_insert(Absence { lists: 0, since: began });
+            absence.lists += 1;
+            if absence.lists >= policy.settle_lists && began.since(absence.since) >= settle {
+                gone.push(id);
             }
         }
         for instance in gone {
             self.memory.lists.unknown_absent.remove(&instance);
             self.record(Record::UnknownGone { instance })?;
         }
-        if self.fleet.doubted && self.fleet.unknown.is_empty() && self.guard().lists_settled() {
+        Ok(())
+    }
+
+    /// The doubt about a journal ends when lists agreed for long enough, and show nothing with our label that it does not know.
+    fn settle_journal(&mut self) -> Result<(), IllegalEvent> {
+        let lists = &self.memory.lists;
+        let explained = self.fleet.unknown.is_empty() && lists.damaged_label().is_none();
+        if self.fleet.doubted && explained && self.guard().lists_settled() {
             self.record(Record::JournalSettled)?;
         }
         Ok(())

@@ -78,6 +78,7 @@ pub fn step(
     context: &Context<'_>,
 ) -> Result<Step, IllegalEvent> {
     let mut turn = Turn { fleet, memory, context, step: Step::default(), drawn: 0 };
+    turn.weigh_journal()?;
     turn.handle(event)?;
     Ok(turn.step)
 }

@@ -16,6 +16,7 @@ use super::{
         plan::seeks,
         probe::Verdict,
         state::NodeState,
+        tell,
     },
     Turn,
 };
@@ -114,15 +115,26 @@ impl Turn<'_> {
             && group.is_some_and(|group| policy.nodes.values().any(|spec| &*spec.group == group))
     }
 
-    /// Condemns what a surplus spare holds and forgets it; a create in doubt is settled first.
+    /// Condemns what a surplus spare holds and forgets it; a create in doubt is settled first. What was promoted since an old copy
+    /// of the journal was made fills another node now, as its label says.
     pub(super) fn shed_spare(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        if self.context.policy.observe_only {
+        if self.context.policy.observe_only || self.fleet.doubted {
             return Ok(());
         }
         let claims = self.node(name).into_iter().flat_map(|node| node.claims());
         let claims: Vec<_> = claims.map(|(attempt, instance)| (instance, attempt.price)).collect();
-        if claims.iter().any(|(instance, _)| instance.is_none()) {
-            return Ok(());
+        let owners = &self.memory.lists.owners;
+        let fills_another =
+            |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(other, _)) if other != name);
+        for (instance, _) in &claims {
+            match instance {
+                None => return Ok(()),
+                Some(id) if fills_another(id) => {
+                    self.tell_once(*id, tell::relabelled);
+                    return Ok(());
+                }
+                Some(_) => {}
+            }
         }
         self.stop_work(name);
         for (instance, price) in claims {

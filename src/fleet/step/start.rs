@@ -16,7 +16,20 @@ use super::{
     Turn,
 };
 
+/// A journal whose last word is younger than this when a process finds it is no copy that somebody brought back.
+const JOURNAL_FRESH: Duration = Duration::from_secs(600);
+
 impl Turn<'_> {
+    /// Before a process adds its first word to a journal that may lack something, whoever it is: a command that decides without a
+    /// keeper would make an old copy look fresh.
+    pub(super) fn weigh_journal(&mut self) -> Result<(), IllegalEvent> {
+        if std::mem::replace(&mut self.memory.journal_weighed, true) || self.fleet.doubted {
+            return Ok(());
+        }
+        let old = self.now().since(self.fleet.latest) > JOURNAL_FRESH;
+        if old || self.fleet.ops.is_empty() { self.record(Record::JournalDoubted) } else { Ok(()) }
+    }
+
     pub(super) fn booted(&mut self, version: String) -> Result<(), IllegalEvent> {
         self.record(Record::Booted { version })?;
         self.order(Command::List);
@@ -64,7 +77,7 @@ impl Turn<'_> {
         }
         self.memory.awake_from = self.now();
         self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
-        self.memory.lists.good = 0;
+        self.memory.lists.start_over();
         self.memory.census = None;
         self.memory.lateness = Lateness::default();
         self.order(Command::List);

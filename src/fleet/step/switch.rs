@@ -10,6 +10,7 @@ use super::{
         guard::Wanted,
         journal::{Cause, DoomReason, Outcome, Record},
         name::{InstanceId, NodeName},
+        probe::Verdict,
         state::{Kept, NodeState},
         tell,
     },
@@ -124,20 +125,29 @@ impl Turn<'_> {
         self.doom(tenant.instance, Some(name), reason, tenant.rental.price)
     }
 
-    /// Condemns those whose time as the way back is over. While the node's own box is in trouble, or a person keeps the keeper
-    /// away from it, the way back stays open: it is needed now.
+    /// Whether the node's own box answered well at its last probes, just now and as itself.
+    fn is_seen_well(&self, name: &NodeName) -> bool {
+        let policy = self.context.policy;
+        let (Some(spec), Some(watch)) = (policy.nodes.get(name), self.memory.watches.get(name)) else {
+            return false;
+        };
+        let seen = watch.current(&spec.health, self.now());
+        seen.is_some_and(|seen| seen.verdict == Verdict::Healthy)
+            && watch.failures == 0
+            && watch.successes >= spec.health.success_threshold.max(1)
+    }
+
+    /// Condemns those whose time as the way back is over. Until the node's own box was just seen to be well, while a person keeps
+    /// the keeper away from it, or the journal may lack a switch, the way back stays open: it may be needed now.
     pub(super) fn end_standbys(&mut self) -> Result<(), IllegalEvent> {
-        if self.context.policy.observe_only {
+        if self.context.policy.observe_only || self.fleet.doubted {
             return Ok(());
         }
         let now = self.now();
         let over = self.fleet.nodes.iter().filter(|(name, node)| {
             let ended = node.standby.as_ref().is_some_and(|standby| standby.until <= now);
-            let well = || {
-                let watch = self.memory.watches.get(*name);
-                matches!(node.state, NodeState::Serving(_)) && watch.is_some_and(|watch| watch.failures == 0)
-            };
-            ended && well() && node.paused.is_none() && !self.is_left_alone(name)
+            let serves = matches!(node.state, NodeState::Serving(_));
+            ended && serves && self.is_seen_well(name) && node.paused.is_none() && !self.is_left_alone(name)
         });
         let names: Vec<NodeName> = over.map(|(name, _)| name.clone()).collect();
         names.iter().try_for_each(|name| self.end_standby(name, "its time is over"))

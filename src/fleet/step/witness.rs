@@ -26,7 +26,7 @@ pub(super) const ASK_EVERY: Duration = Duration::from_secs(15);
 
 /// Lists that lack a box which does not answer are believed after this time where no other node answers either: a list may be
 /// empty or another account's, and our own way to the boxes cut at the same time.
-const ABSENT_ALONE: Duration = Duration::from_secs(1800);
+pub(super) const ABSENT_ALONE: Duration = Duration::from_secs(1800);
 
 /// What the evidence says.
 pub(super) enum Evidence {

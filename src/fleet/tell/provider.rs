@@ -89,6 +89,25 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
     }
 }
 
+/// An instance whose label begins with the fleet's prefix and names no attempt.
+pub(in crate::fleet) fn damaged_label(at: Timestamp, row: &Rental) -> Notice {
+    Notice {
+        facts: facts([
+            ("instance", row.id.to_string()),
+            ("label", row.label.clone().unwrap_or_default()),
+            ("cost", per_hour(row.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            format!("instance {} bears this fleet's prefix, but its label names no rental", row.id),
+            "it is left alone, and a keeper whose journal is new or old rents nothing while it is there; give it back its label \
+             or another one, or destroy it at the provider",
+        )
+    }
+}
+
 /// An instance of ours bears another's label, which makes it another's to destroy, or none, which does not: its id is known.
 pub(in crate::fleet) fn relabelled(at: Timestamp, row: &Rental) -> Notice {
     let (done, next) = if row.label.as_deref().unwrap_or_default().is_empty() {

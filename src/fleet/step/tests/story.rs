@@ -129,12 +129,17 @@ impl Story {
 
     /// The keeper dies and starts anew with what is on record up to `kept` entries.
     pub fn restart(&mut self, kept: usize) {
+        self.restart_for(kept, Self::boot);
+    }
+
+    /// The same for another process than a keeper.
+    pub fn restart_for(&mut self, kept: usize, whom: impl FnOnce(&mut Self)) {
         self.journal.truncate(kept);
         self.fleet = replayed(&self.journal).unwrap();
         self.folded = self.fleet.clone();
         self.memory = Memory::starting(Timestamp(self.now), self.policy.rails.warm_up);
         self.looks.clear();
-        self.boot();
+        whom(self);
     }
 
     pub fn tell(&mut self, event: Event) {

@@ -1,5 +1,7 @@
 //! The journal is lost or comes from an old copy: what the account holds is taken over on a person's word, and by nothing else.
 
+use std::time::Duration;
+
 use super::{
     super::{
         super::super::{
@@ -197,6 +199,16 @@ fn of_two_rentals_of_one_attempt_neither_is_destroyed_for_the_other() {
     s.pass(3600);
     nothing_was_changed(&s);
     assert_eq!(s.text.matches("Critical stray: instance 500").count(), 1, "{}", s.text);
+    // Nor does the second one take its place when the first is no more, whoever ended it.
+    s.ask(&node(0), Wish::Destroy);
+    s.destroyed(rows[0].id);
+    s.extra.retain(|row| row.id != rows[0].id);
+    s.pass(60);
+    s.ask(&node(0), Wish::Resume);
+    s.pass(600);
+    assert!(!s.text.contains("illegal"), "{}", s.text);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail, Rail::Import, "{}", s.text);
 }
 
 #[test]
@@ -219,6 +231,69 @@ fn a_journal_from_an_old_copy_rents_nothing_until_lists_agreed() {
     s.pass(3600);
     nothing_was_changed(&s);
     assert_eq!(s.memory.desks[&node(1)].blocked.as_ref().unwrap().rail, Rail::Import, "{}", s.text);
+}
+
+#[test]
+fn a_command_before_the_first_start_does_not_make_an_old_copy_look_fresh() {
+    let mut s = Story::serving(2);
+    let second = s.instance(&node(1));
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "adopted").unwrap() + 1;
+    s.pass(7200);
+    s.absent.insert(second);
+    // A process that is no keeper adds its word, as `ledger import` does for somebody who moves to another machine.
+    s.restart_for(kept, |s| s.ask(&node(0), Wish::Pause));
+    s.now += 60_000;
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.start_telling();
+    s.pass(150);
+    assert!(!s.text.contains("do       search"), "{}", s.text);
+}
+
+#[test]
+fn many_that_the_journal_does_not_know_are_not_gone_because_lists_are_empty_for_minutes() {
+    let mut s = finding(orphaned(6), false, 6);
+    s.pass(3600);
+    let shown = std::mem::take(&mut s.extra);
+    s.pass(600);
+    assert_eq!(s.fleet.unknown.len(), 6, "{}", s.text);
+    s.extra = shown;
+    s.pass(3600);
+    nothing_was_changed(&s);
+    // What is gone for longer is gone.
+    s.extra.clear();
+    s.pass(2400);
+    assert!(s.fleet.unknown.is_empty() && !s.fleet.doubted, "{}", s.text);
+}
+
+#[test]
+fn a_damaged_label_keeps_a_journal_that_may_lack_something_from_renting() {
+    let mut rows = orphaned(2);
+    for row in &mut rows {
+        row.label = Some("vk:test:duel".into());
+    }
+    let mut s = finding(rows, false, 2);
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail, Rail::Import, "{}", s.text);
+    assert_eq!(s.text.matches("its label names no rental").count(), 2, "each is told once: {}", s.text);
+    s.extra.clear();
+    s.pass(300);
+    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
+}
+
+#[test]
+fn lists_from_before_a_halt_do_not_count_for_those_after_it() {
+    let mut s = Story::new(policy(1));
+    s.boot();
+    s.pass(20);
+    s.now += 600_000;
+    s.tell(Event::Stalled { gap: Duration::from_secs(600) });
+    s.pass(120);
+    nothing_was_changed(&s);
+    assert!(s.fleet.doubted, "{}", s.text);
+    s.pass(120);
+    assert!(!s.fleet.doubted, "{}", s.text);
 }
 
 #[test]

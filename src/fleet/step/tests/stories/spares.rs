@@ -3,14 +3,17 @@
 use insta::assert_snapshot;
 
 use super::{
-    super::super::super::{
-        event::Event,
-        guard::Rail,
-        name::{InstanceId, NodeName},
-        policy::Policy,
-        provider::Credit,
-        state::NodeState,
-        units::Money,
+    super::{
+        super::super::{
+            event::Event,
+            guard::Rail,
+            name::{InstanceId, NodeName},
+            policy::Policy,
+            provider::Credit,
+            state::NodeState,
+            units::Money,
+        },
+        story::row,
     },
     Story, node, policy,
 };
@@ -58,7 +61,7 @@ fn the_twin_of_a_promoted_spares_box_is_a_stray_under_the_spares_label() {
     assert_eq!(s.op(&node(0)), op, "promoted");
     // The provider executed the spare's create a second time.
     let twin = InstanceId(900);
-    s.extra.push(super::super::story::row(twin, Some(format!("vk:test:duel-spare-0:{op}"))));
+    s.extra.push(row(twin, Some(format!("vk:test:duel-spare-0:{op}"))));
     s.pass(60);
     assert!(s.fleet.doomed.contains_key(&twin), "{}", s.text);
 }
@@ -72,7 +75,7 @@ fn a_box_whose_label_still_names_the_spare_keeps_nobody_from_renting() {
     let old = s.lose(&node(0));
     s.destroyed(old);
     // Lists go on showing the label of before.
-    s.extra.push(super::super::story::row(in_hand, Some(label)));
+    s.extra.push(row(in_hand, Some(label)));
     s.pass(70);
     assert!(s.text.matches("do       relabel").count() >= 2, "{}", s.text);
     assert!(!s.fleet.doomed.contains_key(&in_hand), "it is nobody's stray");
@@ -148,6 +151,22 @@ fn fewer_spares_are_given_back_but_a_lost_group_costs_nothing() {
     assert_eq!(s.fleet.doomed.keys().copied().collect::<Vec<_>>(), [in_hand]);
     assert!(!s.fleet.nodes.contains_key(&spare()));
     assert!(matches!(s.state(0), NodeState::Serving(_)) && matches!(s.state(1), NodeState::Serving(_)));
+}
+
+#[test]
+fn a_spare_that_was_promoted_since_an_old_copy_is_not_given_back() {
+    let mut s = Story::serving_with(with_spare(2));
+    let (in_hand, journal) = (s.instance(&spare()), s.journal.len());
+    // It fills the first node by now, whose box is gone, and bears its label; then fewer spares were wanted.
+    s.absent.insert(s.instance(&node(0)));
+    let op = s.tenant(&spare()).rental.op;
+    s.extra.push(row(in_hand, Some(format!("vk:test:duel-0:{op}"))));
+    s.now += 3_600_000;
+    s.policy.nodes.remove(&spare());
+    s.policy.spares.clear();
+    s.restart(journal);
+    s.pass(1200);
+    assert!(!s.fleet.doomed.contains_key(&in_hand), "{}", s.text);
 }
 
 #[test]

@@ -72,6 +72,27 @@ fn the_way_back_stays_open_while_it_may_be_needed() {
 }
 
 #[test]
+fn the_way_back_is_not_closed_by_a_keeper_that_has_seen_nothing_yet() {
+    let mut s = switched();
+    let old = s.fleet.nodes[&node(0)].standby.clone().unwrap().tenant.instance;
+    // The keeper is away while the time passes.
+    s.now += 700_000;
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.tell(Event::Beat);
+    s.pass(20);
+    assert!(!s.fleet.doomed.contains_key(&old), "nobody knows yet whether the new one serves: {}", s.text);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    s.tell(Event::Beat);
+    assert!(!s.fleet.doomed.contains_key(&old), "the journal may lack a switch");
+    s.pass(240);
+    s.ok(&node(0));
+    s.tell(Event::Beat);
+    assert!(s.fleet.doomed.contains_key(&old), "{}", s.text);
+}
+
+#[test]
 fn a_person_switches_back_in_one_step() {
     let mut s = switched();
     let (new, old) =
