@@ -216,15 +216,6 @@ impl Guard<'_> {
             );
             return defer(Rail::Import, why, None);
         }
-        if self.fleet.doubted
-            && let Some(instance) = lists.damaged_label()
-        {
-            let why = format!(
-                "instance {instance} bears a damaged label of this fleet, and the journal may lack what was rented since it was \
-                 written: mend the label or destroy it at the provider"
-            );
-            return defer(Rail::Import, why, None);
-        }
         let may_lack = self.fleet.doubted || self.policy.import;
         if may_lack && !self.lists_settled() && !planted(Bug::NewJournalTrusted) {
             let wait = self.policy.inventory.settle.saturating_sub(lists.spanned()).as_secs() + 1;

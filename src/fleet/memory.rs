@@ -162,12 +162,6 @@ pub struct Absence {
 }
 
 impl Lists {
-    /// An instance whose label begins like ours and names no attempt.
-    #[must_use]
-    pub fn damaged_label(&self) -> Option<InstanceId> {
-        self.owners.iter().find(|(_, owner)| **owner == Ownership::Malformed).map(|(id, _)| *id)
-    }
-
     /// A keeper that stood still does not know what lists would have shown: their agreement begins anew.
     pub fn start_over(&mut self) {
         self.good = 0;

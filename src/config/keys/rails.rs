@@ -33,7 +33,7 @@ pub(super) const RAILS: &[Key] = &[
         "rails.held_retry",
         duration(0, 7 * DAY),
         r#""6h""#,
-        "How long after that its attempts begin anew by themselves, and page anew where they fail; `0s` for never",
+        "How long after a node's attempts were used up they begin anew, all of them, and page anew where they fail; `0s` for never",
     ),
     Key::new(
         "rails.backoff",
@@ -191,7 +191,7 @@ pub(super) const INVENTORY: &[Key] = &[
         "inventory.settle_lists",
         count(1, 100),
         "3",
-        "Complete lists without its label, begun after an ambiguous create or by a keeper whose journal never rented anything, …",
+        "Complete lists without its label, begun after an ambiguous create or by a keeper whose journal is new or old, …",
     ),
     Key::new(
         "inventory.settle",

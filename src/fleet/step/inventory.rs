@@ -244,9 +244,7 @@ impl Turn<'_> {
 
     /// The doubt about a journal ends when lists agreed for long enough, and show nothing with our label that it does not know.
     fn settle_journal(&mut self) -> Result<(), IllegalEvent> {
-        let lists = &self.memory.lists;
-        let explained = self.fleet.unknown.is_empty() && lists.damaged_label().is_none();
-        if self.fleet.doubted && explained && self.guard().lists_settled() {
+        if self.fleet.doubted && self.fleet.unknown.is_empty() && self.guard().lists_settled() {
             self.record(Record::JournalSettled)?;
         }
         Ok(())

@@ -102,8 +102,8 @@ pub(in crate::fleet) fn damaged_label(at: Timestamp, row: &Rental) -> Notice {
             Severity::Critical,
             Topic::Stray,
             format!("instance {} bears this fleet's prefix, but its label names no rental", row.id),
-            "it is left alone, and a keeper whose journal is new or old rents nothing while it is there; give it back its label \
-             or another one, or destroy it at the provider",
+            "it is left alone; if its label was damaged, nothing knows it for ours: destroy it at the provider, or give it back \
+             the label of its rental; give it another one if it is yours",
         )
     }
 }

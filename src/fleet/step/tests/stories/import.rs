@@ -267,22 +267,6 @@ fn many_that_the_journal_does_not_know_are_not_gone_because_lists_are_empty_for_
 }
 
 #[test]
-fn a_damaged_label_keeps_a_journal_that_may_lack_something_from_renting() {
-    let mut rows = orphaned(2);
-    for row in &mut rows {
-        row.label = Some("vk:test:duel".into());
-    }
-    let mut s = finding(rows, false, 2);
-    s.pass(3600);
-    nothing_was_changed(&s);
-    assert_eq!(s.memory.desks[&node(0)].blocked.as_ref().unwrap().rail, Rail::Import, "{}", s.text);
-    assert_eq!(s.text.matches("its label names no rental").count(), 2, "each is told once: {}", s.text);
-    s.extra.clear();
-    s.pass(300);
-    assert_eq!(s.state(0).word(), "recovering", "{}", s.text);
-}
-
-#[test]
 fn lists_from_before_a_halt_do_not_count_for_those_after_it() {
     let mut s = Story::new(policy(1));
     s.boot();
