@@ -209,6 +209,14 @@ impl Guard<'_> {
         if let Some((instance, node)) = self.fleet.unknown.first_key_value()
             && !planted(Bug::UnknownIgnored)
         {
+            if let Some(absence) = lists.unknown_absent.get(instance) {
+                let for_s = self.now.since(absence.since).as_secs();
+                let why = format!(
+                    "instance {instance}, which the journal does not know, is missing from lists for {for_s} s: that may be a lie \
+                     for minutes, and for half an hour where several are missing"
+                );
+                return defer(Rail::Import, why, None);
+            }
             let why = format!(
                 "instance {instance} bears the label of `{node}`, but the journal does not know it: either it is not whole, \
                  then `run --import` takes over what proves itself, or another keeper works under this fleet's name; what \
@@ -335,16 +343,20 @@ impl Guard<'_> {
         let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
         let stranger =
             labelled.iter().find(|id| !claimed.contains(id) && !self.fleet.doomed.contains_key(id));
-        // A promoted spare bears the spare's label until its new one is read back; it fills another node.
-        let stranger =
-            stranger.filter(|id| !self.fleet.claims().any(|(_, _, claimed)| claimed == Some(**id)));
-        if let Some(instance) = stranger {
-            let why = format!(
+        let Some(instance) = stranger else { return Ok(()) };
+        let filled = self.fleet.claims().find(|(_, _, claimed)| *claimed == Some(*instance));
+        let why = match filled {
+            // A promoted spare bears the spare's label until its new one is read back; it fills another node.
+            Some(_) if self.policy.spares.contains(node) => return Ok(()),
+            Some((other, ..)) => format!(
+                "instance {instance} bears this node's label, and stands on record as `{other}`'s: the journal is older than \
+                 its promotion; destroy it at the provider if it is not wanted"
+            ),
+            None => format!(
                 "instance {instance} bears this node's label, but the journal does not know it (`run --import`)"
-            );
-            return defer(Rail::Outstanding, why, None);
-        }
-        Ok(())
+            ),
+        };
+        defer(Rail::Outstanding, why, None)
     }
 
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {

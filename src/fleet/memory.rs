@@ -162,11 +162,14 @@ pub struct Absence {
 }
 
 impl Lists {
-    /// A keeper that stood still does not know what lists would have shown: their agreement begins anew.
-    pub fn start_over(&mut self) {
+    /// A keeper that stood still does not know what lists would have shown meanwhile: their agreement begins anew, and that time
+    /// counts for no absence.
+    pub fn start_over(&mut self, gap: Duration) {
         self.good = 0;
         self.first_started_at = None;
-        self.unknown_absent.clear();
+        for absence in self.unknown_absent.values_mut() {
+            absence.since = absence.since.after(gap);
+        }
     }
 
     /// From the first good list since the start to the last.

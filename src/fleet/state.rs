@@ -367,9 +367,19 @@ pub struct Op {
     /// When that was said to be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_at: Option<Timestamp>,
+    /// It is known by an import alone: it may have rented another box as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
     /// Lists say that it rented nothing, the provider never did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+}
+
+impl Op {
+    /// One of which nothing is known yet.
+    pub(super) fn new(node: &NodeName, at: Timestamp) -> Self {
+        Self { node: node.clone(), at, instance: None, gone_at: None, imported: false, given_up: false }
+    }
 }
 
 /// A machine that failed us.

@@ -41,10 +41,7 @@ impl Fleet {
                 if self.ops.len().is_multiple_of(OPS_SWEPT_EVERY) {
                     self.sweep_ops(at);
                 }
-                self.ops.insert(
-                    op.clone(),
-                    Op { node: name.clone(), at, instance: None, gone_at: None, given_up: false },
-                );
+                self.ops.insert(op.clone(), Op::new(name, at));
                 self.count(at, name, ActionKind::Create { op: op.clone(), replacement, price: *price });
             }
             Record::CreateUnresolved { node, op, .. } => {
@@ -97,8 +94,8 @@ impl Fleet {
             let lives =
                 claimed.contains(op) || old.instance.is_some_and(|instance| doomed.contains_key(&instance));
             let kept = at.since(old.gone_at.unwrap_or(old.at)) < OPS_KEPT || lives;
-            // Only what was seen, or may have come to be unseen, can be seen again.
-            if !kept && (old.instance.is_some() || old.given_up) {
+            // Only what was seen, or may have come to be unseen, can be seen again; a twin of what was imported is nobody's.
+            if !kept && !old.imported && (old.instance.is_some() || old.given_up) {
                 old_ops.insert(op.clone());
             }
             kept
@@ -247,10 +244,7 @@ impl Fleet {
         };
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };
-        self.ops.insert(
-            op.clone(),
-            Op { node: name.clone(), at, instance: Some(*instance), gone_at: None, given_up: false },
-        );
+        self.ops.insert(op.clone(), Op { instance: Some(*instance), imported: true, ..Op::new(name, at) });
         self.unknown.remove(instance);
         self.open_bill(at, *instance, None, *price);
         Ok(())

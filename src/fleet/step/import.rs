@@ -66,9 +66,9 @@ impl Turn<'_> {
         kept == Some(&id)
     }
 
-    /// Whether an attempt is known by its import alone: a second box with its label may be the one that serves.
-    pub(super) fn is_taken_over(&self, op: &OpId) -> bool {
-        self.fleet.claims().any(|(_, attempt, _)| attempt.op == *op && attempt.is_imported())
+    /// Whether an attempt is known by the import of another box alone: this second one with its label may be the one that serves.
+    pub(super) fn is_others_twin(&self, id: InstanceId, op: &OpId) -> bool {
+        self.fleet.ops.get(op).is_some_and(|op| op.imported && op.instance != Some(id))
     }
 
     /// Whether nothing fills the node, or only what is proven gone; and nobody keeps it for themselves.

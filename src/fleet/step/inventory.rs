@@ -11,7 +11,7 @@ use super::{
         command::Command,
         event::IllegalEvent,
         journal::{DoomReason, Record},
-        memory::Absence,
+        memory::{Absence, Lists},
         name::{InstanceId, NodeName, OpId, Ownership},
         notice::Notice,
         planted::{Bug, planted},
@@ -60,6 +60,10 @@ impl Turn<'_> {
         let began = list.started_at;
         if self.memory.lists.last_started_at.is_some_and(|last| last >= began) {
             // An older list that ended late would turn time back.
+            return Ok(());
+        }
+        if began < self.memory.awake_from {
+            // Nor does one from before a halt say how things are after it.
             return Ok(());
         }
         if !self.fleet.key_accepted && !planted(Bug::KeyRefusedForEver) {
@@ -113,8 +117,7 @@ impl Turn<'_> {
             };
             [node.state.tenant().map(|tenant| tenant.instance), newcomer]
         };
-        let known = self.fleet.nodes.values().flat_map(of_node).flatten();
-        let known: Vec<InstanceId> = known.chain(self.fleet.unknown.keys().copied()).collect();
+        let known: Vec<InstanceId> = self.fleet.nodes.values().flat_map(of_node).flatten().collect();
         let seen_before =
             |id: &InstanceId| self.memory.lists.good == 0 || self.memory.lists.rows.contains_key(id);
         let vanished: BTreeSet<InstanceId> =
@@ -194,7 +197,7 @@ impl Turn<'_> {
         // Whatever node it names: a promoted spare's twin, or itself come back, may still bear the spare's.
         let known = (self.fleet.ops.contains_key(op) || self.fleet.old_ops.contains(op))
             && !self.fleet.unknown.contains_key(&id)
-            && !self.is_taken_over(op);
+            && !self.is_others_twin(id, op);
         if planted(Bug::StrayForgotten) {
             return Ok(());
         }
@@ -216,19 +219,21 @@ impl Turn<'_> {
     }
 
     /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create. Several
-    /// that are missing at once look like a list that lies: nothing but lists speaks of them, so they wait as long as any box
-    /// does of whose end the provider's list is the only witness.
+    /// boxes that are missing at once look like a list that lies: of the unknown ones nothing but lists speaks, so they wait as
+    /// long as any box does of whose end the provider's list is the only witness.
     fn settle_unknown(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
         let policy = &self.context.policy.inventory;
-        let owners = &self.memory.lists.owners;
-        let listed = |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(..)));
-        let missing: BTreeSet<InstanceId> =
-            self.fleet.unknown.keys().copied().filter(|id| !listed(id)).collect();
-        let settle = if missing.len() > 1 { policy.settle.max(ABSENT_ALONE) } else { policy.settle };
+        let Lists { owners, rows, .. } = &self.memory.lists;
+        let bears_ours = |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(..)));
+        let unknown = self.fleet.unknown.keys().copied();
+        let lost: BTreeSet<InstanceId> = unknown.filter(|id| !bears_ours(id)).collect();
+        let tenants = self.fleet.nodes.values().filter_map(|node| Some(node.state.tenant()?.instance));
+        let missing = lost.iter().copied().chain(tenants).filter(|id| !rows.contains_key(id)).count();
+        let settle = if missing > 1 { policy.settle.max(ABSENT_ALONE) } else { policy.settle };
         let absent = &mut self.memory.lists.unknown_absent;
-        absent.retain(|id, _| missing.contains(id));
+        absent.retain(|id, _| lost.contains(id));
         let mut gone = Vec::new();
-        for id in missing {
+        for id in lost {
             let absence = absent.entry(id).or_insert(Absence { lists: 0, since: began });
             absence.lists += 1;
             if absence.lists >= policy.settle_lists && began.since(absence.since) >= settle {

@@ -60,7 +60,7 @@ impl Turn<'_> {
         }
         let counted = self.memory.lateness.count(now, observation.lateness, interval);
         let Some(TooLate { late, probes }) = counted else { return doubtful };
-        self.tilt();
+        self.tilt(Duration::ZERO);
         if self.memory.lateness_told_at.is_none_or(|told| now.since(told) >= TELL_LATE_EVERY) {
             self.memory.lateness_told_at = Some(now);
             let notice = tell::late(now, late, probes);

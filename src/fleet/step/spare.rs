@@ -74,13 +74,18 @@ impl Turn<'_> {
         self.pursue(name)
     }
 
-    /// Changes the labels that lists show of boxes which fill another node than their label says.
+    /// Changes the labels that lists show of boxes which fill another node than their label says. A box goes from a spare to a
+    /// node and never back: where a spare's label is another node's, the journal is older than the promotion.
     pub(super) fn relabel_promoted(&mut self) {
         let now = self.now();
-        let fleet = &self.context.policy.fleet;
+        let policy = self.context.policy;
+        let fleet = &policy.fleet;
         let mut due = Vec::new();
         for (name, attempt, instance) in self.fleet.claims() {
             let Some(instance) = instance else { continue };
+            if policy.spares.contains(name) || !policy.nodes.contains_key(name) {
+                continue;
+            }
             let Some(Ownership::Ours(labelled, op)) = self.memory.lists.owners.get(&instance) else {
                 continue;
             };
@@ -118,7 +123,7 @@ impl Turn<'_> {
     /// Condemns what a surplus spare holds and forgets it; a create in doubt is settled first. What was promoted since an old copy
     /// of the journal was made fills another node now, as its label says.
     pub(super) fn shed_spare(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        if self.context.policy.observe_only || self.fleet.doubted {
+        if self.context.policy.observe_only || (self.fleet.doubted && !self.guard().lists_settled()) {
             return Ok(());
         }
         let claims = self.node(name).into_iter().flat_map(|node| node.claims());
@@ -130,7 +135,7 @@ impl Turn<'_> {
             match instance {
                 None => return Ok(()),
                 Some(id) if fills_another(id) => {
-                    self.tell_once(*id, tell::relabelled);
+                    self.tell_once(*id, tell::promoted_since);
                     return Ok(());
                 }
                 Some(_) => {}

@@ -64,20 +64,20 @@ impl Turn<'_> {
         if planted(Bug::CountWhileStalled) {
             return;
         }
-        self.tilt();
+        self.tilt(gap);
         let notice = tell::stalled(self.now(), gap);
         self.tell(notice);
     }
 
     /// A keeper that was not on time doubts itself: everything measured is stale, the counts start over and nothing begins
-    /// for a while. Sentinel's TILT does the same.
-    pub(super) fn tilt(&mut self) {
+    /// for a while. Sentinel's TILT does the same. In `gap` it saw nothing at all.
+    pub(super) fn tilt(&mut self, gap: Duration) {
         for watch in self.memory.watches.values_mut() {
             watch.start_over(self.context.now);
         }
         self.memory.awake_from = self.now();
         self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
-        self.memory.lists.start_over();
+        self.memory.lists.start_over(gap);
         self.memory.census = None;
         self.memory.lateness = Lateness::default();
         self.order(Command::List);

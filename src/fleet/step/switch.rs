@@ -137,10 +137,10 @@ impl Turn<'_> {
             && watch.successes >= spec.health.success_threshold.max(1)
     }
 
-    /// Condemns those whose time as the way back is over. Until the node's own box was just seen to be well, while a person keeps
-    /// the keeper away from it, or the journal may lack a switch, the way back stays open: it may be needed now.
+    /// Condemns those whose time as the way back is over. Until the node's own box was just seen to be well, or while a person
+    /// keeps the keeper away from it, the way back stays open: it may be needed now.
     pub(super) fn end_standbys(&mut self) -> Result<(), IllegalEvent> {
-        if self.context.policy.observe_only || self.fleet.doubted {
+        if self.context.policy.observe_only {
             return Ok(());
         }
         let now = self.now();

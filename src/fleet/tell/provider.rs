@@ -89,6 +89,25 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
     }
 }
 
+/// A surplus spare's box that another node's label says it fills.
+pub(in crate::fleet) fn promoted_since(at: Timestamp, row: &Rental) -> Notice {
+    Notice {
+        facts: facts([
+            ("instance", row.id.to_string()),
+            ("label", row.label.clone().unwrap_or_default()),
+            ("cost", per_hour(row.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            format!("instance {} stands on record as a spare, and its label names the node it fills", row.id),
+            "the journal is older than its promotion: it is neither watched nor destroyed, and goes on costing; destroy it at the \
+             provider once you know that nobody needs it",
+        )
+    }
+}
+
 /// An instance whose label begins with the fleet's prefix and names no attempt.
 pub(in crate::fleet) fn damaged_label(at: Timestamp, row: &Rental) -> Notice {
     Notice {

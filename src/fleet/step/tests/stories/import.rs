@@ -9,7 +9,8 @@ use super::{
             guard::Rail,
             name::{InstanceId, OpId},
             probe::{Failure, Verdict},
-            provider::Rental,
+            provider::{Inventory, Rental},
+            units::Timestamp,
             watch::Word,
         },
         story::row,
@@ -262,7 +263,10 @@ fn many_that_the_journal_does_not_know_are_not_gone_because_lists_are_empty_for_
     nothing_was_changed(&s);
     // What is gone for longer is gone.
     s.extra.clear();
-    s.pass(2400);
+    s.pass(900);
+    s.now += 60_000;
+    s.tell(Event::Stalled { gap: Duration::from_secs(60) });
+    s.pass(1500);
     assert!(s.fleet.unknown.is_empty() && !s.fleet.doubted, "{}", s.text);
 }
 
@@ -273,6 +277,9 @@ fn lists_from_before_a_halt_do_not_count_for_those_after_it() {
     s.pass(20);
     s.now += 600_000;
     s.tell(Event::Stalled { gap: Duration::from_secs(600) });
+    // A list was under way when the keeper was halted.
+    let (started_at, rentals) = (Timestamp(s.now - 600_000), s.rows());
+    s.tell(Event::Listed(Ok(Inventory { started_at, rentals })));
     s.pass(120);
     nothing_was_changed(&s);
     assert!(s.fleet.doubted, "{}", s.text);

@@ -165,8 +165,17 @@ fn a_spare_that_was_promoted_since_an_old_copy_is_not_given_back() {
     s.policy.nodes.remove(&spare());
     s.policy.spares.clear();
     s.restart(journal);
-    s.pass(1200);
+    s.pass(300);
+    let gone = s.lose(&node(0));
+    s.pass(1900);
+    s.destroyed(gone);
+    s.pass(60);
     assert!(!s.fleet.doomed.contains_key(&in_hand), "{}", s.text);
+    assert!(!s.text.contains("do       relabel"), "{}", s.text);
+    // Nor is a box rented beside the one that bears the first node's label.
+    assert!(!s.text.contains("do       create"), "{}", s.text);
+    let blocked = s.memory.desks[&node(0)].blocked.clone().unwrap();
+    assert!(blocked.why.contains("older than its promotion"), "{blocked:?}");
 }
 
 #[test]
