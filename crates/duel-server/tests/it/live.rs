@@ -1,10 +1,12 @@
 //! Live state: what WebSockets get, when, and how they are let go.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -87,7 +89,7 @@ async fn a_stopping_server_closes_its_sockets_with_a_reason() {
     assert_eq!(server.exited().await.code(), Some(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_is_dropped_and_others_are_not() {
     // Hundreds of changes a second for a reader, and sockets that read nothing: their backlog fills and they are let go.
     let server = Setup::new().cycle(1, 2, 2, 2).start();
@@ -96,9 +98,21 @@ async fn a_client_that_never_reads_is_dropped_and_others_are_not() {
     for _ in 0..3 {
         idle.push(connect_narrow(&server).await);
     }
+    // It reads whatever else is done here, or it would be a slow one itself.
+    let states = Arc::new(Notify::new());
+    let news = Arc::clone(&states);
+    let mut reading = tokio::spawn(async move {
+        loop {
+            next_state(&mut reader).await;
+            news.notify_one();
+        }
+    });
     let started = Instant::now();
     loop {
-        next_state(&mut reader).await;
+        tokio::select! {
+            () = states.notified() => {}
+            ended = &mut reading => panic!("the reader was dropped as well: {ended:?}"),
+        }
         let (_, metrics) = server.get("/metrics").await;
         let metrics = metrics.as_str().unwrap_or_default();
         let dropped = |line: &str| line.starts_with("duel_websocket_dropped_total{outcome=\"too slow\"}");
@@ -108,7 +122,10 @@ async fn a_client_that_never_reads_is_dropped_and_others_are_not() {
         }
         assert!(started.elapsed() < Duration::from_secs(60), "slow readers are kept");
     }
-    next_state(&mut reader).await;
+    for _ in 0..2 {
+        timeout(PATIENCE, states.notified()).await.expect("the reader is told on");
+    }
+    reading.abort();
 }
 
 #[tokio::test]
