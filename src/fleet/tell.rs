@@ -17,7 +17,7 @@ pub(super) use money::{
 };
 pub(super) use provider::{
     blind, blind_no_more, breaker, damaged_label, implausible, key_refused, key_taken, late, outage,
-    outage_over, promoted_since, relabelled, stalled, stray, stray_doomed, undying, unwanted,
+    outage_over, promoted_since, relabelled, stalled, stray, stray_doomed, undying, unwanted, way_back_open,
 };
 
 use super::{

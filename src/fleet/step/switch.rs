@@ -17,6 +17,9 @@ use super::{
     Turn,
 };
 
+/// A way back that is open for so long after its time is told.
+const OVERDUE: Duration = Duration::from_secs(3600);
+
 impl Turn<'_> {
     pub(super) fn switch_asked(&mut self, request: SwitchRequest) -> Result<(), IllegalEvent> {
         let reply = self.switch(request)?;
@@ -138,12 +141,19 @@ impl Turn<'_> {
     }
 
     /// Condemns those whose time as the way back is over. Until the node's own box was just seen to be well, or while a person
-    /// keeps the keeper away from it, the way back stays open: it may be needed now.
+    /// keeps the keeper away from it, the way back stays open: it may be needed now. One that is paid for long after its time is
+    /// told.
     pub(super) fn end_standbys(&mut self) -> Result<(), IllegalEvent> {
         if self.context.policy.observe_only {
             return Ok(());
         }
         let now = self.now();
+        let standbys = self.fleet.nodes.values().filter_map(|node| node.standby.as_ref());
+        let overdue = standbys.filter(|standby| standby.until.after(OVERDUE) <= now);
+        let overdue: Vec<InstanceId> = overdue.map(|standby| standby.tenant.instance).collect();
+        for instance in overdue {
+            self.tell_once(instance, tell::way_back_open);
+        }
         let over = self.fleet.nodes.iter().filter(|(name, node)| {
             let ended = node.standby.as_ref().is_some_and(|standby| standby.until <= now);
             let serves = matches!(node.state, NodeState::Serving(_));

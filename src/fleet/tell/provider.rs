@@ -89,6 +89,25 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
     }
 }
 
+/// What stands by after a blue-green replacement is paid for long after its time.
+pub(in crate::fleet) fn way_back_open(at: Timestamp, row: &Rental) -> Notice {
+    Notice {
+        facts: facts([
+            ("instance", row.id.to_string()),
+            ("label", row.label.clone().unwrap_or_default()),
+            ("cost", per_hour(row.price)),
+        ]),
+        ..notice(
+            at,
+            Severity::Warning,
+            Topic::Deploy,
+            format!("instance {} still stands by as the way back, an hour after its time", row.id),
+            "it is given back once its node's own box is seen to be well and no pause keeps the keeper away from it; `destroy` of \
+             the node takes both",
+        )
+    }
+}
+
 /// A surplus spare's box that another node's label says it fills.
 pub(in crate::fleet) fn promoted_since(at: Timestamp, row: &Rental) -> Notice {
     Notice {

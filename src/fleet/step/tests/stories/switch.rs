@@ -65,6 +65,11 @@ fn the_way_back_stays_open_while_it_may_be_needed() {
     s.ask(&node(0), Wish::Pause);
     s.tell(Event::Beat);
     assert!(!s.fleet.doomed.contains_key(&old), "a person keeps the keeper away");
+    for _ in 0..2 {
+        s.pass(3600);
+        s.tell(Event::Beat);
+    }
+    assert_eq!(s.text.matches("still stands by as the way back").count(), 1, "{}", s.text);
     s.ask(&node(0), Wish::Resume);
     s.ok(&node(0));
     s.tell(Event::Beat);
