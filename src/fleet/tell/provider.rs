@@ -70,14 +70,19 @@ pub(in crate::fleet) fn implausible(at: Timestamp, vanished: usize) -> Notice {
     )
 }
 
+/// What identifies a listed instance, and what it costs.
+fn of_row(row: &Rental) -> Vec<(String, String)> {
+    facts([
+        ("instance", row.id.to_string()),
+        ("label", row.label.clone().unwrap_or_default()),
+        ("cost", per_hour(row.price)),
+    ])
+}
+
 /// Something with our fleet's label that the journal does not know.
 pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
     Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
+        facts: of_row(row),
         ..notice(
             at,
             Severity::Critical,
@@ -92,11 +97,7 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
 /// What stands by after a blue-green replacement is paid for long after its time.
 pub(in crate::fleet) fn way_back_open(at: Timestamp, row: &Rental) -> Notice {
     Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
+        facts: of_row(row),
         ..notice(
             at,
             Severity::Warning,
@@ -111,11 +112,7 @@ pub(in crate::fleet) fn way_back_open(at: Timestamp, row: &Rental) -> Notice {
 /// A surplus spare's box that another node's label says it fills.
 pub(in crate::fleet) fn promoted_since(at: Timestamp, row: &Rental) -> Notice {
     Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
+        facts: of_row(row),
         ..notice(
             at,
             Severity::Critical,
@@ -130,11 +127,7 @@ pub(in crate::fleet) fn promoted_since(at: Timestamp, row: &Rental) -> Notice {
 /// An instance whose label begins with the fleet's prefix and names no attempt.
 pub(in crate::fleet) fn damaged_label(at: Timestamp, row: &Rental) -> Notice {
     Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
+        facts: of_row(row),
         ..notice(
             at,
             Severity::Critical,
@@ -157,11 +150,7 @@ pub(in crate::fleet) fn relabelled(at: Timestamp, row: &Rental) -> Notice {
         )
     };
     Notice {
-        facts: facts([
-            ("instance", row.id.to_string()),
-            ("label", row.label.clone().unwrap_or_default()),
-            ("cost", per_hour(row.price)),
-        ]),
+        facts: of_row(row),
         ..notice(
             at,
             Severity::Warning,
