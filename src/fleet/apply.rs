@@ -36,7 +36,7 @@ impl Fleet {
         self.latest = self.latest.max(at);
         match &entry.record {
             Record::Booted { .. } => self.open_intents_become_unresolved(at),
-            Record::JournalDoubted => self.doubted = true,
+            Record::JournalDoubted => (self.doubted, self.doubted_at) = (true, self.latest),
             Record::JournalSettled => self.doubted = false,
             Record::Noted { .. } => {}
             Record::IncidentOpened { incident, node, cause, first_failure_at } => {

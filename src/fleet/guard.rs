@@ -122,7 +122,7 @@ impl Guard<'_> {
         self.release_for(node)?;
         self.inventory()?;
         self.whole_journal()?;
-        self.nothing_outstanding(node)?;
+        self.nothing_outstanding(node, None)?;
         self.unproven(node)?;
         let creates = self.node_creates(node)?;
         let mut reasons = vec![creates];
@@ -159,9 +159,9 @@ impl Guard<'_> {
     ///
     /// # Errors
     /// The first rail in the way.
-    pub fn promote(&self, node: &NodeName) -> Admission {
+    pub fn promote(&self, node: &NodeName, instance: InstanceId) -> Admission {
         self.anything(node)?;
-        self.nothing_outstanding(node)?;
+        self.nothing_outstanding(node, Some(instance))?;
         self.unless_observing(&["a healthy spare is in hand".into()])
     }
 
@@ -209,6 +209,16 @@ impl Guard<'_> {
         if let Some((instance, node)) = self.fleet.unknown.first_key_value()
             && !planted(Bug::UnknownIgnored)
         {
+            if let Some(absence) =
+                lists.unknown_absent.get(instance).filter(|_| lists.rows.contains_key(instance))
+            {
+                let for_s = self.now.since(absence.since).as_secs();
+                let why = format!(
+                    "instance {instance}, which the journal does not know, lost the label of `{node}` {for_s} s ago: that may be a lie \
+                     for minutes"
+                );
+                return defer(Rail::Import, why, None);
+            }
             if let Some(absence) = lists.unknown_absent.get(instance) {
                 let for_s = self.now.since(absence.since).as_secs();
                 let why = format!(
@@ -225,8 +235,9 @@ impl Guard<'_> {
             return defer(Rail::Import, why, None);
         }
         let may_lack = self.fleet.doubted || self.policy.import;
-        if may_lack && !self.lists_settled() && !planted(Bug::NewJournalTrusted) {
-            let wait = self.policy.inventory.settle.saturating_sub(lists.spanned()).as_secs() + 1;
+        let unsettled = self.lists_unsettled_for().filter(|_| may_lack && !planted(Bug::NewJournalTrusted));
+        if let Some(wait) = unsettled {
+            let wait = wait.as_secs() + 1;
             let why = format!(
                 "the journal may lack what was rented since it was written: unless lists show such a box, renting begins in {wait} s"
             );
@@ -237,8 +248,12 @@ impl Guard<'_> {
 
     /// Whether as many lists came since the start, over as long, as settle a create in doubt.
     pub(super) fn lists_settled(&self) -> bool {
-        let (lists, inventory) = (&self.memory.lists, &self.policy.inventory);
-        lists.good >= inventory.settle_lists && lists.spanned() >= inventory.settle
+        self.lists_unsettled_for().is_none()
+    }
+
+    fn lists_unsettled_for(&self) -> Option<Duration> {
+        let inventory = &self.policy.inventory;
+        self.memory.lists.unsettled_for(inventory.settle_lists, inventory.settle)
     }
 
     fn breaker(&self) -> Result<(), Deferral> {
@@ -327,8 +342,8 @@ impl Guard<'_> {
         ))
     }
 
-    /// No second rental while another of this node is alive or on its way.
-    fn nothing_outstanding(&self, node: &NodeName) -> Result<(), Deferral> {
+    /// No second rental while another of this node is alive or on its way, but for the box `in_hand` that is to take it.
+    fn nothing_outstanding(&self, node: &NodeName, in_hand: Option<InstanceId>) -> Result<(), Deferral> {
         let alive = self
             .fleet
             .doomed
@@ -341,22 +356,29 @@ impl Guard<'_> {
         let claims = self.fleet.nodes.get(node).into_iter().flat_map(|node| node.claims());
         let claimed: Vec<InstanceId> = claims.filter_map(|(_, claimed)| claimed).collect();
         let labelled = self.memory.lists.labelled.get(node).map(Vec::as_slice).unwrap_or_default();
-        let stranger =
-            labelled.iter().find(|id| !claimed.contains(id) && !self.fleet.doomed.contains_key(id));
+        let stranger = labelled
+            .iter()
+            .find(|id| !claimed.contains(id) && !self.fleet.doomed.contains_key(id) && in_hand != Some(**id));
         let Some(instance) = stranger else { return Ok(()) };
         let filled = self.fleet.claims().find(|(_, _, claimed)| *claimed == Some(*instance));
-        let why = match filled {
+        let (rail, why) = match filled {
             // A promoted spare bears the spare's label until its new one is read back; it fills another node.
             Some(_) if self.policy.spares.contains(node) => return Ok(()),
-            Some((other, ..)) => format!(
-                "instance {instance} bears this node's label, and stands on record as `{other}`'s: the journal is older than \
-                 its promotion; destroy it at the provider if it is not wanted"
+            Some((other, ..)) => (
+                Rail::Import,
+                format!(
+                    "instance {instance} bears the label of `{node}` and stands on record as `{other}`'s, as if the journal were older \
+                     than its promotion: it takes `{node}` as soon as it is seen well; destroy it at the provider if it is not wanted"
+                ),
             ),
-            None => format!(
-                "instance {instance} bears this node's label, but the journal does not know it (`run --import`)"
+            None => (
+                Rail::Outstanding,
+                format!(
+                    "instance {instance} bears this node's label, but the journal does not know it (`run --import`)"
+                ),
             ),
         };
-        defer(Rail::Outstanding, why, None)
+        defer(rail, why, None)
     }
 
     fn node_creates(&self, node: &NodeName) -> Result<String, Deferral> {

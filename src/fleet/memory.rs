@@ -23,6 +23,10 @@ use super::{
 /// Replacements whose duration is remembered: enough for a median, few enough to follow the market.
 const RECOVERIES_REMEMBERED: usize = 15;
 
+/// Lists that lack a box are believed after this time where they are the only witness: a list may be empty or another account's,
+/// and our own way to the boxes cut at the same time.
+pub(super) const ABSENT_ALONE: Duration = Duration::from_secs(1800);
+
 /// The volatile side of the core.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -88,6 +92,8 @@ pub struct Memory {
     pub import_refused: BTreeSet<InstanceId>,
     /// Strays already told.
     pub strays_told: BTreeSet<InstanceId>,
+    /// Ways back that are open for too long, already told.
+    pub ways_back_told: BTreeSet<InstanceId>,
     /// The last count of the fleet, kept for a second in large fleets.
     pub census: Option<(Timestamp, Census)>,
     /// Provider trouble already told, so that one outage gives one notice.
@@ -136,6 +142,12 @@ pub struct Lists {
     pub first_started_at: Option<Timestamp>,
     /// When the last good one was begun.
     pub last_started_at: Option<Timestamp>,
+    /// How many of the last ones in a row gave no reason for doubt: they lack one box of ours at most, and none that answers.
+    pub steady: u32,
+    /// When the first of those was begun.
+    pub steady_from: Option<Timestamp>,
+    /// Lists begun before this are not taken: the keeper stood still meanwhile.
+    pub valid_from: Timestamp,
     /// The last good list, by id.
     pub rows: BTreeMap<InstanceId, Rental>,
     /// Whose each row of the last good list is, by its label.
@@ -159,24 +171,53 @@ pub struct Absence {
     pub lists: u32,
     /// When the first of them began.
     pub since: Timestamp,
+    /// When the first of those began that gave no reason for doubt, without such a reason since.
+    pub steady_from: Option<Timestamp>,
 }
 
 impl Lists {
     /// A keeper that stood still does not know what lists would have shown meanwhile: their agreement begins anew, and that time
     /// counts for no absence.
-    pub fn start_over(&mut self, gap: Duration) {
+    pub fn start_over(&mut self, now: Timestamp, gap: Duration) {
         self.good = 0;
         self.first_started_at = None;
+        self.unsteady();
+        if gap > Duration::ZERO {
+            self.valid_from = now;
+        }
         for absence in self.unknown_absent.values_mut() {
             absence.since = absence.since.after(gap);
         }
     }
 
-    /// From the first good list since the start to the last.
+    /// The last list gave a reason to doubt it.
+    fn unsteady(&mut self) {
+        (self.steady, self.steady_from) = (0, None);
+        self.unknown_absent.values_mut().for_each(|absence| absence.steady_from = None);
+    }
+
+    /// Counts the list that was just taken, begun at `began`.
+    pub fn count(&mut self, began: Timestamp, is_doubtful: bool) {
+        if is_doubtful {
+            return self.unsteady();
+        }
+        self.steady = self.steady.saturating_add(1);
+        self.steady_from.get_or_insert(began);
+    }
+
+    /// How long lists must still agree until what they lack is believed; `None` once they agreed for long enough. Where they give
+    /// a reason for doubt all the time, that is as long as for any box of whose end they are the only witness.
     #[must_use]
-    pub fn spanned(&self) -> Duration {
-        let ends = self.first_started_at.zip(self.last_started_at);
-        ends.map_or(Duration::ZERO, |(first, last)| last.since(first))
+    pub fn unsettled_for(&self, settle_lists: u32, settle: Duration) -> Option<Duration> {
+        let spanned =
+            |from: Option<Timestamp>| from.zip(self.last_started_at).map(|(from, last)| last.since(from));
+        let left = |lists: u32, from, span: Duration| match spanned(from) {
+            Some(spanned) if spanned >= span && lists >= settle_lists => None,
+            spanned => Some(span.saturating_sub(spanned.unwrap_or_default())),
+        };
+        let steady = left(self.steady, self.steady_from, settle)?;
+        let alone = left(self.good, self.first_started_at, settle.max(ABSENT_ALONE))?;
+        Some(steady.min(alone))
     }
 
     fn take_labels(&mut self, rentals: &[Rental], fleet: &FleetName) {

@@ -45,6 +45,9 @@ pub struct Fleet {
     /// This journal was new or old when somebody began to write in it: it may lack what was rented since.
     #[serde(default)]
     pub doubted: bool,
+    /// When that was last found: what became of an attempt of before may have been written into another journal.
+    #[serde(default)]
+    pub doubted_at: Timestamp,
     /// Machines that failed us.
     pub blamed: Blamed,
     /// How the releases stand that were deployed or failed here.
@@ -84,6 +87,7 @@ impl Default for Fleet {
             old_ops: BTreeSet::new(),
             unknown: BTreeMap::new(),
             doubted: false,
+            doubted_at: Timestamp(0),
             blamed: Blamed::default(),
             releases: BTreeMap::new(),
             quarantine: BTreeMap::new(),
@@ -431,6 +435,13 @@ pub struct Incident {
 }
 
 impl Fleet {
+    /// Whether an attempt is older than the last doubt about this journal: where that is an old copy, what the attempt rented may
+    /// serve by now, whatever is on record of it.
+    #[must_use]
+    pub fn predates_doubt(&self, op: &OpId) -> bool {
+        self.ops.get(op).is_some_and(|known| known.at <= self.doubted_at)
+    }
+
     /// Why a release may go nowhere, where healing found it at fault.
     #[must_use]
     pub fn fault_of(&self, digest: &str) -> Option<String> {

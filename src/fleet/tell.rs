@@ -220,6 +220,24 @@ pub(super) fn import_refused(at: Timestamp, node: &NodeName, instance: InstanceI
     }
 }
 
+/// A newcomer that an old journal knows, and that did not prove to serve.
+pub(super) fn newcomer_let_go(at: Timestamp, node: &NodeName, instance: InstanceId, detail: &str) -> Notice {
+    Notice {
+        node: Some(node.clone()),
+        facts: facts([("instance", instance.to_string()), ("why", detail.into())]),
+        ..notice(
+            at,
+            Severity::Critical,
+            Topic::Stray,
+            format!(
+                "instance {instance} was on its way to {node} when the journal was last written, and is not seen to serve"
+            ),
+            "the journal is not fresh, so the box may serve by now: it is left alone, and nothing is rented while it is there; mend \
+             its server and start with `--import`, or destroy it at the provider",
+        )
+    }
+}
+
 /// A node's instance was taken over.
 pub(super) fn imported(at: Timestamp, node: &NodeName, tenant: &Tenant) -> Notice {
     Notice {

@@ -88,6 +88,8 @@ pub(super) struct Rented {
     pub hidden_since: Option<u64>,
     /// Its attempt is on no record any more.
     pub orphan: bool,
+    /// It was adopted, by whichever keeper, and has not been promoted since.
+    pub adopted: bool,
     /// Whether a start of it waits at the provider.
     pub start_asked: bool,
 }
@@ -208,6 +210,7 @@ impl World {
             hidden_at: 0,
             hidden_since: None,
             orphan: false,
+            adopted: false,
             start_asked: false,
         };
         self.boxes.insert(id, rented);

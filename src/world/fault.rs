@@ -63,6 +63,8 @@ faults! {
     CommitFails "commit-fails" Fleet 0..0 [0.0 0.05 6.0];
     /// The journal is lost with the keeper's machine: another one starts with nothing on record.
     StateLost "state-lost" Fleet 0..0 [0.0 0.0005 0.1];
+    /// The journal is lost, and a copy of hours ago takes its place.
+    StateRestored "state-restored" Fleet 0..0 [0.0 0.0005 0.3];
     /// The configuration is read anew.
     Reload "reload" Fleet 0..0 [0.1 0.5 12.0];
     /// A person pauses, resumes, reprovisions, redeploys or destroys.

@@ -41,6 +41,18 @@ impl Journal {
         *self = Self { hash: self.hash, ..Self::default() };
     }
 
+    /// How long it is, and the state that it holds.
+    pub fn copied(&mut self) -> Result<(usize, Fleet), Unfoldable> {
+        let state = self.fold()?.clone();
+        Ok((self.folded, state))
+    }
+
+    /// A copy of its first `words` words, which fold to `state`, takes its place.
+    pub fn bring_back(&mut self, words: usize, state: Fleet) {
+        self.texts.truncate(words);
+        (self.folded, self.state) = (words, state);
+    }
+
     /// The state that the journal holds, read from its text.
     pub fn fold(&mut self) -> Result<&Fleet, Unfoldable> {
         for text in self.texts.iter().skip(self.folded) {

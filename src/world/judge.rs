@@ -151,7 +151,7 @@ pub(super) struct Seen {
 }
 
 /// The judge's own books.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Judge {
     pub violation: Option<Violation>,
     pub foreign: BTreeSet<InstanceId>,
@@ -228,6 +228,13 @@ impl Judge {
             (std::mem::take(&mut self.foreign), std::mem::take(&mut self.on_their_way));
         *self =
             Self { violation: self.violation.take(), foreign, on_their_way, ..Self::new(self.seen.len()) };
+    }
+
+    /// A copy takes the journal's place: what was said since binds nobody. What the provider will still do stays true.
+    pub fn state_restored(&mut self, copied: Self) {
+        let (foreign, on_their_way) =
+            (std::mem::take(&mut self.foreign), std::mem::take(&mut self.on_their_way));
+        *self = Self { violation: self.violation.take(), foreign, on_their_way, ..copied };
     }
 
     /// The first violation ends the run.

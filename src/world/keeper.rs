@@ -56,6 +56,8 @@ pub(super) enum Due {
     ContractEnds(InstanceId),
     /// A person looks at what was handed to them.
     Person,
+    /// Somebody copies the journal.
+    Backup,
 }
 
 /// Where the keeper is killed.
@@ -178,6 +180,7 @@ impl World {
             Due::LateDestroy(instance) => self.end_box(instance),
             Due::ContractEnds(instance) => self.contract_ends(instance),
             Due::Person => self.person(),
+            Due::Backup => self.back_up(),
         }
     }
 

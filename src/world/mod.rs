@@ -17,6 +17,7 @@
 //! Deliberately absent: JSON of the provider, sockets, SSH, SQLite. They have tests of their own against real ones; here
 //! an answer is what the `vast` edge makes of it.
 
+mod backup;
 mod boxes;
 mod contracts;
 mod effects;
@@ -133,6 +134,8 @@ struct World {
     bad_hosts: BTreeSet<HostId>,
     /// Since when a person has boxes taken over that no journal knows.
     importing_since: Option<u64>,
+    /// The last copy that somebody made of the journal.
+    backup: Option<backup::Backup>,
     /// A spare that the present configuration leaves out.
     unwanted: Option<spares::Unwanted>,
     names: Vec<NodeName>,
@@ -183,6 +186,7 @@ impl World {
             release: releases::Release::default(),
             bad_hosts: BTreeSet::new(),
             importing_since: None,
+            backup: None,
             unwanted: None,
             names,
             places,
@@ -193,6 +197,7 @@ impl World {
             world.schedule_strike(place);
         }
         world.schedule_wakes();
+        world.schedule_backup();
         world.start_keeper();
         world
     }

@@ -67,10 +67,11 @@ impl World {
         self.queue.push(back, Due::Start);
     }
 
-    /// The keeper's machine is lost with all that was durable, and another one takes its place.
+    /// The keeper's machine is lost with all that was durable, copies included, and another one takes its place.
     pub(super) fn lose_state(&mut self) {
         self.crash("crash at any time");
         self.journal.lose();
+        self.backup = None;
         (self.keeper.fleet, self.keeper.knew_more) = (Fleet::default(), false);
         self.judge.state_lost();
         for rented in self.boxes.values_mut().filter(|rented| rented.node.is_some()) {

@@ -39,7 +39,8 @@ impl World {
         }
         let Some(place) = self.places.get(node).copied() else { return };
         if let Some(rented) = self.boxes.get_mut(&instance) {
-            rented.node = Some(place);
+            // It has to prove itself again, like any newcomer.
+            (rented.node, rented.adopted) = (Some(place), false);
         }
         if let Some(from) = self.places.get(from).copied() {
             self.judge.to_refill.insert(from);

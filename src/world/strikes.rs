@@ -58,6 +58,7 @@ impl World {
                 self.freeze(lasts);
             }
             Fault::StateLost => self.lose_state(),
+            Fault::StateRestored => self.restore_state(),
             Fault::WallJump => self.wall_error = self.rng.i64(-WALL_ERROR..WALL_ERROR),
             Fault::CommitFails => self.keeper.commit_fails = true,
             Fault::Reload => self.reload(),

@@ -69,6 +69,32 @@ fn a_short_gate_holds() {
     );
 }
 
+/// Somebody brings back old copies of the journal all the time, while much else goes wrong.
+#[test]
+fn an_old_copy_of_the_journal_costs_no_box_that_serves() {
+    let asked = std::env::var("KEEPER_WORLD_SEEDS").ok();
+    let seeds: u64 = asked.map_or(12, |text| text.parse().unwrap());
+    let (mut restored, mut broken) = (0, Vec::new());
+    for seed in 0..seeds {
+        let mut setting = gate::setting(seed, 24).unwrap();
+        let rates = [
+            (Fault::StateRestored, 6.0),
+            (Fault::Reload, 24.0),
+            (Fault::ListLacksRows, 12.0),
+            (Fault::ListEmpty, 12.0),
+        ];
+        setting.menu.rates = rates.into_iter().collect();
+        setting.menu.exists = 0.9;
+        let outcome = run(&setting);
+        restored += outcome.tally.get("old copy of the journal brought back");
+        // Shown where the test fails.
+        outcome.last_words.iter().for_each(|word| println!("seed {seed}: {word}"));
+        broken.extend(outcome.violation.map(|violation| (seed, violation)));
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(restored > seeds, "{restored} copies");
+}
+
 /// What goes wrong on the hosts alone, often enough to measure by.
 fn hosts_alone(seed: u64) -> Setting {
     let Setting { policy, .. } = gate::setting(seed, 1).unwrap();

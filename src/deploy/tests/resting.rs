@@ -231,7 +231,7 @@ async fn a_deploy_whose_lock_was_broken_changes_nothing_any_more() {
     let address = stage.request.site.address();
     // The gate of a commit that never comes holds the deploy up for long enough.
     stage.request.site.gate.expect_commit = Some("cccc333".into());
-    stage.request.site.gate.within = Duration::from_secs(4);
+    stage.request.site.gate.within = Duration::from_secs(15);
     let thief = async {
         while let Some(report) = reports.recv().await {
             if report.step == Step::Gate && report.phase == StepPhase::Started {

@@ -170,13 +170,18 @@ impl Fleet {
                 let Some((attempt, Some(claimed))) = recovery.stage.claim() else {
                     return Err(stage_misfit("import-refused", name, recovery));
                 };
-                if claimed != *instance || !attempt.is_imported() {
-                    return Err(stage_misfit("import-refused", name, recovery));
-                }
-                let op = attempt.op.clone();
+                let (op, imported) = (attempt.op.clone(), attempt.is_imported());
+                let misfit = stage_misfit("import-refused", name, recovery);
                 let kept = recovery.kept.as_ref().map(|kept| kept.tenant.clone());
+                if claimed != *instance || !(imported || self.predates_doubt(&op)) {
+                    return Err(misfit);
+                }
                 self.ops.remove(&op);
-                self.bills.remove(instance);
+                if imported {
+                    self.bills.remove(instance);
+                } else {
+                    self.close_bill(at, *instance);
+                }
                 self.unknown.insert(*instance, name.clone());
                 let node = self.node_mut(name);
                 node.remember_kept_release();

@@ -127,8 +127,8 @@ impl Turn<'_> {
         }
         // Who fails elsewhere may have lost its witness's word since the breaker was last looked at.
         self.refresh_breaker()?;
-        let in_hand = self.ready_spare(name).is_some();
         let guard = self.guard();
+        let in_hand = self.ready_spare(name).is_some_and(|(_, ready)| guard.promote(name, ready).is_ok());
         let admitted = guard
             .recovery(name, Wanted::Unwitnessed)
             .and_then(|permit| if in_hand { Ok(permit) } else { guard.create(name, None).map(|_| permit) });

@@ -14,7 +14,7 @@ use super::{
         journal::{Cause, DoomReason, Record},
         name::{InstanceId, NodeName, OpId},
         provider::{Rental, Status},
-        state::{NodeState, Stage},
+        state::{NodeState, Op, Stage},
         tell,
         watch::{Witness, Word},
     },
@@ -68,7 +68,10 @@ impl Turn<'_> {
 
     /// Whether an attempt is known by the import of another box alone: this second one with its label may be the one that serves.
     pub(super) fn is_others_twin(&self, id: InstanceId, op: &OpId) -> bool {
-        self.fleet.ops.get(op).is_some_and(|op| op.imported && op.instance != Some(id))
+        let claims = || self.fleet.claims().find(|(_, attempt, _)| attempt.op == *op);
+        let imported =
+            |known: &Op| known.imported || claims().is_some_and(|(_, attempt, _)| attempt.is_imported());
+        self.fleet.ops.get(op).is_some_and(|known| known.instance != Some(id) && imported(known))
     }
 
     /// Whether nothing fills the node, or only what is proven gone; and nobody keeps it for themselves.
@@ -159,10 +162,13 @@ impl Turn<'_> {
     pub(super) fn refuse_import(&mut self, name: &NodeName, detail: &str) -> Result<(), IllegalEvent> {
         let claimed = self.node(name).and_then(|node| node.state.claim()).and_then(|(_, instance)| instance);
         let Some(instance) = claimed else { return Ok(()) };
+        let imported = self.is_imported(name);
         self.memory.import_refused.insert(instance);
+        self.stop_work(name);
         self.watch_kept(name);
         self.record(Record::ImportRefused { node: name.clone(), instance, detail: detail.to_owned() })?;
-        let notice = tell::import_refused(self.now(), name, instance, detail);
+        let refused = if imported { tell::import_refused } else { tell::newcomer_let_go };
+        let notice = refused(self.now(), name, instance, detail);
         self.tell(notice);
         Ok(())
     }

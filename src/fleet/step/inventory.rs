@@ -11,11 +11,12 @@ use super::{
         command::Command,
         event::IllegalEvent,
         journal::{DoomReason, Record},
-        memory::{Absence, Lists},
+        memory::{ABSENT_ALONE, Absence, Lists},
         name::{InstanceId, NodeName, OpId, Ownership},
         notice::Notice,
         planted::{Bug, planted},
         policy::NodeSpec,
+        probe::Verdict,
         provider::{Inventory, ProviderFault, Rental, Status},
         state::{Node, NodeState, Stage},
         tell,
@@ -23,7 +24,6 @@ use super::{
         watch::{Testimony, Word},
     },
     Turn,
-    witness::ABSENT_ALONE,
 };
 
 /// Lists in a row that must call an instance dead before the provider counts as a witness: its word lags and errs.
@@ -62,8 +62,9 @@ impl Turn<'_> {
             // An older list that ended late would turn time back.
             return Ok(());
         }
-        if began < self.memory.awake_from {
+        if began < self.memory.lists.valid_from {
             // Nor does one from before a halt say how things are after it.
+            self.chase_unacknowledged();
             return Ok(());
         }
         if !self.fleet.key_accepted && !planted(Bug::KeyRefusedForEver) {
@@ -83,6 +84,8 @@ impl Turn<'_> {
         }
         self.memory.accept(list, &self.context.policy.fleet);
         self.hear_of_tenants();
+        let is_doubtful = self.is_list_doubtful(began);
+        self.memory.lists.count(began, is_doubtful);
         self.settle_rows()?;
         self.settle_unknown(began)?;
         self.settle_journal()?;
@@ -188,12 +191,14 @@ impl Turn<'_> {
 
     /// A row with our label that no node claims.
     fn settle_row(&mut self, id: InstanceId, node: &NodeName, op: &OpId) -> Result<(), IllegalEvent> {
-        let open = self
-            .node(node)
-            .is_some_and(|node| matches!(node.state.claim(), Some((attempt, None)) if attempt.op == *op));
-        if open {
-            return self.created(node, op, id);
+        // Whatever node it names: in a journal brought back from an old copy, a spare that was promoted since is still on its way.
+        let mut open =
+            self.fleet.claims().filter(|(_, attempt, claimed)| claimed.is_none() && attempt.op == *op);
+        if let Some(of) = open.next().map(|(name, ..)| name.clone()) {
+            drop(open);
+            return self.created(&of, op, id);
         }
+        drop(open);
         // Whatever node it names: a promoted spare's twin, or itself come back, may still bear the spare's.
         let known = (self.fleet.ops.contains_key(op) || self.fleet.old_ops.contains(op))
             && !self.fleet.unknown.contains_key(&id)
@@ -218,25 +223,52 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create. Several
-    /// boxes that are missing at once look like a list that lies: of the unknown ones nothing but lists speaks, so they wait as
-    /// long as any box does of whose end the provider's list is the only witness.
+    /// Whether the last list looks like one that lies: it lacks several boxes of ours at once, those included that only lists speak
+    /// of, or one that answers its probes.
+    fn is_list_doubtful(&self, began: Timestamp) -> bool {
+        let policy = self.context.policy;
+        let rows = &self.memory.lists.rows;
+        let is_due = |op: &OpId| {
+            let at = self.fleet.ops.get(op).map(|known| known.at);
+            at.is_none_or(|at| began >= at.after(policy.inventory.create_grace))
+        };
+        let claims = self.fleet.claims().filter(|(_, attempt, _)| is_due(&attempt.op));
+        let claimed = claims.filter_map(|(_, _, instance)| instance);
+        let missing = claimed.chain(self.fleet.unknown.keys().copied()).filter(|id| !rows.contains_key(id));
+        let answers = |(name, node): (&NodeName, &Node)| {
+            let (Some(tenant), Some(spec)) = (node.state.probed(), policy.nodes.get(name)) else {
+                return false;
+            };
+            let watch = self.memory.watches.get(name);
+            let seen = watch.and_then(|watch| watch.current(&spec.health, self.now()));
+            !rows.contains_key(&tenant.instance)
+                && seen.is_some_and(|seen| {
+                    seen.identity == tenant.rental.op && !matches!(seen.verdict, Verdict::Failing(_))
+                })
+        };
+        missing.take(2).count() > 1 || self.fleet.nodes.iter().any(answers)
+    }
+
+    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create.
     fn settle_unknown(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
         let policy = &self.context.policy.inventory;
-        let Lists { owners, rows, .. } = &self.memory.lists;
+        let Lists { owners, steady_from, .. } = &self.memory.lists;
+        let is_steady = steady_from.is_some();
         let bears_ours = |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(..)));
         let unknown = self.fleet.unknown.keys().copied();
         let lost: BTreeSet<InstanceId> = unknown.filter(|id| !bears_ours(id)).collect();
-        let tenants = self.fleet.nodes.values().filter_map(|node| Some(node.state.tenant()?.instance));
-        let missing = lost.iter().copied().chain(tenants).filter(|id| !rows.contains_key(id)).count();
-        let settle = if missing > 1 { policy.settle.max(ABSENT_ALONE) } else { policy.settle };
         let absent = &mut self.memory.lists.unknown_absent;
         absent.retain(|id, _| lost.contains(id));
         let mut gone = Vec::new();
         for id in lost {
-            let absence = absent.entry(id).or_insert(Absence { lists: 0, since: began });
+            let absence = absent.entry(id).or_insert(Absence { lists: 0, since: began, steady_from: None });
             absence.lists += 1;
-            if absence.lists >= policy.settle_lists && began.since(absence.since) >= settle {
+            if is_steady {
+                absence.steady_from.get_or_insert(began);
+            }
+            let is_settled = absence.steady_from.is_some_and(|from| began.since(from) >= policy.settle)
+                || began.since(absence.since) >= policy.settle.max(ABSENT_ALONE);
+            if absence.lists >= policy.settle_lists && is_settled {
                 gone.push(id);
             }
         }

@@ -182,17 +182,20 @@ impl Turn<'_> {
             .cloned()
             .collect();
         for name in unwanted {
+            // It is not probed: what it answered before says nothing once it is wanted again.
+            let now = self.now();
+            self.memory.watch(&name).start_over(now);
             let Some(node) = self.fleet.nodes.get(&name) else { continue };
-            let claim = node.claims().next().map(|(attempt, instance)| (attempt.price, instance));
-            match claim {
-                Some(_) if self.is_left_alone(&name) => {}
-                Some(_) if self.is_surplus(&name) => self.shed_spare(&name)?,
+            let claims: Vec<_> = node.claims().map(|(attempt, instance)| (instance, attempt.price)).collect();
+            if claims.is_empty() {
+                self.retire(&name)?;
+            } else if self.is_left_alone(&name) {
+            } else if self.is_surplus(&name) {
+                self.shed_spare(&name)?;
+            } else {
                 // Losing a line of configuration must never cost a box; a person destroys it by name.
-                Some((price, instance)) => {
-                    let notice = tell::unwanted(self.now(), &name, instance, price);
-                    self.tell(notice);
-                }
-                None => self.retire(&name)?,
+                let notice = tell::unwanted(self.now(), &name, &claims);
+                self.tell(notice);
             }
         }
         Ok(())

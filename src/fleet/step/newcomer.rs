@@ -66,7 +66,10 @@ impl Turn<'_> {
             return Ok(());
         }
         let detail = format!("not up after {} s, last seen {last}", now.since(since).as_secs());
-        self.fail_start(name, detail)
+        let is_down = row.is_some_and(|row| {
+            matches!(row.status, Status::Starting | Status::Exited | Status::Offline | Status::Broken)
+        });
+        if is_down { self.fail_down(name, detail) } else { self.fail_start(name, detail) }
     }
 
     /// What a good list says of a newcomer: broken and dead ones are given up early, unless they answer their probes.
@@ -83,6 +86,10 @@ impl Turn<'_> {
             return Ok(());
         }
         let seen = self.memory.row(instance).map(|row| (row.status.clone(), row.message.clone()));
+        if self.predates_doubt(name) && !matches!(seen, Some((Status::Broken, _))) {
+            // It may serve by now: a list or two is no word against it, its own deadline decides.
+            return Ok(());
+        }
         let desk = self.memory.desk(name);
         let (bad, what) = match seen {
             None => (list_began >= since.after(grace), "missing from the provider's list".to_owned()),
@@ -177,7 +184,7 @@ impl Turn<'_> {
         }
         let detail = format!("nothing could be deployed to it: {}", deferral.why);
         let release = self.memory.release.as_ref().map(|release| release.digest.clone());
-        self.doom_newcomer(name, DoomReason::Unneeded { detail: detail.clone() })?;
+        self.give_up(name, DoomReason::Unneeded { detail: detail.clone() }, &detail)?;
         self.hold(name, HeldReason::ReleaseAtFault { detail, release })
     }
 
@@ -221,14 +228,14 @@ impl Turn<'_> {
                 Ok(())
             }
             Err(WorkFault::HostKeyChanged(detail)) => {
-                self.doom_newcomer(name, DoomReason::FailedToStart { detail })?;
+                self.give_up(name, DoomReason::FailedToStart { detail: detail.clone() }, &detail)?;
                 self.hold(name, HeldReason::HostKeyChanged)
             }
             Err(WorkFault::Release(detail)) => {
                 // Another box would fail as well, so none is burnt on it; this one is not paid for in vain either.
                 let release = self.release_on(name);
                 self.release_refused(name, &detail)?;
-                self.doom_newcomer(name, DoomReason::FailedToStart { detail: detail.clone() })?;
+                self.give_up(name, DoomReason::FailedToStart { detail: detail.clone() }, &detail)?;
                 self.hold(name, HeldReason::ReleaseAtFault { detail, release })
             }
         }
@@ -260,7 +267,7 @@ impl Turn<'_> {
 
     /// The box came up and took the release, and its server does not serve.
     fn fail_with_release(&mut self, name: &NodeName, detail: String) -> Result<(), IllegalEvent> {
-        if !self.context.policy.observe_only && !self.is_left_alone(name) && !self.is_imported(name) {
+        if !self.context.policy.observe_only && !self.is_left_alone(name) && !self.may_serve(name) {
             self.release_failed(name, &detail)?;
         }
         self.fail_start(name, detail)
@@ -287,6 +294,18 @@ impl Turn<'_> {
     }
 
     fn fail_start(&mut self, name: &NodeName, detail: String) -> Result<(), IllegalEvent> {
+        if self.may_serve(name) {
+            return if self.context.policy.observe_only || self.is_left_alone(name) {
+                Ok(())
+            } else {
+                self.refuse_import(name, &detail)
+            };
+        }
+        self.fail_down(name, detail)
+    }
+
+    /// The same, of one that the provider says does not run.
+    fn fail_down(&mut self, name: &NodeName, detail: String) -> Result<(), IllegalEvent> {
         let stage = match self.node(name).map(|node| &node.state) {
             Some(NodeState::Recovering(recovery)) => recovery.stage.word(),
             _ => return Ok(()),
@@ -331,6 +350,22 @@ impl Turn<'_> {
             return self.hold(name, HeldReason::AttemptsUsedUp { attempts, last: detail });
         }
         self.pursue(name)
+    }
+
+    /// Lets a newcomer go that is not waited for: condemned, unless it may serve somebody.
+    fn give_up(&mut self, name: &NodeName, reason: DoomReason, detail: &str) -> Result<(), IllegalEvent> {
+        if self.may_serve(name) { self.refuse_import(name, detail) } else { self.doom_newcomer(name, reason) }
+    }
+
+    /// Whether the node's newcomer may have been proven and serve, though this journal does not say so.
+    fn may_serve(&self, name: &NodeName) -> bool {
+        self.is_imported(name) || self.predates_doubt(name)
+    }
+
+    /// Whether the node's newcomer stood on record before this journal was last doubted.
+    fn predates_doubt(&self, name: &NodeName) -> bool {
+        let claim = self.node(name).and_then(|node| node.state.claim());
+        claim.is_some_and(|(attempt, _)| self.fleet.predates_doubt(&attempt.op))
     }
 
     pub(super) fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {

@@ -56,7 +56,7 @@ impl Turn<'_> {
         // A spare has the release of before: who waits for another one rents a box for it.
         let switches = self.node(name).is_some_and(|node| node.next.is_some());
         if let Some((from, instance)) = self.ready_spare(name).filter(|_| !switches)
-            && self.guard().promote(name).is_ok()
+            && self.guard().promote(name, instance).is_ok()
         {
             return self.promote(name, &from, instance);
         }

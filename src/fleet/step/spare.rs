@@ -12,6 +12,7 @@ use super::{
         command::Command,
         event::IllegalEvent,
         journal::{DoomReason, Record},
+        memory::ABSENT_ALONE,
         name::{InstanceId, Label, NodeName, Ownership},
         plan::seeks,
         probe::Verdict,
@@ -46,11 +47,25 @@ impl Turn<'_> {
             let well = watch.failures == 0
                 && seen.verdict == Verdict::Healthy
                 && seen.identity == tenant.rental.op
-                && !self.bears_anothers_label(tenant.instance);
+                && !self.bears_anothers_label(tenant.instance)
+                && self.may_take(tenant.instance, spare, name);
             let blamed = self.fleet.blamed.get(&tenant.rental.machine);
             let blamed = blamed.is_some_and(|blame| blame.until > self.now());
             (well && !blamed).then(|| (spare.clone(), tenant.instance))
         })
+    }
+
+    /// Whether a spare's box is not another node's already, by its label: the journal may be older than its promotion.
+    fn may_take(&self, instance: InstanceId, spare: &NodeName, name: &NodeName) -> bool {
+        match self.memory.lists.owners.get(&instance) {
+            Some(Ownership::Ours(labelled, _)) => labelled == spare || labelled == name,
+            _ => true,
+        }
+    }
+
+    /// Whether a list shows an instance with this very node's label.
+    pub(super) fn is_labelled(&self, instance: InstanceId, name: &NodeName) -> bool {
+        matches!(self.memory.lists.owners.get(&instance), Some(Ownership::Ours(labelled, _)) if labelled == name)
     }
 
     /// Puts a spare's tenant on probation at a node that failed; what the spare loses is rented anew.
@@ -120,6 +135,13 @@ impl Turn<'_> {
             && group.is_some_and(|group| policy.nodes.values().any(|spec| &*spec.group == group))
     }
 
+    /// Whether lists have lacked a node's tenant for so long that they are believed alone.
+    fn is_long_missing(&self, name: &NodeName) -> bool {
+        let watch = self.memory.watches.get(name);
+        let since = watch.filter(|watch| watch.missing_lists > 0).and_then(|watch| watch.stopped_since);
+        since.is_some_and(|since| self.now().since(since) >= ABSENT_ALONE)
+    }
+
     /// Condemns what a surplus spare holds and forgets it; a create in doubt is settled first. What was promoted since an old copy
     /// of the journal was made fills another node now, as its label says.
     pub(super) fn shed_spare(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
@@ -138,6 +160,8 @@ impl Turn<'_> {
                     self.tell_once(*id, tell::promoted_since);
                     return Ok(());
                 }
+                // What no list shows may bear another label since.
+                Some(id) if self.memory.row(*id).is_none() && !self.is_long_missing(name) => return Ok(()),
                 Some(_) => {}
             }
         }

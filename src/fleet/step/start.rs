@@ -77,7 +77,8 @@ impl Turn<'_> {
         }
         self.memory.awake_from = self.now();
         self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
-        self.memory.lists.start_over(gap);
+        let now = self.now();
+        self.memory.lists.start_over(now, gap);
         self.memory.census = None;
         self.memory.lateness = Lateness::default();
         self.order(Command::List);

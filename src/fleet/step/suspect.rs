@@ -111,7 +111,8 @@ impl Turn<'_> {
             return Ok(());
         }
         // Whom only the provider or our probes call dead may have been stopped for want of credit: `create` knows.
-        let spare = source == Source::Box && self.ready_spare(name).is_some();
+        let ready = self.ready_spare(name).filter(|(_, ready)| self.guard().promote(name, *ready).is_ok());
+        let spare = ready.is_some_and(|(_, ready)| source == Source::Box || self.is_labelled(ready, name));
         let in_hand = spare || self.standby(name).is_some();
         let guard = self.guard();
         let wanted = if source == Source::ProbesAlone { Wanted::Unwitnessed } else { Wanted::ByItself };

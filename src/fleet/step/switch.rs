@@ -11,7 +11,7 @@ use super::{
         journal::{Cause, DoomReason, Outcome, Record},
         name::{InstanceId, NodeName},
         probe::Verdict,
-        state::{Kept, NodeState},
+        state::{Kept, NodeState, Tenant},
         tell,
     },
     Turn,
@@ -148,11 +148,19 @@ impl Turn<'_> {
             return Ok(());
         }
         let now = self.now();
-        let standbys = self.fleet.nodes.values().filter_map(|node| node.standby.as_ref());
-        let overdue = standbys.filter(|standby| standby.until.after(OVERDUE) <= now);
-        let overdue: Vec<InstanceId> = overdue.map(|standby| standby.tenant.instance).collect();
-        for instance in overdue {
-            self.tell_once(instance, tell::way_back_open);
+        let standbys =
+            self.fleet.nodes.iter().filter_map(|(name, node)| Some((name, node.standby.as_ref()?)));
+        let overdue = standbys.filter(|(_, standby)| standby.until.after(OVERDUE) <= now);
+        let told = &self.memory.ways_back_told;
+        let overdue = overdue.filter(|(_, standby)| !told.contains(&standby.tenant.instance));
+        let overdue: Vec<(NodeName, Tenant)> =
+            overdue.map(|(name, standby)| (name.clone(), standby.tenant.clone())).collect();
+        for (name, tenant) in overdue {
+            if self.memory.ways_back_told.insert(tenant.instance) {
+                let is_wanted = self.context.policy.nodes.contains_key(&name);
+                let notice = tell::way_back_open(now, &name, &tenant, is_wanted);
+                self.tell(notice);
+            }
         }
         let over = self.fleet.nodes.iter().filter(|(name, node)| {
             let ended = node.standby.as_ref().is_some_and(|standby| standby.until <= now);

@@ -11,6 +11,7 @@ use super::{
         event::IllegalEvent,
         guard::Rail,
         journal::Record,
+        memory::ABSENT_ALONE,
         name::{InstanceId, NodeName},
         planted::{Bug, planted},
         policy::NodeSpec,
@@ -23,10 +24,6 @@ use super::{
 
 /// How soon a box is asked over SSH again: a fresh connection each time, so not too often.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(15);
-
-/// Lists that lack a box which does not answer are believed after this time where no other node answers either: a list may be
-/// empty or another account's, and our own way to the boxes cut at the same time.
-pub(super) const ABSENT_ALONE: Duration = Duration::from_secs(1800);
 
 /// What the evidence says.
 pub(super) enum Evidence {

@@ -8,7 +8,7 @@ use crate::fleet::{
     name::{InstanceId, NodeName},
     notice::{Notice, Severity, Topic},
     provider::{ProviderFault, Rental},
-    state::Doomed,
+    state::{Doomed, Tenant},
     units::{Money, Timestamp},
 };
 
@@ -95,16 +95,26 @@ pub(in crate::fleet) fn stray(at: Timestamp, row: &Rental) -> Notice {
 }
 
 /// What stands by after a blue-green replacement is paid for long after its time.
-pub(in crate::fleet) fn way_back_open(at: Timestamp, row: &Rental) -> Notice {
+pub(in crate::fleet) fn way_back_open(
+    at: Timestamp,
+    node: &NodeName,
+    standby: &Tenant,
+    is_wanted: bool,
+) -> Notice {
+    let next = if is_wanted {
+        "it is given back once its node's own box is seen to be well and no pause keeps the keeper away from it".to_owned()
+    } else {
+        "its node is no longer configured, so nothing is watched there and nothing given back".to_owned()
+    };
     Notice {
-        facts: of_row(row),
+        node: Some(node.clone()),
+        facts: facts([("instance", standby.instance.to_string()), ("cost", per_hour(standby.rental.price))]),
         ..notice(
             at,
             Severity::Warning,
             Topic::Deploy,
-            format!("instance {} still stands by as the way back, an hour after its time", row.id),
-            "it is given back once its node's own box is seen to be well and no pause keeps the keeper away from it; `destroy` of \
-             the node takes both",
+            format!("instance {} still stands by as the way back, an hour after its time", standby.instance),
+            &format!("{next}; `vast-keeper destroy {node}` takes both"),
         )
     }
 }
@@ -206,13 +216,14 @@ pub(in crate::fleet) fn stray_doomed(
 pub(in crate::fleet) fn unwanted(
     at: Timestamp,
     node: &NodeName,
-    instance: Option<InstanceId>,
-    price: Money,
+    claims: &[(Option<InstanceId>, Money)],
 ) -> Notice {
-    let instance = instance.map_or_else(|| "on its way".into(), |id| id.to_string());
+    let instances = claims.iter().map(|(id, _)| id.map_or_else(|| "on its way".into(), |id| id.to_string()));
+    let instances: Vec<String> = instances.collect();
+    let cost = claims.iter().map(|(_, price)| *price).sum();
     Notice {
         node: Some(node.clone()),
-        facts: facts([("instance", instance), ("cost", per_hour(price))]),
+        facts: facts([("instance", instances.join(", ")), ("cost", per_hour(cost))]),
         ..notice(
             at,
             Severity::Warning,

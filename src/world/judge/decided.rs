@@ -179,6 +179,9 @@ impl World {
         if !proven {
             self.broken(Invariant::Identity, format!("instance {instance} is adopted for `{node}` unproven"));
         }
+        if let Some(rented) = self.boxes.get_mut(&instance) {
+            rented.adopted = true;
+        }
         if self.judge.ever_filled.get(place).copied().unwrap_or_default() {
             self.note_refilled(place);
             self.tally.add("recovery completed");
@@ -211,6 +214,7 @@ impl World {
         if *reason == DoomReason::Stray {
             self.note_stray(instance);
         }
+        self.judge_once_adopted(instance, reason);
         let adopted = step.records().any(|record| matches!(record, Record::Adopted { .. }));
         if matches!(reason, DoomReason::Planned { .. }) && !adopted {
             let detail = format!("instance {instance} is let go of before its replacement has proven itself");
@@ -243,6 +247,21 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Whoever was adopted once and still serves is neither a newcomer that failed nor a stray, whatever an old journal says.
+    fn judge_once_adopted(&mut self, instance: InstanceId, reason: &DoomReason) {
+        if !matches!(reason, DoomReason::FailedToStart { .. } | DoomReason::Stray) {
+            return;
+        }
+        let Some(rented) = self.boxes.get(&instance).filter(|rented| rented.adopted) else { return };
+        if let Some(well) = rented.well_since {
+            let detail = format!(
+                "instance {instance} was adopted once and is well for {} s, yet condemned: {reason:?}",
+                (self.now - well) / SECOND
+            );
+            self.broken(Invariant::NoWrongKill, detail);
         }
     }
 

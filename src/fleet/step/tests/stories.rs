@@ -13,6 +13,7 @@ mod import;
 mod keeper;
 mod last_words;
 mod newcomers;
+mod old_copies;
 mod provider;
 mod publish;
 mod renting;

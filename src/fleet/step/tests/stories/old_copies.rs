@@ -1,0 +1,304 @@
+//! A journal that comes from a copy of hours ago believes what was true then: nothing that serves by now is condemned, and
+//! nothing rented beside it.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        super::super::{
+            event::{Event, WorkFault},
+            guard::Rail,
+            name::{InstanceId, OpId},
+            probe::{Failure, Verdict},
+            provider::{CreateAnswer, Rental, Status},
+        },
+        story::row,
+    },
+    Story, node, policy,
+    spares::{spare, with_spare},
+};
+
+const HOURS: u64 = 2 * 3_600_000;
+
+fn nothing_was_changed(s: &Story) {
+    for word in ["do       create", "do       destroy", "do       search"] {
+        assert!(!s.text.contains(word), "{}", s.text);
+    }
+    assert!(!s.text.contains("illegal"), "{}", s.text);
+}
+
+/// A box of ours with this node's label.
+fn labelled(id: InstanceId, label: &str, op: &OpId) -> Rental {
+    row(id, Some(format!("vk:test:{label}:{op}")))
+}
+
+/// The copy is brought back hours later.
+fn bring_back(s: &mut Story, kept: usize) {
+    s.now += HOURS;
+    s.restart(kept);
+    s.start_telling();
+}
+
+/// How far a newcomer was when the copy was made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Copied {
+    Unanswered,
+    Booting,
+    Deploying,
+    Probation,
+}
+
+/// A fleet of one whose newcomer was so far when the copy was made.
+fn newcomer(copied: Copied) -> (Story, InstanceId) {
+    let mut s = Story::new(policy(1));
+    s.boot();
+    s.pass(240);
+    s.searched(&node(0));
+    let (mut kept, op, instance) = (s.journal.len(), s.op(&node(0)), s.next_instance());
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    if copied != Copied::Unanswered {
+        kept = s.journal.len();
+    }
+    s.pass(20);
+    if matches!(copied, Copied::Deploying | Copied::Probation) {
+        kept = s.journal.len();
+    }
+    s.deployed(&node(0));
+    if copied == Copied::Probation {
+        kept = s.journal.len();
+    }
+    s.extra.push(labelled(instance, "duel-0", &op));
+    bring_back(&mut s, kept);
+    s.pass(1);
+    (s, instance)
+}
+
+const ALL: [Copied; 4] = [Copied::Unanswered, Copied::Booting, Copied::Deploying, Copied::Probation];
+
+#[test]
+fn what_was_on_its_way_and_answers_is_adopted() {
+    for copied in ALL {
+        let (mut s, instance) = newcomer(copied);
+        s.pass(40);
+        s.deployed(&node(0));
+        s.ok(&node(0));
+        s.ok(&node(0));
+        assert_eq!(
+            (s.state(0).word(), s.instance(&node(0))),
+            ("serving", instance),
+            "{copied:?}: {}",
+            s.text
+        );
+        nothing_was_changed(&s);
+    }
+}
+
+#[test]
+fn what_was_on_its_way_may_serve_so_that_lists_and_a_failing_deploy_condemn_it_no_more() {
+    for copied in ALL {
+        let (mut s, instance) = newcomer(copied);
+        s.pass(20);
+        // Lists lack it for a minute, or call it dead.
+        s.absent.insert(instance);
+        s.pass(60);
+        s.absent.clear();
+        s.status.insert(instance, Status::Offline);
+        s.pass(60);
+        s.status.clear();
+        s.pass(20);
+        assert_eq!(s.instance(&node(0)), instance, "{copied:?}: {}", s.text);
+        let fault = WorkFault::Box("the disk is full".into());
+        s.tell(Event::DeployEnded { node: node(0), instance, result: Err(fault) });
+        for _ in 0..40 {
+            s.probed(&node(0), Verdict::Failing(Failure::Impostor { got: None }));
+            s.pass(10);
+        }
+        s.pass(3600);
+        assert_eq!(s.state(0).word(), "vacant", "{copied:?}: {}", s.text);
+        nothing_was_changed(&s);
+        assert!(s.fleet.doomed.is_empty() && s.fleet.unknown.contains_key(&instance));
+        assert_eq!(s.text.matches("is not seen to serve").count(), 1, "{copied:?}: {}", s.text);
+        // Once a person ended it, another one is rented.
+        s.extra.clear();
+        s.pass(400);
+        assert!(s.text.contains("do       search"), "{copied:?}: {}", s.text);
+    }
+}
+
+#[test]
+fn what_the_provider_never_saw_running_is_given_up_as_ever() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    s.status.insert(instance, Status::Starting);
+    // The first list showed it running; the copy is brought back once more.
+    let (mut s, instance) = {
+        let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+        s.restart(kept);
+        s.start_telling();
+        (s, instance)
+    };
+    s.pass(1300);
+    assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
+}
+
+#[test]
+fn a_spare_that_was_on_its_way_and_was_promoted_since_is_no_stray() {
+    let mut s = Story::new(with_spare(1));
+    s.boot();
+    s.pass(360);
+    s.fill(&node(0));
+    s.searched(&spare());
+    let (kept, op, gone) = (s.journal.len(), s.op(&spare()), s.instance(&node(0)));
+    // It was rented, filled the first node when that lost its box, and bears its label.
+    s.absent.insert(gone);
+    s.extra.push(labelled(InstanceId(600), "duel-0", &op));
+    bring_back(&mut s, kept);
+    s.pass(300);
+    assert!(!s.fleet.doomed.contains_key(&InstanceId(600)), "{}", s.text);
+    assert_eq!(s.instance(&spare()), InstanceId(600));
+    s.deployed(&spare());
+    s.ok(&spare());
+    s.ok(&spare());
+    assert_eq!(s.lose(&node(0)), gone);
+    s.destroyed(gone);
+    assert_eq!(s.instance(&node(0)), InstanceId(600), "it takes the node that it fills: {}", s.text);
+    assert!(!s.text.contains("do       destroy   instance 600"), "{}", s.text);
+}
+
+#[test]
+fn a_spare_that_was_promoted_since_takes_its_node_again() {
+    let mut s = Story::serving_with(with_spare(2));
+    let (gone, in_hand, kept) = (s.instance(&node(0)), s.instance(&spare()), s.journal.len());
+    let op = s.op(&spare());
+    s.absent.insert(gone);
+    s.extra.push(labelled(in_hand, "duel-0", &op));
+    bring_back(&mut s, kept);
+    s.pass(400);
+    for _ in 0..30 {
+        s.ok(&spare());
+        s.ok(&node(1));
+        s.fail(&node(0));
+        s.pass(10);
+    }
+    s.destroyed(gone);
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", in_hand), "{}", s.text);
+    assert!(!s.fleet.doomed.contains_key(&in_hand) && !s.text.contains("do       relabel"), "{}", s.text);
+}
+
+#[test]
+fn a_spare_whose_box_fills_another_node_is_promoted_nowhere_else() {
+    let mut s = Story::serving_with(with_spare(2));
+    let (in_hand, op) = (s.instance(&spare()), s.op(&spare()));
+    s.extra.push(labelled(in_hand, "duel-0", &op));
+    s.pass(40);
+    s.ok(&spare());
+    let old = s.lose(&node(1));
+    s.destroyed(old);
+    s.pass(60);
+    assert_eq!(s.instance(&spare()), in_hand, "{}", s.text);
+}
+
+#[test]
+fn a_surplus_spare_that_no_list_shows_may_serve_under_another_label() {
+    let mut s = Story::serving_with(with_spare(2));
+    let (in_hand, kept, op) = (s.instance(&spare()), s.journal.len(), s.op(&spare()));
+    s.policy.nodes.remove(&spare());
+    s.policy.spares.clear();
+    s.absent.insert(in_hand);
+    bring_back(&mut s, kept);
+    s.pass(900);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    s.absent.clear();
+    s.extra.push(labelled(in_hand, "duel-0", &op));
+    s.pass(3600);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    assert_eq!(s.text.matches("its label names the node it fills").count(), 1, "{}", s.text);
+    // What is gone for good is let go of.
+    s.absent.insert(in_hand);
+    s.pass(2000);
+    assert!(!s.fleet.nodes.contains_key(&spare()), "{}", s.text);
+}
+
+#[test]
+fn lists_that_lack_what_answers_settle_no_doubt() {
+    let mut s = Story::serving(3);
+    let rows = s.rows();
+    let adopted = |entry: &super::super::super::super::journal::Entry| entry.record.kind() == "adopted";
+    let kept = s.journal.iter().enumerate().filter(|(_, entry)| adopted(entry)).nth(1).unwrap().0 + 1;
+    bring_back(&mut s, kept);
+    // All boxes serve, and lists are another account's.
+    s.absent.extend(rows.iter().map(|row| row.id));
+    for _ in 0..150 {
+        s.ok(&node(0));
+        s.ok(&node(1));
+        s.pass(10);
+    }
+    nothing_was_changed(&s);
+    assert!(s.fleet.doubted, "{}", s.text);
+    s.absent.clear();
+    s.extra = rows;
+    s.pass(3600);
+    nothing_was_changed(&s);
+    assert_eq!(s.memory.desks[&node(2)].blocked.as_ref().unwrap().rail, Rail::Import, "{}", s.text);
+}
+
+#[test]
+fn the_time_in_which_lists_lacked_several_counts_for_none_of_them() {
+    let mut s = Story::serving(2);
+    s.policy = policy(3);
+    s.extra.push(labelled(InstanceId(600), "duel-2", &OpId::from_bits(78)));
+    s.list();
+    s.tell(Event::PolicyChanged);
+    s.start_telling();
+    // The stranger and the first node's box are missing together, then the stranger alone.
+    let both = [InstanceId(600), s.instance(&node(0))];
+    s.absent.extend(both);
+    for _ in 0..60 {
+        s.ok(&node(0));
+        s.ok(&node(1));
+        s.pass(10);
+    }
+    s.absent.remove(&both[1]);
+    s.pass(100);
+    assert!(s.fleet.unknown.contains_key(&both[0]), "{}", s.text);
+    nothing_was_changed(&s);
+    s.pass(120);
+    assert!(!s.fleet.unknown.contains_key(&both[0]), "{}", s.text);
+}
+
+#[test]
+fn who_fails_is_not_condemned_for_a_spare_that_may_not_take_the_node() {
+    let mut s = Story::serving_with(with_spare(2));
+    s.extra.push(labelled(InstanceId(600), "duel-1", &OpId::from_bits(78)));
+    s.list();
+    s.ok(&spare());
+    s.lose(&node(1));
+    s.pass(60);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+}
+
+#[test]
+fn failures_of_before_a_node_left_the_configuration_count_no_more_when_it_is_back() {
+    let mut s = Story::serving(3);
+    s.fail_thrice(&node(0));
+    s.fail_thrice(&node(0));
+    let spec = s.policy.nodes.remove(&node(0)).unwrap();
+    s.tell(Event::PolicyChanged);
+    s.pass(600);
+    s.policy.nodes.insert(node(0), spec);
+    s.tell(Event::PolicyChanged);
+    s.fail(&node(0));
+    assert_eq!(s.memory.watches[&node(0)].failures, 1);
+}
+
+#[test]
+fn a_halt_begins_the_agreement_of_lists_anew_and_lateness_drops_none() {
+    let mut lists = super::super::super::super::memory::Lists::default();
+    let now = super::super::super::super::units::Timestamp(1_000_000);
+    lists.count(now, false);
+    lists.start_over(now, Duration::ZERO);
+    assert_eq!((lists.steady, lists.steady_from, lists.valid_from.0), (0, None, 0));
+    lists.start_over(now, Duration::from_secs(60));
+    assert_eq!(lists.valid_from, now);
+}
