@@ -86,7 +86,7 @@ impl Fleet {
                 if !(planted(Bug::DoomForgotten) && *reason == DoomReason::Stray) {
                     self.doomed.entry(*instance).or_insert(doomed);
                 }
-                self.unknown.remove(instance);
+                self.forget_unknown(*instance);
                 self.open_bill(at, *instance, None, *price);
                 let node = node.as_ref().and_then(|node| self.nodes.get_mut(node));
                 if let Some(node) = node.filter(|node| node.stands_by(*instance)) {
@@ -138,7 +138,8 @@ impl Fleet {
                 self.unknown.insert(*instance, node.clone());
             }
             Record::UnknownGone { instance } => {
-                self.unknown.remove(instance);
+                self.forget_unknown(*instance);
+                self.close_bill(at, *instance);
             }
             Record::Released { node, by_itself, .. } => self.release(at, node, *by_itself),
             Record::NextRelease { .. } | Record::StoodBy { .. } | Record::SwitchedBack { .. } => {
@@ -173,6 +174,12 @@ impl Fleet {
             Record::BreakerMoved { to } => self.breaker = *to,
         }
         Ok(())
+    }
+
+    /// An instance is accounted for, or gone.
+    fn forget_unknown(&mut self, instance: InstanceId) {
+        self.unknown.remove(&instance);
+        self.let_go.remove(&instance);
     }
 
     fn node_mut(&mut self, name: &NodeName) -> &mut Node {

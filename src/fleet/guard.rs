@@ -121,7 +121,7 @@ impl Guard<'_> {
         self.anything(node)?;
         self.release_for(node)?;
         self.inventory()?;
-        self.whole_journal()?;
+        self.whole_journal(node)?;
         self.nothing_outstanding(node, None)?;
         self.unproven(node)?;
         let creates = self.node_creates(node)?;
@@ -204,9 +204,11 @@ impl Guard<'_> {
     /// A journal that was lost, or restored from an old copy, knows less than the provider: what it does not know may serve
     /// already. Known by rows with labels of ours that it never gave; and since a list that lacks them is what a lie looks like as
     /// well, lists must agree for as long as they must on a label.
-    fn whole_journal(&self) -> Result<(), Deferral> {
+    fn whole_journal(&self, wanted: &NodeName) -> Result<(), Deferral> {
         let lists = &self.memory.lists;
-        if let Some((instance, node)) = self.fleet.unknown.first_key_value()
+        let mut unknown = self.fleet.unknown.iter();
+        if let Some((instance, node)) =
+            unknown.find(|(id, of)| *of == wanted || !self.fleet.let_go.contains(id))
             && !planted(Bug::UnknownIgnored)
         {
             if let Some(absence) =
@@ -239,7 +241,13 @@ impl Guard<'_> {
         if let Some(wait) = unsettled {
             let wait = wait.as_secs() + 1;
             let why = format!(
-                "the journal may lack what was rented since it was written: unless lists show such a box, renting begins in {wait} s"
+                "the journal may lack what was rented since it was written: unless lists show such a box, renting begins in {wait} s\
+                 {}",
+                if lists.steady == 0 && lists.good > 0 {
+                    "; they lack several boxes at once, or one that answers, so they are not believed before"
+                } else {
+                    ""
+                }
             );
             return defer(Rail::Inventory, why, None);
         }
@@ -368,7 +376,8 @@ impl Guard<'_> {
                 Rail::Import,
                 format!(
                     "instance {instance} bears the label of `{node}` and stands on record as `{other}`'s, as if the journal were older \
-                     than its promotion: it takes `{node}` as soon as it is seen well; destroy it at the provider if it is not wanted"
+                     than its promotion: where that is a spare of its group, it takes `{node}` once it is seen well; destroy it at the \
+                     provider if it is not wanted"
                 ),
             ),
             None => (

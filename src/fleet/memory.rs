@@ -215,9 +215,11 @@ impl Lists {
             Some(spanned) if spanned >= span && lists >= settle_lists => None,
             spanned => Some(span.saturating_sub(spanned.unwrap_or_default())),
         };
-        let steady = left(self.steady, self.steady_from, settle)?;
         let alone = left(self.good, self.first_started_at, settle.max(ABSENT_ALONE))?;
-        Some(steady.min(alone))
+        match self.steady_from {
+            None if self.good > 0 => Some(alone),
+            from => Some(left(self.steady, from, settle)?.min(alone)),
+        }
     }
 
     fn take_labels(&mut self, rentals: &[Rental], fleet: &FleetName) {
@@ -266,6 +268,8 @@ pub struct Desk {
     pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.
     pub newcomer_bad_lists: u32,
+    /// The newcomer that a list since the start showed on its way up, so that it never served.
+    pub seen_starting: Option<InstanceId>,
     /// When the next look is already ordered.
     pub look_at: Option<Timestamp>,
 }
@@ -348,7 +352,8 @@ impl Memory {
     /// A fresh memory at the keeper's start.
     #[must_use]
     pub fn starting(now: Timestamp, warm_up: Duration) -> Self {
-        Self { trust_from: now.after(warm_up), awake_from: now, ..Self::default() }
+        let lists = Lists { valid_from: now, ..Lists::default() };
+        Self { trust_from: now.after(warm_up), awake_from: now, lists, ..Self::default() }
     }
 
     /// The node's health memory.

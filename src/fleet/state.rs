@@ -42,6 +42,9 @@ pub struct Fleet {
     /// Listed instances with our label of which this journal knows nothing, by the node that the label names.
     #[serde(default)]
     pub unknown: BTreeMap<InstanceId, NodeName>,
+    /// Those of them that this journal knew as newcomers and let go of: they are in the way of their own node alone.
+    #[serde(default)]
+    pub let_go: BTreeSet<InstanceId>,
     /// This journal was new or old when somebody began to write in it: it may lack what was rented since.
     #[serde(default)]
     pub doubted: bool,
@@ -86,6 +89,7 @@ impl Default for Fleet {
             ops: BTreeMap::new(),
             old_ops: BTreeSet::new(),
             unknown: BTreeMap::new(),
+            let_go: BTreeSet::new(),
             doubted: false,
             doubted_at: Timestamp(0),
             blamed: Blamed::default(),

@@ -1,10 +1,10 @@
 //! Copies of the journal that somebody makes now and then, of which one is brought back when the keeper's disk is lost: its
 //! keeper believes what was true hours ago.
 
-use super::{Fault, HOUR, Invariant, MINUTE, World, judge::Judge, keeper::Due};
+use super::{Fault, HOUR, Invariant, MINUTE, SECOND, World, judge::Judge, keeper::Due};
 use crate::fleet::{
     name::{InstanceId, NodeName, Ownership, ownership},
-    state::Fleet,
+    state::{Fleet, NodeState},
     units::Timestamp,
 };
 
@@ -32,6 +32,10 @@ impl World {
         if !self.stormy {
             return;
         }
+        // A copy is worst while something is on its way, so such a moment is waited for, for some minutes.
+        if !self.is_something_on_its_way() && self.rng.u32(0..30) != 0 {
+            return self.queue.push(self.now + 10 * SECOND, Due::Backup);
+        }
         self.schedule_backup();
         match self.journal.copied() {
             Ok((words, fleet)) => {
@@ -39,6 +43,12 @@ impl World {
             }
             Err(fault) => self.broken(Invariant::Fold, format!("the journal does not fold: {fault}")),
         }
+    }
+
+    fn is_something_on_its_way(&self) -> bool {
+        let mut states = self.keeper.fleet.nodes.values().map(|node| &node.state);
+        states
+            .any(|state| matches!(state, NodeState::Recovering(recovery) if recovery.stage.claim().is_some()))
     }
 
     /// The keeper's disk is lost, and the last copy of its journal takes the journal's place.

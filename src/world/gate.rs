@@ -33,7 +33,7 @@ pub fn setting(seed: u64, hours: u64) -> Result<Setting, crate::fleet::name::Nam
 
 fn policy(rng: &mut fastrand::Rng) -> Result<Policy, crate::fleet::name::NameError> {
     let spec = Arc::new(spec(rng));
-    let count = rng.usize(3..21);
+    let count = rng.usize(3..18);
     let nodes =
         (0..count).map(|number| Ok((format!("duel-{number}").parse::<NodeName>()?, Arc::clone(&spec))));
     let mut nodes: BTreeMap<_, _> = nodes.collect::<Result<_, _>>()?;

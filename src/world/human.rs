@@ -59,9 +59,7 @@ impl World {
         let long = |since: Timestamp| self.clock().since(since) >= Duration::from_millis(PROVING);
         let desks = self.keeper.memory.desks.iter();
         let waits = desks.filter(|(_, desk)| {
-            desk.blocked
-                .as_ref()
-                .is_some_and(|blocked| blocked.rail == Rail::Outstanding && long(blocked.since))
+            desk.blocked.as_ref().is_some_and(|blocked| blocked.rail == Rail::Import && long(blocked.since))
         });
         let waiting: Vec<NodeName> = waits.map(|(name, _)| name.clone()).collect();
         let fleet = &self.keeper.fleet;

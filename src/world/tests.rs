@@ -78,10 +78,11 @@ fn an_old_copy_of_the_journal_costs_no_box_that_serves() {
     for seed in 0..seeds {
         let mut setting = gate::setting(seed, 24).unwrap();
         let rates = [
-            (Fault::StateRestored, 6.0),
+            (Fault::StateRestored, 12.0),
             (Fault::Reload, 24.0),
-            (Fault::ListLacksRows, 12.0),
+            (Fault::ListLacksRows, 24.0),
             (Fault::ListEmpty, 12.0),
+            (Fault::DeployFails, 24.0),
         ];
         setting.menu.rates = rates.into_iter().collect();
         setting.menu.exists = 0.9;

@@ -76,7 +76,10 @@ impl Fleet {
                 self.open_attempt("create-abandoned", node, op)?;
                 let stage = Stage::Started { since: at, not_before: at };
                 self.recovery_mut("create-abandoned", node)?.stage = stage;
-                if let Some(op) = self.ops.get_mut(op) {
+                if self.predates_doubt(op) {
+                    // Lists may have lied of what an earlier keeper rented by it: should it show up, a person must look.
+                    self.ops.remove(op);
+                } else if let Some(op) = self.ops.get_mut(op) {
                     op.given_up = true;
                 }
             }
@@ -180,11 +183,13 @@ impl Fleet {
                 if imported {
                     self.bills.remove(instance);
                 } else {
-                    self.close_bill(at, *instance);
+                    // It goes on costing until it is gone.
+                    self.let_go.insert(*instance);
                 }
                 self.unknown.insert(*instance, name.clone());
                 let node = self.node_mut(name);
                 node.remember_kept_release();
+                node.next = None;
                 node.state = match (kept, &node.incident) {
                     (None, _) => NodeState::Vacant,
                     (Some(tenant), Some(_)) => NodeState::Suspect { tenant, since: at },
@@ -250,7 +255,7 @@ impl Fleet {
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };
         self.ops.insert(op.clone(), Op { instance: Some(*instance), imported: true, ..Op::new(name, at) });
-        self.unknown.remove(instance);
+        self.forget_unknown(*instance);
         self.open_bill(at, *instance, None, *price);
         Ok(())
     }

@@ -16,9 +16,9 @@ use super::{
         notice::Notice,
         planted::{Bug, planted},
         policy::NodeSpec,
-        probe::Verdict,
+        probe::{Observation, Verdict},
         provider::{Inventory, ProviderFault, Rental, Status},
-        state::{Node, NodeState, Stage},
+        state::{Fleet, Node, NodeState, Stage},
         tell,
         units::Timestamp,
         watch::{Testimony, Word},
@@ -224,29 +224,39 @@ impl Turn<'_> {
     }
 
     /// Whether the last list looks like one that lies: it lacks several boxes of ours at once, those included that only lists speak
-    /// of, or one that answers its probes.
+    /// of, or one that answers its probes. One that fails them while another node answers is no wonder.
     fn is_list_doubtful(&self, began: Timestamp) -> bool {
-        let policy = self.context.policy;
-        let rows = &self.memory.lists.rows;
-        let is_due = |op: &OpId| {
-            let at = self.fleet.ops.get(op).map(|known| known.at);
-            at.is_none_or(|at| began >= at.after(policy.inventory.create_grace))
-        };
-        let claims = self.fleet.claims().filter(|(_, attempt, _)| is_due(&attempt.op));
-        let claimed = claims.filter_map(|(_, _, instance)| instance);
-        let missing = claimed.chain(self.fleet.unknown.keys().copied()).filter(|id| !rows.contains_key(id));
-        let answers = |(name, node): (&NodeName, &Node)| {
-            let (Some(tenant), Some(spec)) = (node.state.probed(), policy.nodes.get(name)) else {
-                return false;
-            };
-            let watch = self.memory.watches.get(name);
-            let seen = watch.and_then(|watch| watch.current(&spec.health, self.now()));
-            !rows.contains_key(&tenant.instance)
-                && seen.is_some_and(|seen| {
-                    seen.identity == tenant.rental.op && !matches!(seen.verdict, Verdict::Failing(_))
-                })
-        };
-        missing.take(2).count() > 1 || self.fleet.nodes.iter().any(answers)
+        let (policy, rows) = (self.context.policy, &self.memory.lists.rows);
+        let mut missing = self.fleet.unknown.keys().filter(|id| !rows.contains_key(id)).count();
+        for (name, attempt, instance) in self.fleet.claims() {
+            let at = self.fleet.ops.get(&attempt.op).map(|known| known.at);
+            let is_due = at.is_none_or(|at| began >= at.after(policy.inventory.create_grace));
+            let Some(instance) = instance.filter(|id| is_due && !rows.contains_key(id)) else { continue };
+            let probed = self.node(name).and_then(|node| node.state.probed());
+            let is_probed = probed.is_some_and(|tenant| tenant.instance == instance);
+            match self.last_seen(name).filter(|_| is_probed).map(|seen| &seen.verdict) {
+                Some(Verdict::Failing(_)) if self.is_another_well(name) => {}
+                Some(Verdict::Failing(_)) => missing += 1,
+                Some(_) => return true,
+                None if policy.nodes.contains_key(name) => missing += 1,
+                None => {}
+            }
+        }
+        missing > 1
+    }
+
+    /// A node's last observation, where it is of its present box and tells how that is now.
+    fn last_seen(&self, name: &NodeName) -> Option<&Observation> {
+        let tenant = self.node(name)?.state.probed()?;
+        let health = &self.context.policy.nodes.get(name)?.health;
+        let seen = self.memory.watches.get(name)?.current(health, self.now())?;
+        (seen.identity == tenant.rental.op).then_some(seen)
+    }
+
+    fn is_another_well(&self, name: &NodeName) -> bool {
+        let mut peers = self.context.policy.nodes.keys().filter(|peer| *peer != name);
+        peers
+            .any(|peer| self.last_seen(peer).is_some_and(|seen| !matches!(seen.verdict, Verdict::Failing(_))))
     }
 
     /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create.
@@ -281,7 +291,9 @@ impl Turn<'_> {
 
     /// The doubt about a journal ends when lists agreed for long enough, and show nothing with our label that it does not know.
     fn settle_journal(&mut self) -> Result<(), IllegalEvent> {
-        if self.fleet.doubted && self.fleet.unknown.is_empty() && self.guard().lists_settled() {
+        let Fleet { unknown, let_go, .. } = &*self.fleet;
+        let is_whole = unknown.keys().all(|id| let_go.contains(id));
+        if self.fleet.doubted && is_whole && self.guard().lists_settled() {
             self.record(Record::JournalSettled)?;
         }
         Ok(())
@@ -356,10 +368,11 @@ impl Turn<'_> {
         if began <= since {
             return Ok(());
         }
+        let doubtful = self.fleet.predates_doubt(op) && !self.guard().lists_settled();
         let absent = self.memory.absent.entry(op.clone()).or_default();
         *absent = absent.saturating_add(1);
         let inventory = &self.context.policy.inventory;
-        let soon = began.since(since) < inventory.settle && !planted(Bug::SettleByCountAlone);
+        let soon = (began.since(since) < inventory.settle || doubtful) && !planted(Bug::SettleByCountAlone);
         if (*absent < inventory.settle_lists || soon) && !planted(Bug::SettleAtOnce) {
             return Ok(());
         }

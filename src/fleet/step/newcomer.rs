@@ -86,10 +86,8 @@ impl Turn<'_> {
             return Ok(());
         }
         let seen = self.memory.row(instance).map(|row| (row.status.clone(), row.message.clone()));
-        if self.predates_doubt(name) && !matches!(seen, Some((Status::Broken, _))) {
-            // It may serve by now: a list or two is no word against it, its own deadline decides.
-            return Ok(());
-        }
+        // It may serve by now: then a list or two is no word against it, and its own deadline decides.
+        let may_serve = self.predates_doubt(name) && self.context.policy.nodes.contains_key(name);
         let desk = self.memory.desk(name);
         let (bad, what) = match seen {
             None => (list_began >= since.after(grace), "missing from the provider's list".to_owned()),
@@ -98,12 +96,17 @@ impl Turn<'_> {
                 return self.fail_start(name, detail);
             }
             Some((status @ (Status::Exited | Status::Offline), _)) => (true, status.words()),
+            Some((Status::Starting, _)) => {
+                desk.seen_starting = Some(instance);
+                (false, String::new())
+            }
             Some(_) => (false, String::new()),
         };
         desk.newcomer_bad_lists = if bad { desk.newcomer_bad_lists.saturating_add(1) } else { 0 };
         if desk.newcomer_bad_lists >= BAD_LISTS {
             return match self.outbid_newcomer(name, instance)? {
                 Outbid::Answered => Ok(()),
+                _ if may_serve => Ok(()),
                 Outbid::TooDear(why) => self.fail_start(name, why),
                 Outbid::No => self.fail_start(name, what),
             };
@@ -362,10 +365,17 @@ impl Turn<'_> {
         self.is_imported(name) || self.predates_doubt(name)
     }
 
-    /// Whether the node's newcomer stood on record before this journal was last doubted.
+    /// Whether the node's newcomer stood on record before this journal was last doubted, and nothing shows that it never served.
     fn predates_doubt(&self, name: &NodeName) -> bool {
-        let claim = self.node(name).and_then(|node| node.state.claim());
-        claim.is_some_and(|(attempt, _)| self.fleet.predates_doubt(&attempt.op))
+        let Some(NodeState::Recovering(recovery)) = self.node(name).map(|node| &node.state) else {
+            return false;
+        };
+        let Some((attempt, instance)) = recovery.stage.claim() else { return false };
+        let seen_starting = self.memory.desks.get(name).and_then(|desk| desk.seen_starting);
+        // What was promoted in a younger recovery has to prove itself like any newcomer.
+        recovery.since <= self.fleet.doubted_at
+            && self.fleet.predates_doubt(&attempt.op)
+            && (instance.is_none() || seen_starting != instance)
     }
 
     pub(super) fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {

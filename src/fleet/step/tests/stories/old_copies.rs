@@ -141,6 +141,104 @@ fn what_the_provider_never_saw_running_is_given_up_as_ever() {
 }
 
 #[test]
+fn what_was_let_go_keeps_its_own_node_alone_from_renting() {
+    let (mut s, instance) = newcomer(Copied::Deploying);
+    s.pass(20);
+    s.tell(Event::DeployEnded {
+        node: node(0),
+        instance,
+        result: Err(WorkFault::Box("the disk is full".into())),
+    });
+    s.policy = policy(2);
+    s.tell(Event::PolicyChanged);
+    s.pass(300);
+    assert!(!s.fleet.doubted, "{}", s.text);
+    assert!(s.text.contains("duel-1") && s.text.contains("do       search"), "{}", s.text);
+    let blocked = s.memory.desks[&node(0)].blocked.clone().unwrap();
+    assert!(matches!(blocked.rail, Rail::Import | Rail::Outstanding), "{blocked:?}");
+    assert!(s.fleet.bills[&instance].to.is_none(), "it goes on costing");
+    s.extra.clear();
+    s.pass(400);
+    assert!(s.fleet.bills[&instance].to.is_some() && s.fleet.let_go.is_empty(), "{}", s.text);
+}
+
+#[test]
+fn a_create_that_lists_deny_by_a_lie_leaves_its_box_to_a_person() {
+    let (mut s, instance) = newcomer(Copied::Unanswered);
+    let journal = s.journal.iter().rposition(|entry| entry.record.kind() == "intent").unwrap() + 1;
+    s.absent.insert(instance);
+    s.restart(journal);
+    s.start_telling();
+    s.pass(170);
+    nothing_was_changed(&s);
+    s.pass(60);
+    s.absent.clear();
+    s.pass(3600);
+    assert!(s.fleet.doomed.is_empty() && !s.text.contains("do       destroy"), "{}", s.text);
+    assert_eq!(s.text.matches("the journal does not know it").count(), 1, "{}", s.text);
+}
+
+#[test]
+fn a_spare_that_is_promoted_after_a_restart_has_to_prove_itself_like_any_newcomer() {
+    let mut s = Story::serving_with(with_spare(2));
+    let (in_hand, journal) = (s.instance(&spare()), s.journal.len());
+    bring_back(&mut s, journal);
+    s.pass(400);
+    for name in [node(0), node(1), spare()] {
+        s.ok(&name);
+    }
+    let old = s.lose(&node(0));
+    s.destroyed(old);
+    assert_eq!(s.instance(&node(0)), in_hand, "{}", s.text);
+    for _ in 0..40 {
+        s.fail(&node(0));
+        s.pass(10);
+    }
+    assert!(s.fleet.doomed.contains_key(&in_hand) && s.fleet.unknown.is_empty(), "{}", s.text);
+}
+
+#[test]
+fn a_surplus_spare_that_was_on_its_way_and_that_lists_lack_is_forgotten() {
+    let mut s = Story::new(with_spare(1));
+    s.boot();
+    s.pass(360);
+    s.fill(&node(0));
+    s.searched(&spare());
+    let instance = s.next_instance();
+    s.answered(&spare(), CreateAnswer::Created(instance));
+    let journal = s.journal.len();
+    s.absent.insert(instance);
+    s.policy.nodes.remove(&spare());
+    s.policy.spares.clear();
+    bring_back(&mut s, journal);
+    for _ in 0..60 {
+        s.ok(&node(0));
+        s.pass(10);
+    }
+    assert!(!s.fleet.nodes.contains_key(&spare()), "{}", s.text);
+    assert!(s.fleet.unknown.is_empty() && s.fleet.doomed.is_empty(), "{}", s.text);
+}
+
+#[test]
+fn boxes_that_died_while_the_keeper_was_down_are_replaced_within_minutes() {
+    let mut s = Story::serving(4);
+    let journal = s.journal.len();
+    let dead = [s.instance(&node(0)), s.instance(&node(1))];
+    s.absent.extend(dead);
+    bring_back(&mut s, journal);
+    for _ in 0..40 {
+        s.fail(&node(0));
+        s.fail(&node(1));
+        s.pass(5);
+        s.ok(&node(2));
+        s.ok(&node(3));
+        s.pass(5);
+    }
+    assert!(!s.fleet.doubted, "{}", s.text);
+    assert!(dead.iter().any(|id| s.fleet.doomed.contains_key(id)), "{}", s.text);
+}
+
+#[test]
 fn a_spare_that_was_on_its_way_and_was_promoted_since_is_no_stray() {
     let mut s = Story::new(with_spare(1));
     s.boot();
