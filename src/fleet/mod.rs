@@ -22,6 +22,7 @@ pub mod health;
 pub mod journal;
 pub mod lateness;
 pub mod ledger;
+pub mod lists;
 pub mod memory;
 pub mod name;
 pub mod notice;

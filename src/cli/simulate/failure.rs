@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::{MOST_DAYS, menu};
 use crate::{
     cli::{
         exit::{self, Failure},
@@ -67,7 +68,17 @@ impl Failed {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let usage = |why: String| Failure::new(exit::USAGE, format!("{}: {why}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|fault| usage(fault.to_string()))?;
-        serde_json::from_str(&text).map_err(|fault| usage(fault.to_string()))
+        let failed: Self = serde_json::from_str(&text).map_err(|fault| usage(fault.to_string()))?;
+        failed.check().map_err(usage)?;
+        Ok(failed)
+    }
+
+    /// The file may have been written by anybody: what it asks for must be what `simulate` could have been asked for.
+    fn check(&self) -> Result<(), String> {
+        if !(1..=MOST_DAYS * 24).contains(&self.hours) {
+            return Err(format!("`hours` is {}, and may be 1 to {}", self.hours, MOST_DAYS * 24));
+        }
+        self.menu.as_ref().map_or(Ok(()), menu::check)
     }
 }
 
@@ -78,4 +89,26 @@ pub(super) fn fingerprint(policy: &Policy) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Base, Fault, Invariant};
+
+    #[test]
+    fn a_file_that_asks_for_more_than_a_run_can_be_is_refused() {
+        let violation = Violation { invariant: Invariant::Rate, after_ms: 1, detail: String::new() };
+        let of_hours = |hours| Failed::of_gate(1, hours, violation.clone()).check();
+        assert_eq!(of_hours(168), Ok(()));
+        for hours in [0, MOST_DAYS * 24 + 1, u64::MAX] {
+            assert!(of_hours(hours).unwrap_err().contains("hours"), "{hours}");
+        }
+        let mut menu = Menu::of(Base::Storm);
+        for rate in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
+            menu.rates.insert(Fault::BoxExit, rate);
+            let failed = Failed { menu: Some(menu.clone()), ..Failed::of_gate(1, 5, violation.clone()) };
+            assert!(failed.check().unwrap_err().contains("box-exit"), "{rate}");
+        }
+    }
 }

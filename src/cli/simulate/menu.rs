@@ -49,20 +49,30 @@ fn parse(text: &str) -> Result<Menu, String> {
         menu = Menu::of(base(word).ok_or_else(|| format!("`{word}` is no built-in menu"))?);
     }
     if let Some(item) = table.get("exists") {
-        menu.exists = number(item)
-            .filter(|chance| (0.0..=1.0).contains(chance))
-            .ok_or("`exists` is a chance from 0 to 1")?;
+        menu.exists = number(item).ok_or("`exists` is a chance from 0 to 1")?;
     }
-    let Some(item) = table.get("rates") else { return Ok(menu) };
-    let rates = item.as_table_like().ok_or("`rates` is no table")?;
-    for (name, item) in rates.iter() {
-        let fault = Fault::try_from(name.to_owned())
-            .map_err(|why| format!("{why}; did you mean `{}`?", nearest(name)))?;
-        let rate = number(item).filter(|rate| (0.0..=MOST_A_DAY).contains(rate));
-        menu.rates
-            .insert(fault, rate.ok_or_else(|| format!("`{name}` strikes 0 to {MOST_A_DAY} times a day"))?);
+    if let Some(item) = table.get("rates") {
+        let rates = item.as_table_like().ok_or("`rates` is no table")?;
+        for (name, item) in rates.iter() {
+            let fault = Fault::try_from(name.to_owned())
+                .map_err(|why| format!("{why}; did you mean `{}`?", nearest(name)))?;
+            let rate = number(item).ok_or_else(|| format!("`{name}` is no number of times a day"))?;
+            menu.rates.insert(fault, rate);
+        }
     }
+    check(&menu)?;
     Ok(menu)
+}
+
+/// Whether a menu asks for what can be.
+pub(super) fn check(menu: &Menu) -> Result<(), String> {
+    if !(0.0..=1.0).contains(&menu.exists) {
+        return Err("`exists` is a chance from 0 to 1".into());
+    }
+    match menu.rates.iter().find(|(_, rate)| !(0.0..=MOST_A_DAY).contains(*rate)) {
+        Some((fault, _)) => Err(format!("`{}` strikes 0 to {MOST_A_DAY} times a day", fault.name())),
+        None => Ok(()),
+    }
 }
 
 fn number(item: &toml_edit::Item) -> Option<f64> {

@@ -33,11 +33,14 @@ use crate::{
 /// Runs of the gate without a number of recoveries: with their weeks they come to well over 100,000 recoveries.
 const GATE_RUNS: u64 = 200;
 
+/// The longest run.
+const MOST_DAYS: u64 = 3650;
+
 /// What `simulate` takes.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct SimulateArgs {
     /// Simulated days of each run
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=MOST_DAYS))]
     days: u64,
     /// Runs; each is another month of luck
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

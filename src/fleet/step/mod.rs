@@ -24,6 +24,7 @@ mod blindness;
 mod deployed;
 mod desk;
 mod doomed;
+mod doubt;
 mod evidence;
 mod import;
 mod inventory;

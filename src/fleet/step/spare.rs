@@ -12,7 +12,7 @@ use super::{
         command::Command,
         event::IllegalEvent,
         journal::{DoomReason, Record},
-        memory::ABSENT_ALONE,
+        lists::ABSENT_ALONE,
         name::{InstanceId, Label, NodeName, Ownership},
         plan::seeks,
         probe::Verdict,

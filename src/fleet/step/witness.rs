@@ -11,7 +11,7 @@ use super::{
         event::IllegalEvent,
         guard::Rail,
         journal::Record,
-        memory::ABSENT_ALONE,
+        lists::ABSENT_ALONE,
         name::{InstanceId, NodeName},
         planted::{Bug, planted},
         policy::NodeSpec,

@@ -392,7 +392,7 @@ fn failures_of_before_a_node_left_the_configuration_count_no_more_when_it_is_bac
 
 #[test]
 fn a_halt_begins_the_agreement_of_lists_anew_and_lateness_drops_none() {
-    let mut lists = super::super::super::super::memory::Lists::default();
+    let mut lists = super::super::super::super::lists::Lists::default();
     let now = super::super::super::super::units::Timestamp(1_000_000);
     lists.count(now, false);
     lists.start_over(now, Duration::ZERO);
