@@ -161,6 +161,10 @@ impl Guard<'_> {
     /// The first rail in the way.
     pub fn promote(&self, node: &NodeName, instance: InstanceId) -> Admission {
         self.anything(node)?;
+        if self.fleet.doubted {
+            // Before the first lists nobody knows whose label it bears.
+            self.inventory()?;
+        }
         self.nothing_outstanding(node, Some(instance))?;
         self.unless_observing(&["a healthy spare is in hand".into()])
     }

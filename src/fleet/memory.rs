@@ -163,8 +163,10 @@ pub struct Desk {
     pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.
     pub newcomer_bad_lists: u32,
-    /// The newcomer that a list since the start showed on its way up, so that it never served.
-    pub seen_starting: Option<InstanceId>,
+    /// The newcomer that the last lists showed on its way up, and how many of them in a row.
+    pub starting_lists: Option<(InstanceId, u32)>,
+    /// The spare's box that this process put on probation at the node.
+    pub promoted: Option<InstanceId>,
     /// When the next look is already ordered.
     pub look_at: Option<Timestamp>,
 }

@@ -180,7 +180,7 @@ impl Fleet {
                     return Err(misfit);
                 }
                 self.ops.remove(&op);
-                if imported {
+                if imported && !self.let_go.contains(instance) {
                     self.bills.remove(instance);
                 } else {
                     // It goes on costing until it is gone.
@@ -255,7 +255,7 @@ impl Fleet {
         let tenant = Tenant { rental, instance: *instance, address: *address };
         recovery.stage = Stage::Probation { tenant, since: at };
         self.ops.insert(op.clone(), Op { instance: Some(*instance), imported: true, ..Op::new(name, at) });
-        self.forget_unknown(*instance);
+        self.unknown.remove(instance);
         self.open_bill(at, *instance, None, *price);
         Ok(())
     }
@@ -273,6 +273,7 @@ impl Fleet {
             return Err(stage_misfit("adopted", name, recovery));
         }
         let tenant = tenant.clone();
+        self.let_go.remove(&instance);
         let node = self.node_mut(name);
         node.was_replaced = node.adopted_at.is_some();
         node.adopted_at = Some(at);

@@ -58,7 +58,11 @@ impl Guard<'_> {
         let doomed = self.fleet.doomed.iter();
         let doomed = doomed
             .filter(|(instance, doomed)| doomed.acknowledged_at.is_none_or(|since| listed(instance, since)));
-        claimed.chain(doomed.map(|(_, doomed)| doomed.price)).sum()
+        let claims = |id: &InstanceId| self.fleet.claims().any(|(_, _, claimed)| claimed == Some(*id));
+        let let_go =
+            self.fleet.let_go.iter().filter(|id| !claims(id)).filter_map(|id| self.fleet.bills.get(id));
+        let let_go = let_go.filter(|bill| bill.to.is_none()).map(|bill| bill.price);
+        claimed.chain(doomed.map(|(_, doomed)| doomed.price)).chain(let_go).sum()
     }
 
     /// What the fleet cost in the last 24 hours, by its own record of prices and times.

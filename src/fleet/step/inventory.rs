@@ -207,7 +207,7 @@ impl Turn<'_> {
         if !known && self.import(id, node, op)? {
             return Ok(());
         }
-        if !known && !self.fleet.unknown.contains_key(&id) {
+        if !known && self.fleet.unknown.get(&id) != Some(node) {
             self.record(Record::UnknownSeen { node: node.clone(), instance: id })?;
         }
         if !known || self.context.policy.observe_only {

@@ -39,7 +39,7 @@ impl Turn<'_> {
             policy.nodes.get(*spare).is_some_and(|spec| spec.group == wanted.group)
                 && !self.is_left_alone(spare)
         };
-        policy.spares.iter().filter(of_group).find_map(|spare| {
+        let ready = policy.spares.iter().filter(of_group).filter_map(|spare| {
             let node = self.node(spare).filter(|node| node.paused.is_none())?;
             let NodeState::Serving(tenant) = &node.state else { return None };
             let watch = self.memory.watches.get(spare)?;
@@ -52,14 +52,17 @@ impl Turn<'_> {
             let blamed = self.fleet.blamed.get(&tenant.rental.machine);
             let blamed = blamed.is_some_and(|blame| blame.until > self.now());
             (well && !blamed).then(|| (spare.clone(), tenant.instance))
-        })
+        });
+        // Who fills this very node by its label comes first.
+        ready.min_by_key(|(_, instance)| !self.is_labelled(*instance, name))
     }
 
     /// Whether a spare's box is not another node's already, by its label: the journal may be older than its promotion.
     fn may_take(&self, instance: InstanceId, spare: &NodeName, name: &NodeName) -> bool {
         match self.memory.lists.owners.get(&instance) {
             Some(Ownership::Ours(labelled, _)) => labelled == spare || labelled == name,
-            _ => true,
+            Some(_) => true,
+            None => !self.fleet.doubted,
         }
     }
 
@@ -80,6 +83,7 @@ impl Turn<'_> {
         self.memory.watch(name).start_over(now);
         self.memory.watch(from).start_over(now);
         self.memory.searches.remove(name);
+        self.memory.desk(name).promoted = Some(instance);
         self.memory.desk(name).newcomer_bad_lists = 0;
         self.memory.desk(name).offers.clear();
         self.end_episode(name);

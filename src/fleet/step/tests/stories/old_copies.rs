@@ -104,6 +104,9 @@ fn what_was_on_its_way_may_serve_so_that_lists_and_a_failing_deploy_condemn_it_n
         s.absent.clear();
         s.status.insert(instance, Status::Offline);
         s.pass(60);
+        // Its host restarts it.
+        s.status.insert(instance, Status::Starting);
+        s.pass(40);
         s.status.clear();
         s.pass(20);
         assert_eq!(s.instance(&node(0)), instance, "{copied:?}: {}", s.text);
@@ -138,6 +141,84 @@ fn what_the_provider_never_saw_running_is_given_up_as_ever() {
     };
     s.pass(1300);
     assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
+}
+
+#[test]
+fn what_may_serve_is_let_go_and_not_destroyed_where_the_provider_calls_it_offline_all_the_time() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    s.status.insert(instance, Status::Offline);
+    bring_back(&mut s, kept);
+    s.pass(1300);
+    assert!(s.fleet.doomed.is_empty() && s.fleet.let_go.contains(&instance), "{}", s.text);
+    nothing_was_changed(&s);
+}
+
+#[test]
+fn what_was_let_go_and_is_not_taken_over_either_stays_on_the_bill_and_in_the_way_of_its_own_node() {
+    let (mut s, instance) = newcomer(Copied::Deploying);
+    s.pass(20);
+    s.tell(Event::DeployEnded {
+        node: node(0),
+        instance,
+        result: Err(WorkFault::Box("the disk is full".into())),
+    });
+    s.pass(300);
+    s.policy.import = true;
+    let journal = s.journal.len();
+    s.restart(journal);
+    s.pass(60);
+    assert_eq!(s.state(0).word(), "recovering", "on probation: {}", s.text);
+    for _ in 0..40 {
+        s.probed(&node(0), Verdict::Failing(Failure::Impostor { got: None }));
+        s.pass(10);
+    }
+    assert_eq!(s.state(0).word(), "vacant", "{}", s.text);
+    assert!(s.fleet.let_go.contains(&instance) && s.fleet.bills[&instance].to.is_none(), "{}", s.text);
+    nothing_was_changed(&s);
+}
+
+#[test]
+fn what_was_let_go_is_in_the_way_of_the_node_that_its_label_names() {
+    let mut s = Story::new(with_spare(1));
+    s.boot();
+    s.pass(360);
+    s.searched(&node(0));
+    let instance = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    let (kept, op) = (s.journal.len(), s.op(&node(0)));
+    // By its label it is the spare's.
+    s.extra.push(labelled(instance, "duel-spare-0", &op));
+    bring_back(&mut s, kept);
+    s.pass(20);
+    s.tell(Event::DeployEnded {
+        node: node(0),
+        instance,
+        result: Err(WorkFault::Box("the disk is full".into())),
+    });
+    s.pass(40);
+    assert_eq!(s.fleet.unknown.get(&instance), Some(&spare()), "{}", s.text);
+    assert!(s.fleet.let_go.contains(&instance), "{}", s.text);
+}
+
+#[test]
+fn of_two_spares_the_one_that_fills_the_node_by_its_label_takes_it() {
+    let mut with_two = with_spare(2);
+    let other: crate::fleet::name::NodeName = "duel-spare-1".parse().unwrap();
+    let spec = with_two.nodes[&node(0)].clone();
+    with_two.nodes.insert(other.clone(), spec);
+    with_two.spares.insert(other.clone());
+    let mut s = Story::serving_with(with_two);
+    let (in_hand, op, kept) = (s.instance(&other), s.op(&other), s.journal.len());
+    s.extra.push(labelled(in_hand, "duel-0", &op));
+    bring_back(&mut s, kept);
+    s.pass(400);
+    for name in [node(0), node(1), spare(), other] {
+        s.ok(&name);
+    }
+    let gone = s.lose(&node(0));
+    s.destroyed(gone);
+    assert_eq!(s.instance(&node(0)), in_hand, "{}", s.text);
 }
 
 #[test]
