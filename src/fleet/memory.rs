@@ -163,8 +163,8 @@ pub struct Desk {
     pub key_attached_at: Timestamp,
     /// Lists in a row in which the newcomer was missing or down.
     pub newcomer_bad_lists: u32,
-    /// The newcomer that the last lists showed on its way up, and how many of them in a row.
-    pub starting_lists: Option<(InstanceId, u32)>,
+    /// The booting newcomer that all lists between these two times showed as not up yet.
+    pub never_up: Option<(InstanceId, Timestamp, Timestamp)>,
     /// The spare's box that this process put on probation at the node.
     pub promoted: Option<InstanceId>,
     /// When the next look is already ordered.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Misfit, misfit, stage_misfit, tenant_mut};
 use crate::fleet::{
     action::ActionKind,
-    journal::{Entry, Record},
+    journal::{Cause, Entry, Record},
     name::{InstanceId, NodeName, OpId},
     state::{Attempt, Fleet, NodeState, Op, Recovery, Stage, Tenant},
     units::Timestamp,
@@ -173,7 +173,8 @@ impl Fleet {
                 let Some((attempt, Some(claimed))) = recovery.stage.claim() else {
                     return Err(stage_misfit("import-refused", name, recovery));
                 };
-                let (op, imported) = (attempt.op.clone(), attempt.is_imported());
+                let imported = recovery.cause == Cause::Imported && attempt.is_imported();
+                let op = attempt.op.clone();
                 let misfit = stage_misfit("import-refused", name, recovery);
                 let kept = recovery.kept.as_ref().map(|kept| kept.tenant.clone());
                 if claimed != *instance || !(imported || self.predates_doubt(&op)) {

@@ -207,7 +207,9 @@ impl Turn<'_> {
         if !known && self.import(id, node, op)? {
             return Ok(());
         }
-        if !known && self.fleet.unknown.get(&id) != Some(node) {
+        // A box goes from a spare to a node and never back: a spare's label is no news of one that was let go.
+        let is_old_label = self.fleet.let_go.contains(&id) && self.context.policy.spares.contains(node);
+        if !known && self.fleet.unknown.get(&id) != Some(node) && !is_old_label {
             self.record(Record::UnknownSeen { node: node.clone(), instance: id })?;
         }
         if !known || self.context.policy.observe_only {

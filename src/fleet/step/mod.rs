@@ -106,6 +106,7 @@ impl Turn<'_> {
                 self.notice_ahead();
                 self.ask_for_charges();
                 self.end_standbys()?;
+                self.keep_journal_fresh()?;
                 self.publish();
                 self.end_pauses()
             }

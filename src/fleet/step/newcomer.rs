@@ -9,7 +9,7 @@ use super::{
         event::{IllegalEvent, WorkFault},
         guard::Deferral,
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
-        name::{InstanceId, NodeName},
+        name::{InstanceId, NodeName, Ownership},
         policy::NodeSpec,
         probe::Verdict,
         provider::Status,
@@ -26,8 +26,6 @@ use super::{
 const SSH_PORT: u16 = 22;
 /// A newcomer that lists call dead, or lack, this often in a row is given up.
 const BAD_LISTS: u32 = 2;
-/// What lists show on its way up this often in a row has not served yet: a served box shows so for moments, while it restarts.
-const STARTING_LISTS: u32 = 6;
 /// The pause before a deploy of unknown outcome is run again.
 const DEPLOY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -68,9 +66,7 @@ impl Turn<'_> {
             return Ok(());
         }
         let detail = format!("not up after {} s, last seen {last}", now.since(since).as_secs());
-        // Whoever may have served is not condemned for being down now: only for never having come up.
-        let never_up = row.is_some_and(|row| matches!(row.status, Status::Starting | Status::Broken));
-        if never_up { self.fail_down(name, detail) } else { self.fail_start(name, detail) }
+        self.fail_start(name, detail)
     }
 
     /// What a good list says of a newcomer: broken and dead ones are given up early, unless they answer their probes.
@@ -91,26 +87,20 @@ impl Turn<'_> {
             if matches!(recovery.stage, Stage::Booting { .. }));
         // It may serve by now: then a list or two is no word against it, and its own deadline decides.
         let may_serve = self.predates_doubt(name) && self.context.policy.nodes.contains_key(name);
+        let never_up = matches!(seen, Some((Status::Starting | Status::Broken, _))) && boots;
         let desk = self.memory.desk(name);
+        let since_when =
+            desk.never_up.filter(|(of, ..)| *of == instance).map_or(list_began, |(_, from, _)| from);
+        desk.never_up = never_up.then_some((instance, since_when, list_began));
         let (bad, what) = match seen {
             None => (list_began >= since.after(grace), "missing from the provider's list".to_owned()),
-            // One that was seen running is no newcomer that its host refused; the deadline of its boot decides.
-            Some((Status::Broken, _)) if may_serve => return Ok(()),
+            Some((Status::Broken, _)) if may_serve => (false, String::new()),
             Some((Status::Broken, message)) => {
                 let detail = message.unwrap_or_else(|| "the host's runtime refused to start it".into());
                 return self.fail_start(name, detail);
             }
             Some((status @ (Status::Exited | Status::Offline), _)) => (true, status.words()),
-            Some((status, _)) => {
-                let lists = desk
-                    .starting_lists
-                    .take()
-                    .filter(|(of, _)| *of == instance)
-                    .map_or(0, |(_, lists)| lists);
-                let starts = boots && status == Status::Starting;
-                desk.starting_lists = starts.then_some((instance, lists.saturating_add(1)));
-                (false, String::new())
-            }
+            Some(_) => (false, String::new()),
         };
         desk.newcomer_bad_lists = if bad { desk.newcomer_bad_lists.saturating_add(1) } else { 0 };
         if desk.newcomer_bad_lists >= BAD_LISTS {
@@ -381,14 +371,22 @@ impl Turn<'_> {
             return false;
         };
         let Some((attempt, instance)) = recovery.stage.claim() else { return false };
-        let desk = self.memory.desks.get(name);
-        let starts = desk.and_then(|desk| desk.starting_lists);
-        let starts = starts.is_some_and(|(of, lists)| Some(of) == instance && lists >= STARTING_LISTS);
-        let promoted = desk.and_then(|desk| desk.promoted);
         // What was promoted in a younger recovery has to prove itself like any newcomer.
-        recovery.since <= self.fleet.doubted_at
-            && self.fleet.predates_doubt(&attempt.op)
-            && (instance.is_none() || !starts && promoted != instance)
+        if recovery.since > self.fleet.doubted_at || !self.fleet.predates_doubt(&attempt.op) {
+            return false;
+        }
+        let Some(instance) = instance else { return true };
+        let desk = self.memory.desks.get(name);
+        if desk.is_some_and(|desk| desk.promoted == Some(instance)) {
+            return false;
+        }
+        let owner = self.memory.lists.owners.get(&instance);
+        let fills_another = matches!(owner, Some(Ownership::Ours(labelled, _)) if labelled != name);
+        // A box that serves may be started anew by its host, which takes minutes.
+        let long = self.spec(name).map_or(Duration::MAX, |spec| spec.deadlines.boot / 3);
+        let never_up = desk.and_then(|desk| desk.never_up);
+        let never_up = never_up.is_some_and(|(of, from, to)| of == instance && to.since(from) >= long);
+        fills_another || !never_up
     }
 
     pub(super) fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {

@@ -30,6 +30,25 @@ impl Turn<'_> {
         if old || self.fleet.ops.is_empty() { self.record(Record::JournalDoubted) } else { Ok(()) }
     }
 
+    /// A newcomer on its way may give nothing to write for longer than a journal counts as fresh: a word now and then tells the next
+    /// start that this one is no old copy.
+    pub(super) fn keep_journal_fresh(&mut self) -> Result<(), IllegalEvent> {
+        if self.now().since(self.fleet.latest) < JOURNAL_FRESH / 2 || self.context.policy.observe_only {
+            return Ok(());
+        }
+        let on_its_way = |node: &Node| match &node.state {
+            NodeState::Recovering(recovery) => recovery.stage.claim().is_some(),
+            _ => false,
+        };
+        let mut nodes =
+            self.fleet.nodes.iter().filter(|(name, node)| on_its_way(node) && !self.is_left_alone(name));
+        let Some((node, word)) = nodes.next().map(|(name, node)| (name.clone(), stage_word(node))) else {
+            return Ok(());
+        };
+        let incident = self.incident(&node);
+        self.record(Record::Noted { node, incident, text: format!("still {word}") })
+    }
+
     pub(super) fn booted(&mut self, version: String) -> Result<(), IllegalEvent> {
         self.record(Record::Booted { version })?;
         self.order(Command::List);
@@ -75,6 +94,7 @@ impl Turn<'_> {
         for watch in self.memory.watches.values_mut() {
             watch.start_over(self.context.now);
         }
+        self.memory.desks.values_mut().for_each(|desk| desk.never_up = None);
         self.memory.awake_from = self.now();
         self.memory.trust_from = self.now().after(self.context.policy.rails.warm_up);
         let now = self.now();
@@ -82,5 +102,12 @@ impl Turn<'_> {
         self.memory.census = None;
         self.memory.lateness = Lateness::default();
         self.order(Command::List);
+    }
+}
+
+fn stage_word(node: &Node) -> &'static str {
+    match &node.state {
+        NodeState::Recovering(recovery) => recovery.stage.word(),
+        other => other.word(),
     }
 }

@@ -183,22 +183,64 @@ fn what_was_let_go_is_in_the_way_of_the_node_that_its_label_names() {
     let mut s = Story::new(with_spare(1));
     s.boot();
     s.pass(360);
-    s.searched(&node(0));
+    s.fill(&node(0));
+    s.searched(&spare());
     let instance = s.next_instance();
-    s.answered(&node(0), CreateAnswer::Created(instance));
-    let (kept, op) = (s.journal.len(), s.op(&node(0)));
-    // By its label it is the spare's.
-    s.extra.push(labelled(instance, "duel-spare-0", &op));
+    s.answered(&spare(), CreateAnswer::Created(instance));
+    let (kept, op) = (s.journal.len(), s.op(&spare()));
+    // It was promoted since, so that it is the first node's by its label.
+    let mut shown = labelled(instance, "duel-0", &op);
+    s.extra.push(shown.clone());
     bring_back(&mut s, kept);
     s.pass(20);
     s.tell(Event::DeployEnded {
-        node: node(0),
+        node: spare(),
         instance,
         result: Err(WorkFault::Box("the disk is full".into())),
     });
     s.pass(40);
-    assert_eq!(s.fleet.unknown.get(&instance), Some(&spare()), "{}", s.text);
+    assert_eq!(s.fleet.unknown.get(&instance), Some(&node(0)), "{}", s.text);
     assert!(s.fleet.let_go.contains(&instance), "{}", s.text);
+    // A spare's label is no news.
+    shown.label = Some(format!("vk:test:{}:{op}", spare()));
+    s.extra = vec![shown];
+    s.pass(40);
+    assert_eq!(s.fleet.unknown.get(&instance), Some(&node(0)), "{}", s.text);
+}
+
+#[test]
+fn a_keeper_that_is_restarted_while_a_box_boots_for_long_does_not_doubt_its_journal() {
+    let mut s = Story::new(policy(1));
+    s.boot();
+    s.pass(240);
+    s.searched(&node(0));
+    let instance = s.next_instance();
+    s.status.insert(instance, Status::Starting);
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    s.beats = true;
+    s.pass(1000);
+    let journal = s.journal.len();
+    s.now += 5_000;
+    s.restart(journal);
+    assert!(!s.fleet.doubted, "{}", s.text);
+    s.status.insert(instance, Status::Offline);
+    s.pass(120);
+    assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
+}
+
+#[test]
+fn what_comes_back_at_the_deadline_of_its_boot_is_not_destroyed() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    s.status.insert(instance, Status::Offline);
+    bring_back(&mut s, kept);
+    s.pass(590);
+    s.status.insert(instance, Status::Starting);
+    s.pass(100);
+    s.status.clear();
+    s.pass(3600);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    nothing_was_changed(&s);
 }
 
 #[test]
