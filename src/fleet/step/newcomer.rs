@@ -87,11 +87,19 @@ impl Turn<'_> {
             if matches!(recovery.stage, Stage::Booting { .. }));
         // It may serve by now: then a list or two is no word against it, and its own deadline decides.
         let may_serve = self.predates_doubt(name) && self.context.policy.nodes.contains_key(name);
-        let never_up = matches!(seen, Some((Status::Starting | Status::Broken, _))) && boots;
+        let starts = boots && matches!(seen, Some((Status::Starting | Status::Broken, _)));
+        let runs = matches!(seen, Some((Status::Running, _)));
+        let (fresh, long) = (self.context.policy.rails.inventory_fresh, self.long_boot(name));
         let desk = self.memory.desk(name);
-        let since_when =
-            desk.never_up.filter(|(of, ..)| *of == instance).map_or(list_began, |(_, from, _)| from);
-        desk.never_up = never_up.then_some((instance, since_when, list_began));
+        desk.never_up = match desk.never_up.filter(|(of, ..)| *of == instance) {
+            Some((_, from, to)) if starts && list_began.since(to) <= fresh => {
+                Some((instance, from, list_began))
+            }
+            _ if starts => Some((instance, list_began, list_began)),
+            // What lists showed for long enough stays true of one that fails then.
+            Some((_, from, to)) if !runs && to.since(from) >= long => Some((instance, from, to)),
+            _ => None,
+        };
         let (bad, what) = match seen {
             None => (list_began >= since.after(grace), "missing from the provider's list".to_owned()),
             Some((Status::Broken, _)) if may_serve => (false, String::new()),
@@ -382,11 +390,15 @@ impl Turn<'_> {
         }
         let owner = self.memory.lists.owners.get(&instance);
         let fills_another = matches!(owner, Some(Ownership::Ours(labelled, _)) if labelled != name);
-        // A box that serves may be started anew by its host, which takes minutes.
-        let long = self.spec(name).map_or(Duration::MAX, |spec| spec.deadlines.boot / 3);
         let never_up = desk.and_then(|desk| desk.never_up);
-        let never_up = never_up.is_some_and(|(of, from, to)| of == instance && to.since(from) >= long);
+        let never_up =
+            never_up.is_some_and(|(of, from, to)| of == instance && to.since(from) >= self.long_boot(name));
         fills_another || !never_up
+    }
+
+    /// What lists show on its way up for so long is no box that serves and is started anew by its host, which takes minutes.
+    fn long_boot(&self, name: &NodeName) -> Duration {
+        self.spec(name).map_or(Duration::MAX, |spec| spec.deadlines.boot / 3)
     }
 
     pub(super) fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {

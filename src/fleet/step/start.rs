@@ -40,8 +40,9 @@ impl Turn<'_> {
             NodeState::Recovering(recovery) => recovery.stage.claim().is_some(),
             _ => false,
         };
-        let mut nodes =
-            self.fleet.nodes.iter().filter(|(name, node)| on_its_way(node) && !self.is_left_alone(name));
+        let mut nodes = self.fleet.nodes.iter().filter(|(name, node)| {
+            on_its_way(node) && self.context.policy.nodes.contains_key(*name) && !self.is_left_alone(name)
+        });
         let Some((node, word)) = nodes.next().map(|(name, node)| (name.clone(), stage_word(node))) else {
             return Ok(());
         };

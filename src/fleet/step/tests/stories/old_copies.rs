@@ -229,6 +229,32 @@ fn a_keeper_that_is_restarted_while_a_box_boots_for_long_does_not_doubt_its_jour
 }
 
 #[test]
+fn what_boots_for_long_after_a_doubt_and_then_dies_is_given_up_as_ever() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    s.status.insert(instance, Status::Starting);
+    bring_back(&mut s, kept);
+    s.pass(500);
+    s.status.insert(instance, Status::Offline);
+    s.pass(120);
+    assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
+}
+
+#[test]
+fn two_lists_with_an_outage_between_them_prove_no_long_boot() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    s.status.insert(instance, Status::Starting);
+    bring_back(&mut s, kept);
+    s.pass(20);
+    s.lists_fail = true;
+    s.pass(900);
+    s.lists_fail = false;
+    s.pass(100);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+}
+
+#[test]
 fn what_comes_back_at_the_deadline_of_its_boot_is_not_destroyed() {
     let (mut s, instance) = newcomer(Copied::Booting);
     let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
