@@ -237,7 +237,7 @@ async fn a_box_whose_keeper_was_killed_after_the_switch_ends_the_trial_without_o
         let told = named(Kind::Command, (point, passing));
         scene.next_release().await;
         // Long enough to come to the point on a machine that does much else, and then over soon.
-        scene.order.trial = (Duration::from_secs(20), Duration::from_secs(10));
+        scene.order.trial = (Duration::from_secs(45), Duration::from_secs(15));
         scene.order.dies_at(point, passing).await;
         scene.decides_by_itself().await;
         drop(told);

@@ -21,8 +21,9 @@ use super::{
 use crate::maintenance::Client;
 
 /// Longest time until a box has its server again, or has decided: the longest trial, and a stop that takes its time.
-const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Each look goes through all processes of the machine, which has to do other things.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The longest that a box may be held after a keeper's death: an upload might have been under way (`run.rs`).
 const LEASE_MAX_S: u64 = 900;
 
@@ -273,13 +274,23 @@ impl Scene {
                 && self.servers() == 1
                 && self.is_open().await
         });
-        let seen = fs::read_to_string(self.stage.keeper("log/deploys.log")).unwrap_or_default();
-        assert!(decided.await, "it does not decide, {} servers: {seen}", self.servers());
+        assert!(decided.await, "it does not decide, {} servers: {}", self.servers(), self.seen());
         let serving = &self.known.iter().find(|(name, _)| *name == self.stage.release());
         let odd = serving.as_ref().map_or(&self.after, |(_, odd)| odd);
         let told = self.within_patience(async || self.stage.get("/odd").await.as_ref() == Some(odd));
         assert!(told.await, "`current` is {}, and another one serves", self.stage.release());
         assert!(self.is_open().await);
+    }
+
+    /// What the box tells of its trial.
+    fn seen(&self) -> String {
+        let told =
+            ["log/deploys.log", "log/supervisor.log", "run/pending", "run/reverted", "run/maintenance"];
+        let told = told.map(|name| {
+            let text = fs::read_to_string(self.stage.keeper(name));
+            text.map_or_else(|_| format!("no {name}"), |text| format!("{name}:\n{text}"))
+        });
+        format!("`current` is {}\n{}", self.stage.release(), told.join("\n"))
     }
 
     pub(super) fn rows(&self) -> PathBuf {

@@ -173,7 +173,7 @@ impl Stage {
 
     /// The field of `/health`, once there is one that `wanted` accepts.
     pub(super) async fn health(&self, field: &str, wanted: impl Fn(&str) -> bool) -> String {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             if let Some(text) = self.get("/health").await {
                 let health: serde_json::Value = serde_json::from_str(&text).unwrap();
                 let value = health[field].to_string().trim_matches('"').to_owned();
@@ -257,7 +257,7 @@ pub(super) fn alive(pid: u32) -> bool {
 }
 
 pub(in crate::deploy) async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if condition() {
             return;
         }
