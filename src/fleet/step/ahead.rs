@@ -107,6 +107,10 @@ impl Turn<'_> {
         if !serves || failing || self.is_left_alone(name) {
             return Ok(());
         }
+        if self.context.policy.spares.contains(name) && self.fills_another(instance, name) {
+            // It was promoted since an old copy of the journal was made, and serves that node.
+            return Ok(());
+        }
         let why = self.reason_to_leave(name, instance);
         let watch = self.memory.watch(name);
         watch.leaving_lists = if why.is_some() { watch.leaving_lists.saturating_add(1) } else { 0 };

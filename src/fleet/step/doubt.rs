@@ -52,14 +52,19 @@ impl Turn<'_> {
             .any(|peer| self.last_seen(peer).is_some_and(|seen| !matches!(seen.verdict, Verdict::Failing(_))))
     }
 
-    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create.
+    /// What the journal does not know is in the way until lists lacked it as often, and for as long, as settles a create. One that
+    /// was let go is known by its id: that its label was removed is not its end.
     pub(super) fn settle_unknown(&mut self, began: Timestamp) -> Result<(), IllegalEvent> {
         let policy = &self.context.policy.inventory;
-        let Lists { owners, steady_from, .. } = &self.memory.lists;
+        let Lists { owners, rows, steady_from, .. } = &self.memory.lists;
         let is_steady = steady_from.is_some();
-        let bears_ours = |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(..)));
+        let is_ours = |id: &InstanceId| {
+            let is_known = self.fleet.let_go.contains(id) && rows.contains_key(id);
+            matches!(owners.get(id), Some(Ownership::Ours(..)))
+                || (is_known && !self.bears_anothers_label(*id))
+        };
         let unknown = self.fleet.unknown.keys().copied();
-        let lost: BTreeSet<InstanceId> = unknown.filter(|id| !bears_ours(id)).collect();
+        let lost: BTreeSet<InstanceId> = unknown.filter(|id| !is_ours(id)).collect();
         let absent = &mut self.memory.lists.unknown_absent;
         absent.retain(|id, _| lost.contains(id));
         let mut gone = Vec::new();
@@ -77,6 +82,8 @@ impl Turn<'_> {
         }
         for instance in gone {
             self.memory.lists.unknown_absent.remove(&instance);
+            // One that lists lacked by a lie, and that comes back, is told anew.
+            self.memory.strays_told.remove(&instance);
             self.record(Record::UnknownGone { instance })?;
         }
         Ok(())

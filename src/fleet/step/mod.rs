@@ -291,9 +291,12 @@ impl Turn<'_> {
         }
     }
 
-    /// A wanted node that nothing fills.
+    /// A wanted node that nothing fills, unless a spare's box bears its label: that was promoted since an old copy of the journal
+    /// was made, and takes the node again.
     fn fill(&mut self, name: &NodeName) -> Result<(), IllegalEvent> {
-        match self.guard().create(name, None) {
+        let promoted = self.ready_spare(name).filter(|(_, instance)| self.is_labelled(*instance, name));
+        let taken = promoted.and_then(|(_, instance)| self.guard().promote(name, instance).ok());
+        match taken.map_or_else(|| self.guard().create(name, None), Ok) {
             Ok(permit) => {
                 self.end_episode(name);
                 let (permit, node, incident) =

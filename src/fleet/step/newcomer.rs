@@ -9,7 +9,7 @@ use super::{
         event::{IllegalEvent, WorkFault},
         guard::Deferral,
         journal::{DoomReason, HeldReason, Outcome, Record, ReleaseRef},
-        name::{InstanceId, NodeName, Ownership},
+        name::{InstanceId, NodeName},
         policy::NodeSpec,
         probe::Verdict,
         provider::Status,
@@ -28,6 +28,8 @@ const SSH_PORT: u16 = 22;
 const BAD_LISTS: u32 = 2;
 /// The pause before a deploy of unknown outcome is run again.
 const DEPLOY_AGAIN: Duration = Duration::from_secs(10);
+/// A box that serves may be started anew by its host, which takes no longer than this.
+const HOST_RESTART: Duration = Duration::from_secs(400);
 
 impl Turn<'_> {
     pub(super) fn pursue_boot(
@@ -388,17 +390,17 @@ impl Turn<'_> {
         if desk.is_some_and(|desk| desk.promoted == Some(instance)) {
             return false;
         }
-        let owner = self.memory.lists.owners.get(&instance);
-        let fills_another = matches!(owner, Some(Ownership::Ours(labelled, _)) if labelled != name);
+        let fills_another = self.fills_another(instance, name);
         let never_up = desk.and_then(|desk| desk.never_up);
         let never_up =
             never_up.is_some_and(|(of, from, to)| of == instance && to.since(from) >= self.long_boot(name));
         fills_another || !never_up
     }
 
-    /// What lists show on its way up for so long is no box that serves and is started anew by its host, which takes minutes.
+    /// What lists show on its way up for so long is no box that serves and is started anew by its host, which takes minutes,
+    /// however short the configured deadline is.
     fn long_boot(&self, name: &NodeName) -> Duration {
-        self.spec(name).map_or(Duration::MAX, |spec| spec.deadlines.boot / 3)
+        self.spec(name).map_or(Duration::MAX, |spec| (spec.deadlines.boot / 3).max(HOST_RESTART))
     }
 
     pub(super) fn doom_newcomer(&mut self, name: &NodeName, reason: DoomReason) -> Result<(), IllegalEvent> {

@@ -66,6 +66,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether a list shows an instance with another node's label than this one's.
+    pub(super) fn fills_another(&self, instance: InstanceId, name: &NodeName) -> bool {
+        matches!(self.memory.lists.owners.get(&instance), Some(Ownership::Ours(labelled, _)) if labelled != name)
+    }
+
     /// Whether a list shows an instance with this very node's label.
     pub(super) fn is_labelled(&self, instance: InstanceId, name: &NodeName) -> bool {
         matches!(self.memory.lists.owners.get(&instance), Some(Ownership::Ours(labelled, _)) if labelled == name)
@@ -154,13 +159,10 @@ impl Turn<'_> {
         }
         let claims = self.node(name).into_iter().flat_map(|node| node.claims());
         let claims: Vec<_> = claims.map(|(attempt, instance)| (instance, attempt.price)).collect();
-        let owners = &self.memory.lists.owners;
-        let fills_another =
-            |id: &InstanceId| matches!(owners.get(id), Some(Ownership::Ours(other, _)) if other != name);
         for (instance, _) in &claims {
             match instance {
                 None => return Ok(()),
-                Some(id) if fills_another(id) => {
+                Some(id) if self.fills_another(*id, name) => {
                     self.tell_once(*id, tell::promoted_since);
                     return Ok(());
                 }

@@ -12,6 +12,7 @@ use super::{
         planted::{Bug, planted},
         state::{Node, NodeState, Stage},
         tell,
+        units::Timestamp,
     },
     Turn,
 };
@@ -23,11 +24,17 @@ impl Turn<'_> {
     /// Before a process adds its first word to a journal that may lack something, whoever it is: a command that decides without a
     /// keeper would make an old copy look fresh.
     pub(super) fn weigh_journal(&mut self) -> Result<(), IllegalEvent> {
-        if std::mem::replace(&mut self.memory.journal_weighed, true) || self.fleet.doubted {
+        if std::mem::replace(&mut self.memory.journal_weighed, true) {
             return Ok(());
         }
         let old = self.now().since(self.fleet.latest) > JOURNAL_FRESH;
-        if old || self.fleet.ops.is_empty() { self.record(Record::JournalDoubted) } else { Ok(()) }
+        // One that is doubted already may have been copied since, with what was on its way then.
+        let unweighed = if self.fleet.doubted {
+            self.fleet.doubted_at == Timestamp(0)
+        } else {
+            self.fleet.ops.is_empty()
+        };
+        if old || unweighed { self.record(Record::JournalDoubted) } else { Ok(()) }
     }
 
     /// A newcomer on its way may give nothing to write for longer than a journal counts as fresh: a word now and then tells the next

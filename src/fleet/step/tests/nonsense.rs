@@ -1,30 +1,25 @@
 //! Any sequence of events, sensible or not: no panic, no record that does not fold, and every prefix of what was journaled
 //! is a state from which the keeper starts and goes on.
 
+mod events;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::super::{
-        bid::{BidPolicy, Bidding},
+        bid::BidPolicy,
         command::Command,
-        event::{Context, Event, IllegalEvent, Seen, Wish, WorkFault},
+        event::{Context, Event, IllegalEvent},
         guard::Guard,
-        journal::{Entry, Record, ReleaseRef},
-        ledger::{LedgerWish, export},
-        memory::{Memory, SelfCheck},
-        name::{HostId, InstanceId, MachineId, NodeName, OpId},
-        offer::{Offer, OfferPolicy, tests::offer},
+        journal::{Entry, Record},
+        memory::Memory,
+        name::{InstanceId, NodeName, OpId},
+        offer::OfferPolicy,
         policy::{NodeSpec, Policy, RentalSpec, ReplaceOrder, Rung},
-        probe::{Failure, Observation, Verdict},
-        provider::{
-            CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, StartAnswer,
-            Status,
-        },
-        state::Fleet,
+        state::{Fleet, Node},
         step::step,
         units::{Money, Timestamp},
         view,
-        watch::Word,
     },
     node, replayed, with_spec,
 };
@@ -39,6 +34,8 @@ struct Nonsense {
     memory: Memory,
     now: u64,
     journal: Vec<Entry>,
+    /// How long the journal was after each transaction.
+    written: Vec<usize>,
     sent: BTreeSet<OpId>,
     labels: Vec<String>,
     /// Whether probes mostly fail at present: streaks are what thresholds are about.
@@ -66,9 +63,14 @@ impl Nonsense {
         if rng.bool() {
             policy.inventory.settle = Duration::from_secs(1);
         }
+        if rng.bool() {
+            let spec = policy.nodes[&node(0)].clone();
+            policy.nodes.insert(spare(), spec);
+            policy.spares.insert(spare());
+        }
         let memory = Memory::starting(Timestamp(1), policy.rails.warm_up);
         let (fleet, journal, sent, labels) = (Fleet::default(), Vec::new(), BTreeSet::new(), Vec::new());
-        Self { rng, policy, fleet, memory, now: 1, journal, sent, labels, failing: false }
+        Self { rng, policy, fleet, memory, now: 1, journal, written: vec![], sent, labels, failing: false }
     }
 
     fn handle(&mut self, event: Event) {
@@ -109,256 +111,34 @@ impl Nonsense {
                     !self.fleet.doomed.contains_key(&claimed),
                     "{name} claims doomed {claimed} after {event:?}"
                 );
+                let twice = |(other, node): &(&NodeName, &Node)| {
+                    *other != name
+                        && node.state.claim().is_some_and(|(_, instance)| instance == Some(claimed))
+                };
+                let other = self.fleet.nodes.iter().find(twice).map(|(other, _)| other);
+                assert_eq!(other, None, "{name} claims {claimed} as well after {event:?}");
             }
         }
         self.journal.extend(step.entries);
+        self.written.push(self.journal.len());
     }
 
-    fn node(&mut self) -> NodeName {
-        node(self.rng.usize(0..4))
-    }
-
-    fn instance(&mut self) -> InstanceId {
-        InstanceId(self.rng.u64(1..12))
-    }
-
-    /// Mostly the node's own op, so that events get past the first check.
-    fn op(&mut self, name: &NodeName) -> OpId {
-        let own = self.fleet.nodes.get(name).and_then(|node| node.state.claim()).map(|(a, _)| a.op.clone());
-        own.filter(|_| self.rng.u32(0..8) > 0).unwrap_or_else(|| OpId::from_bits(self.rng.u64(..)))
-    }
-
-    fn own_instance(&mut self, name: &NodeName) -> InstanceId {
-        let own = self.fleet.nodes.get(name).and_then(|node| node.state.claim()).and_then(|(_, i)| i);
-        own.filter(|_| self.rng.u32(0..8) > 0).unwrap_or_else(|| self.instance())
-    }
-
-    fn fault(&mut self) -> ProviderFault {
-        let detail = String::from("detail");
-        match self.rng.u32(0..6) {
-            0 => ProviderFault::Auth { detail },
-            1 => ProviderFault::RateLimited { retry_after_ms: Some(self.rng.u64(..)) },
-            2 => ProviderFault::Credit { detail },
-            3 => ProviderFault::Refused { detail },
-            4 => ProviderFault::Unreachable { detail },
-            _ => ProviderFault::Malformed { detail },
+    /// The keeper dies and is started again after a while, now and then on an old copy of its journal.
+    fn restart(&mut self) {
+        if self.rng.u32(0..3) == 0 {
+            let lost = self.rng.usize(0..60).min(self.written.len());
+            self.written.truncate(self.written.len() - lost);
+            self.journal.truncate(self.written.last().copied().unwrap_or(0));
         }
+        self.now += if self.rng.bool() { 5_000 } else { self.rng.u64(0..2_000_000) };
+        self.fleet = replayed(&self.journal).unwrap();
+        self.memory = Memory::starting(Timestamp(self.now), self.policy.rails.warm_up);
+        self.handle(Event::Booted { version: "2".into() });
     }
+}
 
-    fn work_fault(&mut self) -> WorkFault {
-        let detail = String::from("detail");
-        match self.rng.u32(0..9) {
-            0 => WorkFault::Release(detail),
-            8 => WorkFault::Halfway(detail),
-            1 | 2 => WorkFault::Box(detail),
-            3 => WorkFault::HostKeyChanged(detail),
-            4 | 5 => WorkFault::Unhealthy(detail),
-            _ => WorkFault::Unknown(detail),
-        }
-    }
-
-    fn list(&mut self) -> Inventory {
-        let mut rentals = Vec::new();
-        for id in 1..12 {
-            if self.rng.u32(0..3) == 0 {
-                continue;
-            }
-            let claimed = self.fleet.nodes.iter().find_map(|(name, node)| match node.state.claim() {
-                Some((attempt, Some(instance))) if instance == InstanceId(id) => {
-                    Some(format!("vk:test:{name}:{}", attempt.op))
-                }
-                _ => None,
-            });
-            let label = match self.rng.u32(0..10) {
-                0 => None,
-                1 => Some("another's".into()),
-                2 => Some("vk:test:broken".into()),
-                // One of these keeps everybody from renting for a while.
-                3 if self.rng.u32(0..40) == 0 => Some(format!("vk:test:{}:{}", node(0), OpId::from_bits(id))),
-                4 | 5 if !self.labels.is_empty() => {
-                    Some(self.labels[self.rng.usize(0..self.labels.len())].clone())
-                }
-                _ => claimed,
-            };
-            let status = match self.rng.u32(0..10) {
-                0 => Status::Starting,
-                1 => Status::Exited,
-                2 => Status::Offline,
-                3 => Status::Broken,
-                4 => Status::Unclear("odd".into()),
-                _ => Status::Running,
-            };
-            rentals.push(Rental {
-                id: InstanceId(id),
-                label,
-                machine: MachineId(id),
-                host: HostId(id),
-                status,
-                message: None,
-                price: Money(self.rng.i64(-5..1_000_000)),
-                gpu: "RTX 4090".into(),
-                public_ip: Some([self.rng.u8(..), 0, 0, 1].into()),
-                ports: [(22, 1), (5555, 2)].into(),
-                ssh_proxy: None,
-                ends_at: (self.rng.u32(0..20) == 0).then(|| Timestamp(self.rng.u64(..))),
-                stopped: self.rng.u32(0..3) == 0,
-                bidding: self.rng.bool().then(|| Bidding {
-                    bid: Money(self.rng.i64(..)),
-                    floor: self.rng.bool().then(|| Money(self.rng.i64(-5..500_000))),
-                }),
-            });
-        }
-        let started_at = Timestamp(self.now.saturating_sub(self.rng.u64(0..10_000)));
-        Inventory { started_at, rentals }
-    }
-
-    fn event(&mut self) -> Event {
-        let node = self.node();
-        match self.rng.u32(0..24) {
-            0 if self.rng.u32(0..6) == 0 => Event::Stalled { gap: Duration::from_millis(self.rng.u64(..)) },
-            1 if self.rng.u32(0..4) > 0 => {
-                let answer = Ok(Credit { dollars: Money(50_000_000) });
-                Event::CreditRead(answer)
-            }
-            1 => {
-                self.policy.observe_only = self.rng.u32(0..4) == 0;
-                if self.rng.bool() {
-                    self.policy.nodes.remove(&node);
-                } else if let Some(spec) = self.policy.nodes.values().next().cloned() {
-                    self.policy.nodes.insert(node, spec);
-                }
-                Event::PolicyChanged
-            }
-            2 => Event::Beat,
-            0 | 3 => Event::Look { node },
-            4..=6 => {
-                self.failing ^= self.rng.u32(0..20) == 0;
-                let verdict = match self.rng.u32(0..20) {
-                    0 => Verdict::Maintenance,
-                    1 => Verdict::Healthy,
-                    _ if !self.failing => Verdict::Healthy,
-                    _ => Verdict::Failing(Failure::Timeout { limit_ms: 5000 }),
-                };
-                let identity = self.op(&node);
-                let at = Timestamp(self.now.saturating_sub(self.rng.u64(0..6000)));
-                let took = Duration::from_millis(5);
-                let observation = Observation { at, lateness: Duration::ZERO, took, identity, verdict };
-                Event::Probed { node, observation }
-            }
-            7..=9 => Event::Listed(if self.rng.u32(0..6) == 0 { Err(self.fault()) } else { Ok(self.list()) }),
-            10 => {
-                let first = self.rng.u64(1..1000);
-                let floor = (self.rng.u32(0..8) > 0).then(|| Money(self.rng.i64(-5..450_000)));
-                let offers =
-                    (first..first + self.rng.u64(0..4)).map(|id| Offer { floor, ..offer(id) }).collect();
-                let answer =
-                    if self.rng.u32(0..5) == 0 { Err(self.fault()) } else { Ok(OffersFound { offers }) };
-                Event::Searched { node, answer }
-            }
-            11 | 23 => {
-                let op = self.op(&node);
-                let instance = self.instance();
-                let answer = match self.rng.u32(0..8) {
-                    0 => CreateAnswer::CreatedBroken(instance, "broken".into()),
-                    1 => CreateAnswer::OfferGone("gone".into()),
-                    2 => CreateAnswer::Refused(self.fault()),
-                    3 => CreateAnswer::NotSent("expired".into()),
-                    4 => CreateAnswer::Ambiguous("reset".into()),
-                    _ => CreateAnswer::Created(instance),
-                };
-                Event::CreateAnswered { node, op, answer }
-            }
-            12 => {
-                let instance = self.own_instance(&node);
-                let answer = match self.rng.u32(0..3) {
-                    0 => StartAnswer::Starting,
-                    1 => StartAnswer::Queued("queued".into()),
-                    _ => StartAnswer::Failed(self.fault()),
-                };
-                Event::StartAnswered { node, instance, answer }
-            }
-            13 => {
-                let known: Vec<InstanceId> = self.fleet.doomed.keys().copied().collect();
-                let instance =
-                    if known.is_empty() { self.instance() } else { known[self.rng.usize(0..known.len())] };
-                let fault = self.fault();
-                let answer =
-                    if self.rng.bool() { DestroyAnswer::Acknowledged } else { DestroyAnswer::Failed(fault) };
-                Event::DestroyAnswered { instance, answer }
-            }
-            14 => {
-                let instance = self.own_instance(&node);
-                let release = ReleaseRef { digest: "d".into(), commit: "c".into() };
-                let result = if self.rng.u32(0..4) > 0 { Ok(release) } else { Err(self.work_fault()) };
-                Event::DeployEnded { node, instance, result }
-            }
-            15 => {
-                let rungs = [Rung::RestartServer, Rung::Redeploy, Rung::Reboot, Rung::Replace];
-                let rung = rungs[self.rng.usize(0..4)];
-                let result = if self.rng.bool() { Ok(None) } else { Err(self.work_fault()) };
-                let instance = self.own_instance(&node);
-                Event::RemedyWorked { node, instance, rung, result }
-            }
-            16 => {
-                let instance = self.own_instance(&node);
-                let word = match self.rng.u32(0..3) {
-                    0 => Word::Up("up".into()),
-                    1 => Word::Down("down".into()),
-                    _ => Word::Silent("silent".into()),
-                };
-                Event::Witnessed { node, instance, asked_at: Timestamp(self.now), word }
-            }
-            17 => Event::SelfChecked(SelfCheck {
-                at: Timestamp(self.now),
-                answered: self.rng.u32(0..3),
-                asked: 2,
-            }),
-            18 => {
-                let dollars = Money(self.rng.i64(0..50_000_000));
-                Event::CreditRead(if self.rng.u32(0..5) == 0 {
-                    Err(self.fault())
-                } else {
-                    Ok(Credit { dollars })
-                })
-            }
-            19 => {
-                let release = ReleaseRef { digest: format!("d{}", self.rng.u32(0..3)), commit: "c".into() };
-                Event::ReleasePrepared(if self.rng.u32(0..5) == 0 { Err("no".into()) } else { Ok(release) })
-            }
-            20 if self.rng.bool() => {
-                let instance = self.own_instance(&node);
-                let seen = match self.rng.u32(0..4) {
-                    3 => Seen::Halfway("the migration to r".into()),
-                    0 => Seen::Ended("deploy r".into()),
-                    1 => Seen::Stays("a concert".into()),
-                    _ => Seen::Unclear("no connection".into()),
-                };
-                Event::LeftBehind { node, instance, seen }
-            }
-            20 => {
-                let machine = MachineId(self.rng.u64(0..1000) * 10);
-                let ledger = export(&self.fleet, Timestamp(self.now));
-                let wishes = [LedgerWish::Forgive { machine }, LedgerWish::Import { ledger }];
-                let wish = wishes[self.rng.usize(0..2)].clone();
-                Event::LedgerAsked { wish, by: "somebody".into() }
-            }
-            _ => {
-                let wishes = [
-                    Wish::Reprovision,
-                    Wish::Destroy,
-                    Wish::Redeploy,
-                    Wish::Redeploy,
-                    Wish::Redeploy,
-                    Wish::Pause,
-                    Wish::Resume,
-                    Wish::Resume,
-                    Wish::Resume,
-                ];
-                let wish = wishes[self.rng.usize(0..wishes.len())];
-                Event::Asked { node, wish, by: "somebody".into() }
-            }
-        }
-    }
+fn spare() -> NodeName {
+    "duel-spare-0".parse().unwrap()
 }
 
 #[test]
@@ -371,6 +151,9 @@ fn any_events_whatever_leave_a_state_that_folds_from_every_prefix() {
             nonsense.handle(Event::Booted { version: "1".into() });
             for _ in 0..1500 {
                 nonsense.now += nonsense.rng.u64(1..5000);
+                if nonsense.rng.u32(0..300) == 0 {
+                    nonsense.restart();
+                }
                 let event = nonsense.event();
                 nonsense.handle(event);
             }

@@ -14,6 +14,7 @@ mod keeper;
 mod last_words;
 mod newcomers;
 mod old_copies;
+mod old_spares;
 mod provider;
 mod publish;
 mod renting;

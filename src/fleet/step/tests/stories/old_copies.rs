@@ -20,7 +20,7 @@ use super::{
 
 const HOURS: u64 = 2 * 3_600_000;
 
-fn nothing_was_changed(s: &Story) {
+pub(super) fn nothing_was_changed(s: &Story) {
     for word in ["do       create", "do       destroy", "do       search"] {
         assert!(!s.text.contains(word), "{}", s.text);
     }
@@ -28,12 +28,12 @@ fn nothing_was_changed(s: &Story) {
 }
 
 /// A box of ours with this node's label.
-fn labelled(id: InstanceId, label: &str, op: &OpId) -> Rental {
+pub(super) fn labelled(id: InstanceId, label: &str, op: &OpId) -> Rental {
     row(id, Some(format!("vk:test:{label}:{op}")))
 }
 
 /// The copy is brought back hours later.
-fn bring_back(s: &mut Story, kept: usize) {
+pub(super) fn bring_back(s: &mut Story, kept: usize) {
     s.now += HOURS;
     s.restart(kept);
     s.start_telling();
@@ -70,6 +70,17 @@ fn newcomer(copied: Copied) -> (Story, InstanceId) {
     s.extra.push(labelled(instance, "duel-0", &op));
     bring_back(&mut s, kept);
     s.pass(1);
+    (s, instance)
+}
+
+/// Its deploy failed, and it was let go of.
+fn let_go() -> (Story, InstanceId) {
+    let (mut s, instance) = newcomer(Copied::Deploying);
+    s.pass(20);
+    let fault = WorkFault::Box("the disk is full".into());
+    s.tell(Event::DeployEnded { node: node(0), instance, result: Err(fault) });
+    s.pass(60);
+    assert!(s.fleet.let_go.contains(&instance), "{}", s.text);
     (s, instance)
 }
 
@@ -270,26 +281,6 @@ fn what_comes_back_at_the_deadline_of_its_boot_is_not_destroyed() {
 }
 
 #[test]
-fn of_two_spares_the_one_that_fills_the_node_by_its_label_takes_it() {
-    let mut with_two = with_spare(2);
-    let other: crate::fleet::name::NodeName = "duel-spare-1".parse().unwrap();
-    let spec = with_two.nodes[&node(0)].clone();
-    with_two.nodes.insert(other.clone(), spec);
-    with_two.spares.insert(other.clone());
-    let mut s = Story::serving_with(with_two);
-    let (in_hand, op, kept) = (s.instance(&other), s.op(&other), s.journal.len());
-    s.extra.push(labelled(in_hand, "duel-0", &op));
-    bring_back(&mut s, kept);
-    s.pass(400);
-    for name in [node(0), node(1), spare(), other] {
-        s.ok(&name);
-    }
-    let gone = s.lose(&node(0));
-    s.destroyed(gone);
-    assert_eq!(s.instance(&node(0)), in_hand, "{}", s.text);
-}
-
-#[test]
 fn what_was_let_go_keeps_its_own_node_alone_from_renting() {
     let (mut s, instance) = newcomer(Copied::Deploying);
     s.pass(20);
@@ -328,47 +319,6 @@ fn a_create_that_lists_deny_by_a_lie_leaves_its_box_to_a_person() {
 }
 
 #[test]
-fn a_spare_that_is_promoted_after_a_restart_has_to_prove_itself_like_any_newcomer() {
-    let mut s = Story::serving_with(with_spare(2));
-    let (in_hand, journal) = (s.instance(&spare()), s.journal.len());
-    bring_back(&mut s, journal);
-    s.pass(400);
-    for name in [node(0), node(1), spare()] {
-        s.ok(&name);
-    }
-    let old = s.lose(&node(0));
-    s.destroyed(old);
-    assert_eq!(s.instance(&node(0)), in_hand, "{}", s.text);
-    for _ in 0..40 {
-        s.fail(&node(0));
-        s.pass(10);
-    }
-    assert!(s.fleet.doomed.contains_key(&in_hand) && s.fleet.unknown.is_empty(), "{}", s.text);
-}
-
-#[test]
-fn a_surplus_spare_that_was_on_its_way_and_that_lists_lack_is_forgotten() {
-    let mut s = Story::new(with_spare(1));
-    s.boot();
-    s.pass(360);
-    s.fill(&node(0));
-    s.searched(&spare());
-    let instance = s.next_instance();
-    s.answered(&spare(), CreateAnswer::Created(instance));
-    let journal = s.journal.len();
-    s.absent.insert(instance);
-    s.policy.nodes.remove(&spare());
-    s.policy.spares.clear();
-    bring_back(&mut s, journal);
-    for _ in 0..60 {
-        s.ok(&node(0));
-        s.pass(10);
-    }
-    assert!(!s.fleet.nodes.contains_key(&spare()), "{}", s.text);
-    assert!(s.fleet.unknown.is_empty() && s.fleet.doomed.is_empty(), "{}", s.text);
-}
-
-#[test]
 fn boxes_that_died_while_the_keeper_was_down_are_replaced_within_minutes() {
     let mut s = Story::serving(4);
     let journal = s.journal.len();
@@ -385,86 +335,6 @@ fn boxes_that_died_while_the_keeper_was_down_are_replaced_within_minutes() {
     }
     assert!(!s.fleet.doubted, "{}", s.text);
     assert!(dead.iter().any(|id| s.fleet.doomed.contains_key(id)), "{}", s.text);
-}
-
-#[test]
-fn a_spare_that_was_on_its_way_and_was_promoted_since_is_no_stray() {
-    let mut s = Story::new(with_spare(1));
-    s.boot();
-    s.pass(360);
-    s.fill(&node(0));
-    s.searched(&spare());
-    let (kept, op, gone) = (s.journal.len(), s.op(&spare()), s.instance(&node(0)));
-    // It was rented, filled the first node when that lost its box, and bears its label.
-    s.absent.insert(gone);
-    s.extra.push(labelled(InstanceId(600), "duel-0", &op));
-    bring_back(&mut s, kept);
-    s.pass(300);
-    assert!(!s.fleet.doomed.contains_key(&InstanceId(600)), "{}", s.text);
-    assert_eq!(s.instance(&spare()), InstanceId(600));
-    s.deployed(&spare());
-    s.ok(&spare());
-    s.ok(&spare());
-    assert_eq!(s.lose(&node(0)), gone);
-    s.destroyed(gone);
-    assert_eq!(s.instance(&node(0)), InstanceId(600), "it takes the node that it fills: {}", s.text);
-    assert!(!s.text.contains("do       destroy   instance 600"), "{}", s.text);
-}
-
-#[test]
-fn a_spare_that_was_promoted_since_takes_its_node_again() {
-    let mut s = Story::serving_with(with_spare(2));
-    let (gone, in_hand, kept) = (s.instance(&node(0)), s.instance(&spare()), s.journal.len());
-    let op = s.op(&spare());
-    s.absent.insert(gone);
-    s.extra.push(labelled(in_hand, "duel-0", &op));
-    bring_back(&mut s, kept);
-    s.pass(400);
-    for _ in 0..30 {
-        s.ok(&spare());
-        s.ok(&node(1));
-        s.fail(&node(0));
-        s.pass(10);
-    }
-    s.destroyed(gone);
-    s.ok(&node(0));
-    s.ok(&node(0));
-    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", in_hand), "{}", s.text);
-    assert!(!s.fleet.doomed.contains_key(&in_hand) && !s.text.contains("do       relabel"), "{}", s.text);
-}
-
-#[test]
-fn a_spare_whose_box_fills_another_node_is_promoted_nowhere_else() {
-    let mut s = Story::serving_with(with_spare(2));
-    let (in_hand, op) = (s.instance(&spare()), s.op(&spare()));
-    s.extra.push(labelled(in_hand, "duel-0", &op));
-    s.pass(40);
-    s.ok(&spare());
-    let old = s.lose(&node(1));
-    s.destroyed(old);
-    s.pass(60);
-    assert_eq!(s.instance(&spare()), in_hand, "{}", s.text);
-}
-
-#[test]
-fn a_surplus_spare_that_no_list_shows_may_serve_under_another_label() {
-    let mut s = Story::serving_with(with_spare(2));
-    let (in_hand, kept, op) = (s.instance(&spare()), s.journal.len(), s.op(&spare()));
-    s.policy.nodes.remove(&spare());
-    s.policy.spares.clear();
-    s.absent.insert(in_hand);
-    bring_back(&mut s, kept);
-    s.pass(900);
-    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
-    s.absent.clear();
-    s.extra.push(labelled(in_hand, "duel-0", &op));
-    s.pass(3600);
-    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
-    assert_eq!(s.text.matches("its label names the node it fills").count(), 1, "{}", s.text);
-    // What is gone for good is let go of.
-    s.absent.insert(in_hand);
-    s.pass(2000);
-    assert!(!s.fleet.nodes.contains_key(&spare()), "{}", s.text);
 }
 
 #[test]
@@ -515,17 +385,6 @@ fn the_time_in_which_lists_lacked_several_counts_for_none_of_them() {
 }
 
 #[test]
-fn who_fails_is_not_condemned_for_a_spare_that_may_not_take_the_node() {
-    let mut s = Story::serving_with(with_spare(2));
-    s.extra.push(labelled(InstanceId(600), "duel-1", &OpId::from_bits(78)));
-    s.list();
-    s.ok(&spare());
-    s.lose(&node(1));
-    s.pass(60);
-    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
-}
-
-#[test]
 fn failures_of_before_a_node_left_the_configuration_count_no_more_when_it_is_back() {
     let mut s = Story::serving(3);
     s.fail_thrice(&node(0));
@@ -548,4 +407,47 @@ fn a_halt_begins_the_agreement_of_lists_anew_and_lateness_drops_none() {
     assert_eq!((lists.steady, lists.steady_from, lists.valid_from.0), (0, None, 0));
     lists.start_over(now, Duration::from_secs(60));
     assert_eq!(lists.valid_from, now);
+}
+
+#[test]
+fn what_was_let_go_and_loses_its_label_keeps_its_node_from_renting() {
+    for label in [None, Some(String::new())] {
+        let (mut s, instance) = let_go();
+        s.extra = vec![row(instance, label)];
+        s.pass(3600);
+        nothing_was_changed(&s);
+        assert!(s.fleet.let_go.contains(&instance) && s.fleet.bills[&instance].to.is_none(), "{}", s.text);
+        // Under somebody else's label it is somebody else's.
+        s.extra = vec![row(instance, Some("another's".into()))];
+        s.pass(400);
+        assert!(s.fleet.let_go.is_empty() && s.text.contains("do       search"), "{}", s.text);
+    }
+}
+
+#[test]
+fn what_was_let_go_and_comes_back_after_lists_denied_it_is_told_again() {
+    let (mut s, instance) = let_go();
+    s.absent.insert(instance);
+    s.pass(400);
+    assert!(s.fleet.let_go.is_empty(), "{}", s.text);
+    assert_eq!(s.text.matches("the journal does not know it").count(), 1, "{}", s.text);
+    s.absent.clear();
+    s.pass(60);
+    assert_eq!(s.text.matches("the journal does not know it").count(), 2, "{}", s.text);
+}
+
+#[test]
+fn a_box_that_its_host_starts_anew_is_not_given_up_for_a_short_deadline() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    let mut spec = (*s.policy.nodes[&node(0)]).clone();
+    spec.deadlines.boot = Duration::from_secs(300);
+    s.policy.nodes.insert(node(0), spec.into());
+    s.status.insert(instance, Status::Starting);
+    bring_back(&mut s, kept);
+    s.pass(160);
+    s.status.clear();
+    s.pass(600);
+    assert!(s.fleet.doomed.is_empty(), "{}", s.text);
+    nothing_was_changed(&s);
 }
