@@ -1,14 +1,11 @@
 //! The people around a keeper: wishes out of the blue, and somebody who answers its pages.
 
-use std::time::Duration;
-
 use super::{Invariant, MINUTE, World, boxes::Fate, keeper::Due};
 use crate::fleet::{
     event::{Event, Wish},
     guard::Rail,
-    name::{InstanceId, NodeName, Ownership, ownership},
+    name::{InstanceId, NodeName},
     state::NodeState,
-    units::Timestamp,
 };
 
 /// How long boxes are given to prove themselves before a person destroys them.
@@ -54,30 +51,6 @@ impl World {
         }
     }
 
-    /// Who was told for long that a node waits for a box which the journal counts as another's destroys that one.
-    fn answer_for_the_promoted(&mut self) {
-        let long = |since: Timestamp| self.clock().since(since) >= Duration::from_millis(PROVING);
-        let desks = self.keeper.memory.desks.iter();
-        let waits = desks.filter(|(_, desk)| {
-            desk.blocked.as_ref().is_some_and(|blocked| blocked.rail == Rail::Import && long(blocked.since))
-        });
-        let waiting: Vec<NodeName> = waits.map(|(name, _)| name.clone()).collect();
-        let fleet = &self.keeper.fleet;
-        let of_others = fleet.claims().filter_map(|(name, _, instance)| Some((name, instance?)));
-        let others: Vec<InstanceId> = of_others
-            .filter(|(name, instance)| {
-                let label = self.boxes.get(instance).and_then(|rented| rented.label.as_deref());
-                matches!(ownership(label, &self.policy.fleet), Ownership::Ours(labelled, _)
-                    if labelled != **name && waiting.contains(&labelled))
-            })
-            .map(|(_, instance)| instance)
-            .collect();
-        for id in others {
-            self.tally.add("box that an old journal counts as a spare's destroyed by a person");
-            self.end_box(id);
-        }
-    }
-
     /// Whether a box was told, or bears a label no more and can be known to nobody but whoever looks.
     fn is_told_of(&self, unknown: &[InstanceId]) -> bool {
         let told = &self.keeper.memory.strays_told;
@@ -88,7 +61,6 @@ impl World {
     /// A person lets go on what waits for one.
     pub(super) fn answer_pages(&mut self) {
         self.answer_for_the_unknown();
-        self.answer_for_the_promoted();
         let waits = |node: &crate::fleet::state::Node| {
             matches!(node.state, NodeState::Held { .. }) || node.paused.is_some()
         };

@@ -19,6 +19,7 @@ use super::{
             CreateAnswer, Credit, DestroyAnswer, Inventory, OffersFound, ProviderFault, Rental, StartAnswer,
             Status,
         },
+        state::{NodeState, Stage},
         units::{Money, Timestamp},
         watch::Word,
     },
@@ -74,7 +75,26 @@ impl Nonsense {
         }
     }
 
+    /// Whether something is drawn that makes no sense.
+    fn odd(&mut self) -> bool {
+        !self.calm || self.rng.u32(0..60) == 0
+    }
+
+    /// What a provider that tells the truth would list.
+    fn true_list(&mut self) -> Inventory {
+        let of_nodes =
+            self.fleet.claims().map(|(name, attempt, instance)| (name, attempt.op.clone(), instance));
+        let claimed: Vec<_> =
+            of_nodes.filter_map(|(name, op, id)| Some((id?, format!("vk:test:{name}:{op}")))).collect();
+        let rentals =
+            claimed.into_iter().map(|(id, label)| Rental { label: Some(label), ..running(id) }).collect();
+        Inventory { started_at: Timestamp(self.now.saturating_sub(self.rng.u64(0..500))), rentals }
+    }
+
     fn list(&mut self) -> Inventory {
+        if !self.odd() {
+            return self.true_list();
+        }
         let mut rentals = Vec::new();
         for id in 1..12 {
             if self.rng.u32(0..3) == 0 {
@@ -106,23 +126,17 @@ impl Nonsense {
                 _ => Status::Running,
             };
             rentals.push(Rental {
-                id: InstanceId(id),
                 label,
-                machine: MachineId(id),
-                host: HostId(id),
                 status,
-                message: None,
                 price: Money(self.rng.i64(-5..1_000_000)),
-                gpu: "RTX 4090".into(),
                 public_ip: Some([self.rng.u8(..), 0, 0, 1].into()),
-                ports: [(22, 1), (5555, 2)].into(),
-                ssh_proxy: None,
                 ends_at: (self.rng.u32(0..20) == 0).then(|| Timestamp(self.rng.u64(..))),
                 stopped: self.rng.u32(0..3) == 0,
                 bidding: self.rng.bool().then(|| Bidding {
                     bid: Money(self.rng.i64(..)),
                     floor: self.rng.bool().then(|| Money(self.rng.i64(-5..500_000))),
                 }),
+                ..running(InstanceId(id))
             });
         }
         let started_at = Timestamp(self.now.saturating_sub(self.rng.u64(0..10_000)));
@@ -131,9 +145,17 @@ impl Nonsense {
 
     pub(super) fn event(&mut self) -> Event {
         let node = self.node();
+        if self.calm
+            && self.rng.bool()
+            && let Some(event) = self.expected(&node)
+        {
+            return event;
+        }
         match self.rng.u32(0..26) {
-            0 if self.rng.u32(0..6) == 0 => Event::Stalled { gap: Duration::from_millis(self.rng.u64(..)) },
-            1 if self.rng.u32(0..4) > 0 => {
+            0 if self.odd() && self.rng.u32(0..6) == 0 => {
+                Event::Stalled { gap: Duration::from_millis(self.rng.u64(..)) }
+            }
+            1 if !self.odd() || self.rng.u32(0..4) > 0 => {
                 let answer = Ok(Credit { dollars: Money(50_000_000) });
                 Event::CreditRead(answer)
             }
@@ -149,11 +171,16 @@ impl Nonsense {
             2 => Event::Beat,
             0 | 3 => Event::Look { node },
             4..=6 => {
-                self.failing ^= self.rng.u32(0..20) == 0;
+                if self.rng.u32(0..20) == 0 {
+                    self.failing ^= true;
+                    let sick = self.node();
+                    self.sick = (self.rng.u32(0..3) == 0).then_some(sick);
+                }
+                let fails = if self.calm { self.sick.as_ref() == Some(&node) } else { self.failing };
                 let verdict = match self.rng.u32(0..20) {
                     0 => Verdict::Maintenance,
                     1 => Verdict::Healthy,
-                    _ if !self.failing => Verdict::Healthy,
+                    _ if !fails => Verdict::Healthy,
                     _ => Verdict::Failing(Failure::Timeout { limit_ms: 5000 }),
                 };
                 let identity = self.op(&node);
@@ -162,7 +189,11 @@ impl Nonsense {
                 let observation = Observation { at, lateness: Duration::ZERO, took, identity, verdict };
                 Event::Probed { node, observation }
             }
-            7..=9 => Event::Listed(if self.rng.u32(0..6) == 0 { Err(self.fault()) } else { Ok(self.list()) }),
+            7..=9 => Event::Listed(if self.odd() && self.rng.u32(0..6) == 0 {
+                Err(self.fault())
+            } else {
+                Ok(self.list())
+            }),
             10 => {
                 let first = self.rng.u64(1..1000);
                 let floor = (self.rng.u32(0..8) > 0).then(|| Money(self.rng.i64(-5..450_000)));
@@ -174,8 +205,9 @@ impl Nonsense {
             }
             11 | 23 => {
                 let op = self.op(&node);
-                let instance = self.instance();
-                let answer = match self.rng.u32(0..8) {
+                let instance = if self.odd() { self.instance() } else { InstanceId(self.now) };
+                let which = if self.odd() { self.rng.u32(0..8) } else { 8 };
+                let answer = match which {
                     0 => CreateAnswer::CreatedBroken(instance, "broken".into()),
                     1 => CreateAnswer::OfferGone("gone".into()),
                     2 => CreateAnswer::Refused(self.fault()),
@@ -204,7 +236,8 @@ impl Nonsense {
             14 => {
                 let instance = self.own_instance(&node);
                 let release = ReleaseRef { digest: "d".into(), commit: "c".into() };
-                let result = if self.rng.u32(0..4) > 0 { Ok(release) } else { Err(self.work_fault()) };
+                let works = !self.odd() || self.rng.u32(0..4) > 0;
+                let result = if works { Ok(release) } else { Err(self.work_fault()) };
                 Event::DeployEnded { node, instance, result }
             }
             15 => {
@@ -229,7 +262,7 @@ impl Nonsense {
                 asked: 2,
             }),
             18 => {
-                let dollars = Money(self.rng.i64(0..50_000_000));
+                let dollars = Money(if self.odd() { self.rng.i64(0..50_000_000) } else { 50_000_000 });
                 Event::CreditRead(if self.rng.u32(0..5) == 0 {
                     Err(self.fault())
                 } else {
@@ -258,6 +291,7 @@ impl Nonsense {
                 Event::LedgerAsked { wish, by: "somebody".into() }
             }
             24 => self.rare_event(node),
+            _ if !self.odd() && self.rng.u32(0..20) > 0 => Event::Beat,
             _ => {
                 let wishes = [
                     Wish::SwitchBack,
@@ -279,6 +313,31 @@ impl Nonsense {
                 Event::Asked { node, wish, by: "somebody".into() }
             }
         }
+    }
+
+    /// What the node waits for, as it would be best for it.
+    fn expected(&mut self, node: &NodeName) -> Option<Event> {
+        let known = self.fleet.nodes.get(node)?;
+        let node = node.clone();
+        if known.standby.is_some() && self.rng.u32(0..50) == 0 {
+            return Some(Event::Asked { node, wish: Wish::SwitchBack, by: "somebody".into() });
+        }
+        let NodeState::Recovering(recovery) = &known.state else { return None };
+        Some(match &recovery.stage {
+            Stage::Started { .. } => {
+                let offers = vec![offer(self.now)];
+                Event::Searched { node, answer: Ok(OffersFound { offers }) }
+            }
+            Stage::Intent { attempt, .. } | Stage::Unresolved { attempt, .. } => {
+                let (op, instance) = (attempt.op.clone(), InstanceId(self.now));
+                Event::CreateAnswered { node, op, answer: CreateAnswer::Created(instance) }
+            }
+            Stage::Deploying { tenant, .. } => {
+                let release = ReleaseRef { digest: "d".into(), commit: "c".into() };
+                Event::DeployEnded { node, instance: tenant.instance, result: Ok(release) }
+            }
+            Stage::Booting { .. } | Stage::Probation { .. } => return None,
+        })
     }
 
     /// What comes only now and then.
@@ -360,5 +419,25 @@ impl Nonsense {
             rows.insert(self.instance(), Charge { label, rent, traffic });
         }
         Charges { from: Timestamp(self.rng.u64(0..=self.now)), rows }
+    }
+}
+
+/// A box that runs.
+fn running(id: InstanceId) -> Rental {
+    Rental {
+        id,
+        label: None,
+        machine: MachineId(id.0),
+        host: HostId(id.0),
+        status: Status::Running,
+        message: None,
+        price: Money(300_000),
+        gpu: "RTX 4090".into(),
+        public_ip: Some([9, 9, 9, 9].into()),
+        ports: [(22, 1), (5555, 2)].into(),
+        ssh_proxy: None,
+        ends_at: None,
+        stopped: false,
+        bidding: None,
     }
 }
