@@ -165,8 +165,10 @@ pub struct Desk {
     pub newcomer_bad_lists: u32,
     /// The booting newcomer that all lists between these two times showed as not up yet.
     pub never_up: Option<(InstanceId, Timestamp, Timestamp)>,
-    /// The spare's box that this process put on probation at the node.
+    /// The spare's box that this process put on probation at the node, which it never filled before.
     pub promoted: Option<InstanceId>,
+    /// The spare's box that this process gave back to the node because its label named the node already: it may have served there.
+    pub taken_again: Option<InstanceId>,
     /// When the next look is already ordered.
     pub look_at: Option<Timestamp>,
 }

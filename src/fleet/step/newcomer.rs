@@ -56,7 +56,12 @@ impl Turn<'_> {
             },
             Some(row) => row.status.words(),
         };
-        let deadline = self.due(since, spec.deadlines.boot);
+        let mut deadline = self.due(since, spec.deadlines.boot);
+        if self.predates_doubt(name) {
+            // Lists take so long to show that it never served.
+            let proof = self.long_boot(name).saturating_add(self.context.policy.rails.inventory_fresh);
+            deadline = deadline.max(self.memory.awake_from.after(proof));
+        }
         let now = self.now();
         if now < deadline {
             self.look(name, deadline);
@@ -381,12 +386,14 @@ impl Turn<'_> {
             return false;
         };
         let Some((attempt, instance)) = recovery.stage.claim() else { return false };
-        // What was promoted in a younger recovery has to prove itself like any newcomer.
-        if recovery.since > self.fleet.doubted_at || !self.fleet.predates_doubt(&attempt.op) {
+        let desk = self.memory.desks.get(name);
+        let takes_again = instance.is_some() && desk.is_some_and(|desk| desk.taken_again == instance);
+        // What was promoted in a younger recovery has to prove itself like any newcomer, unless it was the node's by its label before.
+        let is_younger = recovery.since > self.fleet.doubted_at && !takes_again;
+        if is_younger || !self.fleet.predates_doubt(&attempt.op) {
             return false;
         }
         let Some(instance) = instance else { return true };
-        let desk = self.memory.desks.get(name);
         if desk.is_some_and(|desk| desk.promoted == Some(instance)) {
             return false;
         }

@@ -83,12 +83,15 @@ impl Turn<'_> {
         from: &NodeName,
         instance: InstanceId,
     ) -> Result<(), IllegalEvent> {
+        let is_labelled = self.is_labelled(instance, name);
         self.record(Record::Promoted { node: name.clone(), from: from.clone(), instance })?;
         let now = self.now();
         self.memory.watch(name).start_over(now);
         self.memory.watch(from).start_over(now);
         self.memory.searches.remove(name);
-        self.memory.desk(name).promoted = Some(instance);
+        let desk = self.memory.desk(name);
+        desk.promoted = (!is_labelled).then_some(instance);
+        desk.taken_again = is_labelled.then_some(instance);
         self.memory.desk(name).newcomer_bad_lists = 0;
         self.memory.desk(name).offers.clear();
         self.end_episode(name);

@@ -437,6 +437,19 @@ fn what_was_let_go_and_comes_back_after_lists_denied_it_is_told_again() {
 }
 
 #[test]
+fn what_never_comes_up_after_a_doubt_is_given_up_under_a_short_deadline_too() {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    let mut spec = (*s.policy.nodes[&node(0)]).clone();
+    spec.deadlines.boot = Duration::from_secs(300);
+    s.policy.nodes.insert(node(0), spec.into());
+    s.status.insert(instance, Status::Starting);
+    bring_back(&mut s, kept);
+    s.pass(900);
+    assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
+}
+
+#[test]
 fn a_box_that_its_host_starts_anew_is_not_given_up_for_a_short_deadline() {
     let (mut s, instance) = newcomer(Copied::Booting);
     let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;

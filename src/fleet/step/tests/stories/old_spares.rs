@@ -163,11 +163,10 @@ fn who_fails_is_not_condemned_for_a_spare_that_may_not_take_the_node() {
     assert!(s.fleet.doomed.is_empty(), "{}", s.text);
 }
 
-#[test]
-fn a_spare_that_was_promoted_since_takes_its_node_again_where_that_stands_empty() {
+/// A node that is younger than the copy took a spare's box again, because that bears its label.
+fn taken_again() -> (Story, InstanceId) {
     let mut s = Story::serving_with(with_spare(2));
     let (in_hand, kept, op) = (s.instance(&spare()), s.journal.len(), s.op(&spare()));
-    // The third node is younger than the copy.
     let spec = s.policy.nodes[&node(0)].clone();
     s.policy.nodes.insert(node(2), spec);
     s.extra.push(labelled(in_hand, "duel-2", &op));
@@ -179,10 +178,29 @@ fn a_spare_that_was_promoted_since_takes_its_node_again_where_that_stands_empty(
         s.pass(10);
         assert!(s.text.len() < 100_000, "{}", s.text);
     }
+    assert_eq!(s.instance(&node(2)), in_hand, "{}", s.text);
+    (s, in_hand)
+}
+
+#[test]
+fn a_spare_that_was_promoted_since_takes_its_node_again_where_that_stands_empty() {
+    let (mut s, in_hand) = taken_again();
     s.ok(&node(2));
     s.ok(&node(2));
     assert_eq!((s.state(2).word(), s.instance(&node(2))), ("serving", in_hand), "{}", s.text);
     assert!(!s.text.contains("do       create") && s.fleet.doomed.is_empty(), "{}", s.text);
+}
+
+#[test]
+fn a_spare_that_took_its_node_again_and_is_not_reached_is_let_go() {
+    let (mut s, in_hand) = taken_again();
+    for _ in 0..60 {
+        if s.fleet.nodes[&node(2)].state.probed().is_some() {
+            s.fail(&node(2));
+        }
+        s.pass(10);
+    }
+    assert!(s.fleet.let_go.contains(&in_hand) && s.fleet.doomed.is_empty(), "{}", s.text);
 }
 
 #[test]
