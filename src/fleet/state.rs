@@ -169,12 +169,11 @@ impl Node {
         }
     }
 
-    /// A newcomer did not take the node: what runs there is what the kept tenant runs.
+    /// A newcomer did not take the node: what runs there is what the kept tenant runs, which is unknown where that was taken over.
+    /// It must not pass for what the newcomer failed with.
     pub(super) fn remember_kept_release(&mut self) {
         let NodeState::Recovering(Recovery { kept: Some(kept), .. }) = &self.state else { return };
-        if let Some(release) = &kept.release {
-            self.release = Some(release.clone());
-        }
+        self.release.clone_from(&kept.release);
     }
 }
 

@@ -258,6 +258,8 @@ impl Fleet {
         self.ops.insert(op.clone(), Op { instance: Some(*instance), imported: true, ..Op::new(name, at) });
         self.unknown.remove(instance);
         self.open_bill(at, *instance, None, *price);
+        // What runs there is not known, and surely not what the last newcomer failed with.
+        self.node_mut(name).release = None;
         Ok(())
     }
 

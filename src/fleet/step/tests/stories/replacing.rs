@@ -62,6 +62,31 @@ fn a_comeback_calls_the_replacement_off_and_the_newcomer_is_condemned() {
 }
 
 #[test]
+fn what_a_newcomer_failed_with_is_not_what_a_tenant_of_unknown_release_serves() {
+    let mut s = Story::serving_with(create_first(3));
+    // As if it had been taken over.
+    for fleet in [&mut s.fleet, &mut s.folded] {
+        fleet.nodes.get_mut(&node(0)).unwrap().release = None;
+    }
+    let old = s.lose(&node(0));
+    s.searched(&node(0));
+    let instance = s.next_instance();
+    s.answered(&node(0), CreateAnswer::Created(instance));
+    s.pass(20);
+    let release = ReleaseRef { digest: "bad".into(), commit: "c".into() };
+    s.tell(Event::DeployEnded { node: node(0), instance, result: Ok(release) });
+    while s.fleet.doomed.is_empty() {
+        s.fail(&node(0));
+        s.pass(10);
+        assert!(s.text.len() < 100_000, "{}", s.text);
+    }
+    s.ok(&node(0));
+    s.ok(&node(0));
+    assert_eq!((s.state(0).word(), s.instance(&node(0))), ("serving", old), "{}", s.text);
+    assert!(!s.fleet.is_proven("bad"), "it was never seen serving: {}", s.text);
+}
+
+#[test]
 fn nothing_more_is_rented_while_the_old_one_seems_to_come_back() {
     let mut s = Story::serving_with(create_first(3));
     s.lose(&node(0));
