@@ -159,7 +159,7 @@ serve() {
   note run/starts $((starts + 1))
   # How the one before ended is only known to the manager.
   [ "$starts" -eq 0 ] || note run/exits "$starts - 0"
-  launch "$parent"
+  launch ""
 }
 
 # Where the server will listen, as its settings say: `host port`.

@@ -288,8 +288,9 @@ launch() {
   # included: so they are read last, and after them only what the shell itself can do. The box's identity wins.
   (set -- "$settings" "$identity" && . "$1" && . "$2" && printf '%s\n%s\n' "${HOST:-}" "${PORT:-}") >run/address.new && mv run/address.new run/address
   note_process run/server.pid $$
-  # If the supervisor was killed meanwhile, the next one may have looked before the note was there; after it, it sees it.
-  stat_of $$ && [ "$parent" = "$1" ] || exit 75
+  # If the supervisor was killed meanwhile, the next one may have looked before the note was there; after it, it sees it. Under
+  # another manager nobody is meant: the shell of a start command ends at any moment.
+  [ -z "$1" ] || { stat_of $$ && [ "$parent" = "$1" ]; } || exit 75
   set -- "$release/server" "$settings" "$identity"
   set -a
   . "$2"

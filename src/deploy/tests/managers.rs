@@ -50,6 +50,22 @@ async fn commands_keep_a_server_running() {
 }
 
 #[tokio::test]
+async fn a_server_outlives_the_start_command_that_ends_while_it_begins() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.request.method.manager = by_command();
+    if let Manager::Command { start, .. } = &mut stage.request.method.manager {
+        // Its shell ends between the server's first look at its parent and its last.
+        *start = format!("rm -f run/address; {start}; while [ ! -e run/address ]; do :; done");
+    }
+    for release in [0, 1] {
+        stage.take(release).await;
+        stage.deploy().await.unwrap();
+        let pid = stage.pid().await;
+        assert!(alive(pid) && stage.servers() == 1);
+    }
+}
+
+#[tokio::test]
 async fn a_manager_whose_stop_does_nothing_is_not_believed() {
     let Some(mut stage) = Stage::new().await else { return };
     stage.request.method.manager = by_command();
