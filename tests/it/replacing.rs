@@ -1,5 +1,7 @@
 //! The two ways of replacing without waiting for a new box, over real sockets and real SSH: create-first and spares.
 
+use vast_sim::FaultKind;
+
 use crate::harness::{Fleet, KILL_SERVER};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,6 +15,27 @@ async fn create_first_keeps_the_old_box_until_the_new_one_serves() {
     fleet.hit("duel-0", KILL_SERVER).await;
     fleet.replaced(&["duel-0".into()], &before).await;
 
+    kept_until_the_next_served(&fleet, old).await;
+    let doomed = fleet.journaled(from, "doomed", Some("duel-0")).await.seq;
+    let adopted = fleet.journaled(from, "adopted", Some("duel-0")).await.seq;
+    assert_eq!(adopted, doomed + 1, "condemned in the transaction that adopts the newcomer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_box_whose_contract_ends_within_the_hour_serves_until_another_does() {
+    let fleet = Fleet::serving("contract's end", 2).await;
+    let before = fleet.instances().await;
+    let (old, from) = (before["duel-0"], fleet.newest_event().await);
+    fleet.hit("duel-0", FaultKind::ContractEnds { in_s: 1800.0 }).await;
+    fleet.excuse(vec![old]);
+    fleet.replaced(&["duel-0".into()], &before).await;
+    kept_until_the_next_served(&fleet, old).await;
+    let planned = fleet.journaled(from, "recovery-started", Some("duel-0")).await;
+    assert!(planned.text.contains("contract"), "{}", planned.text);
+}
+
+/// The old box of `duel-0` ended, and not before its replacement was up.
+async fn kept_until_the_next_served(fleet: &Fleet, old: u64) {
     let new = fleet.instance("duel-0").await;
     let ledger = fleet.sim.ledger();
     let rental = |id: u64| ledger.rentals.iter().find(|rental| rental.instance == id).unwrap();
@@ -22,9 +45,6 @@ async fn create_first_keeps_the_old_box_until_the_new_one_serves() {
     let verdict = fleet.verdict(&[]).await;
     assert_eq!(verdict.doubled, [(old, new)], "the one pair that may live at once");
     assert!(verdict.leaked.is_empty() && verdict.wrongly_destroyed.is_empty(), "{verdict:?}");
-    let doomed = fleet.journaled(from, "doomed", Some("duel-0")).await.seq;
-    let adopted = fleet.journaled(from, "adopted", Some("duel-0")).await.seq;
-    assert_eq!(adopted, doomed + 1, "condemned in the transaction that adopts the newcomer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,8 @@ pub struct Verdict {
     pub wrongly_destroyed: Vec<u64>,
     /// Instances that were never ours and were destroyed by a call.
     pub foreign_destroyed: Vec<u64>,
+    /// What the journal says of these.
+    pub journal: Vec<String>,
 }
 
 impl Verdict {
@@ -55,16 +57,20 @@ impl Verdict {
             doubled,
             wrongly_destroyed: ids(wrongly.collect()),
             foreign_destroyed: ids(foreign),
+            journal: Vec::new(),
         }
     }
 
     #[track_caller]
     pub fn is_clean(&self) {
-        let clean = self.leaked.is_empty()
-            && self.doubled.is_empty()
-            && self.wrongly_destroyed.is_empty()
-            && self.foreign_destroyed.is_empty();
-        assert!(clean, "{self:?}");
+        assert!(self.accused().is_empty(), "{self:#?}");
+    }
+
+    /// The instances that something is wrong with.
+    fn accused(&self) -> BTreeSet<u64> {
+        let doubled = self.doubled.iter().flat_map(|(earlier, later)| [earlier, later]);
+        let others = [&self.leaked, &self.wrongly_destroyed, &self.foreign_destroyed];
+        others.into_iter().flatten().chain(doubled).copied().collect()
     }
 }
 
@@ -74,7 +80,14 @@ impl Fleet {
         let view = self.view().await.expect("the keeper does not answer");
         let nodes = view.nodes.iter().map(|node| node.node.to_string()).collect();
         let excused = self.excused.lock().unwrap().iter().chain(asked_for).copied().collect();
-        Verdict::of(&self.sim.ledger(), &nodes, &excused)
+        let mut verdict = Verdict::of(&self.sim.ledger(), &nodes, &excused);
+        let accused = verdict.accused();
+        if !accused.is_empty() {
+            let names = |text: &str| accused.iter().any(|instance| text.contains(&instance.to_string()));
+            let events = self.events_after(0).await.into_iter();
+            verdict.journal = events.map(|event| event.text).filter(|text| names(text)).collect();
+        }
+        verdict
     }
 
     /// These may be destroyed: they were unfit from the first moment.
