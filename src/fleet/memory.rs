@@ -130,6 +130,15 @@ pub struct Blindness {
     pub told: bool,
 }
 
+/// A spare's box that was given to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promotion {
+    /// Which.
+    pub instance: InstanceId,
+    /// Whether its label named the node before: the journal is older than a promotion, and it may have served there since.
+    pub again: bool,
+}
+
 /// Work in flight for one node.
 #[derive(Debug, Clone, Default)]
 pub struct Desk {
@@ -165,10 +174,8 @@ pub struct Desk {
     pub newcomer_bad_lists: u32,
     /// The booting newcomer that all lists between these two times showed as not up yet.
     pub never_up: Option<(InstanceId, Timestamp, Timestamp)>,
-    /// The spare's box that this process put on probation at the node, which it never filled before.
-    pub promoted: Option<InstanceId>,
-    /// The spare's box that this process gave back to the node because its label named the node already: it may have served there.
-    pub taken_again: Option<InstanceId>,
+    /// The spare's box that this process put on probation at the node.
+    pub promoted: Option<Promotion>,
     /// When the next look is already ordered.
     pub look_at: Option<Timestamp>,
 }

@@ -387,16 +387,14 @@ impl Turn<'_> {
         };
         let Some((attempt, instance)) = recovery.stage.claim() else { return false };
         let desk = self.memory.desks.get(name);
-        let takes_again = instance.is_some() && desk.is_some_and(|desk| desk.taken_again == instance);
-        // What was promoted in a younger recovery has to prove itself like any newcomer, unless it was the node's by its label before.
-        let is_younger = recovery.since > self.fleet.doubted_at && !takes_again;
+        let promoted = desk.and_then(|desk| desk.promoted);
+        let promoted = promoted.filter(|promoted| Some(promoted.instance) == instance);
+        // What was promoted since has to prove itself like any newcomer, unless it was the node's by its label before.
+        let is_younger = promoted.map_or(recovery.since > self.fleet.doubted_at, |promoted| !promoted.again);
         if is_younger || !self.fleet.predates_doubt(&attempt.op) {
             return false;
         }
         let Some(instance) = instance else { return true };
-        if desk.is_some_and(|desk| desk.promoted == Some(instance)) {
-            return false;
-        }
         let fills_another = self.fills_another(instance, name);
         let never_up = desk.and_then(|desk| desk.never_up);
         let never_up =

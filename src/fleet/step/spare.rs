@@ -13,6 +13,7 @@ use super::{
         event::IllegalEvent,
         journal::{DoomReason, Record},
         lists::ABSENT_ALONE,
+        memory::Promotion,
         name::{InstanceId, Label, NodeName, Ownership},
         plan::seeks,
         probe::Verdict,
@@ -83,17 +84,16 @@ impl Turn<'_> {
         from: &NodeName,
         instance: InstanceId,
     ) -> Result<(), IllegalEvent> {
-        let is_labelled = self.is_labelled(instance, name);
+        let again = self.is_labelled(instance, name);
         self.record(Record::Promoted { node: name.clone(), from: from.clone(), instance })?;
         let now = self.now();
         self.memory.watch(name).start_over(now);
         self.memory.watch(from).start_over(now);
         self.memory.searches.remove(name);
         let desk = self.memory.desk(name);
-        desk.promoted = (!is_labelled).then_some(instance);
-        desk.taken_again = is_labelled.then_some(instance);
-        self.memory.desk(name).newcomer_bad_lists = 0;
-        self.memory.desk(name).offers.clear();
+        desk.promoted = Some(Promotion { instance, again });
+        desk.newcomer_bad_lists = 0;
+        desk.offers.clear();
         self.end_episode(name);
         self.end_episode(from);
         self.relabel_promoted();

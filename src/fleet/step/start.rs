@@ -43,16 +43,17 @@ impl Turn<'_> {
         if self.now().since(self.fleet.latest) < JOURNAL_FRESH / 2 || self.context.policy.observe_only {
             return Ok(());
         }
-        let on_its_way = |node: &Node| match &node.state {
-            NodeState::Recovering(recovery) => recovery.stage.claim().is_some(),
-            _ => false,
+        let on_its_way = |(name, node): (&NodeName, &Node)| match &node.state {
+            NodeState::Recovering(recovery)
+                if recovery.stage.claim().is_some()
+                    && self.context.policy.nodes.contains_key(name)
+                    && !self.is_left_alone(name) =>
+            {
+                Some((name.clone(), recovery.stage.word()))
+            }
+            _ => None,
         };
-        let mut nodes = self.fleet.nodes.iter().filter(|(name, node)| {
-            on_its_way(node) && self.context.policy.nodes.contains_key(*name) && !self.is_left_alone(name)
-        });
-        let Some((node, word)) = nodes.next().map(|(name, node)| (name.clone(), stage_word(node))) else {
-            return Ok(());
-        };
+        let Some((node, word)) = self.fleet.nodes.iter().find_map(on_its_way) else { return Ok(()) };
         let incident = self.incident(&node);
         self.record(Record::Noted { node, incident, text: format!("still {word}") })
     }
@@ -110,12 +111,5 @@ impl Turn<'_> {
         self.memory.census = None;
         self.memory.lateness = Lateness::default();
         self.order(Command::List);
-    }
-}
-
-fn stage_word(node: &Node) -> &'static str {
-    match &node.state {
-        NodeState::Recovering(recovery) => recovery.stage.word(),
-        other => other.word(),
     }
 }

@@ -73,6 +73,20 @@ fn newcomer(copied: Copied) -> (Story, InstanceId) {
     (s, instance)
 }
 
+const DEFAULT_BOOT: Duration = Duration::from_secs(1200);
+
+/// A newcomer that the copy shows as booting, and lists as not up ever since that was brought back.
+fn down_since(status: Status, boot: Duration) -> (Story, InstanceId) {
+    let (mut s, instance) = newcomer(Copied::Booting);
+    // The first list showed it running; the copy is brought back once more.
+    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
+    let spec = s.policy.nodes.get_mut(&node(0)).unwrap();
+    std::sync::Arc::make_mut(spec).deadlines.boot = boot;
+    s.status.insert(instance, status);
+    bring_back(&mut s, kept);
+    (s, instance)
+}
+
 /// Its deploy failed, and it was let go of.
 fn let_go() -> (Story, InstanceId) {
     let (mut s, instance) = newcomer(Copied::Deploying);
@@ -141,25 +155,14 @@ fn what_was_on_its_way_may_serve_so_that_lists_and_a_failing_deploy_condemn_it_n
 
 #[test]
 fn what_the_provider_never_saw_running_is_given_up_as_ever() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    s.status.insert(instance, Status::Starting);
-    // The first list showed it running; the copy is brought back once more.
-    let (mut s, instance) = {
-        let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-        s.restart(kept);
-        s.start_telling();
-        (s, instance)
-    };
+    let (mut s, instance) = down_since(Status::Starting, DEFAULT_BOOT);
     s.pass(1300);
     assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
 }
 
 #[test]
 fn what_may_serve_is_let_go_and_not_destroyed_where_the_provider_calls_it_offline_all_the_time() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-    s.status.insert(instance, Status::Offline);
-    bring_back(&mut s, kept);
+    let (mut s, instance) = down_since(Status::Offline, DEFAULT_BOOT);
     s.pass(1300);
     assert!(s.fleet.doomed.is_empty() && s.fleet.let_go.contains(&instance), "{}", s.text);
     nothing_was_changed(&s);
@@ -167,13 +170,7 @@ fn what_may_serve_is_let_go_and_not_destroyed_where_the_provider_calls_it_offlin
 
 #[test]
 fn what_was_let_go_and_is_not_taken_over_either_stays_on_the_bill_and_in_the_way_of_its_own_node() {
-    let (mut s, instance) = newcomer(Copied::Deploying);
-    s.pass(20);
-    s.tell(Event::DeployEnded {
-        node: node(0),
-        instance,
-        result: Err(WorkFault::Box("the disk is full".into())),
-    });
+    let (mut s, instance) = let_go();
     s.pass(300);
     s.policy.import = true;
     let journal = s.journal.len();
@@ -241,10 +238,7 @@ fn a_keeper_that_is_restarted_while_a_box_boots_for_long_does_not_doubt_its_jour
 
 #[test]
 fn what_boots_for_long_after_a_doubt_and_then_dies_is_given_up_as_ever() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-    s.status.insert(instance, Status::Starting);
-    bring_back(&mut s, kept);
+    let (mut s, instance) = down_since(Status::Starting, DEFAULT_BOOT);
     s.pass(500);
     s.status.insert(instance, Status::Offline);
     s.pass(120);
@@ -253,10 +247,7 @@ fn what_boots_for_long_after_a_doubt_and_then_dies_is_given_up_as_ever() {
 
 #[test]
 fn two_lists_with_an_outage_between_them_prove_no_long_boot() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-    s.status.insert(instance, Status::Starting);
-    bring_back(&mut s, kept);
+    let (mut s, _) = down_since(Status::Starting, DEFAULT_BOOT);
     s.pass(20);
     s.lists_fail = true;
     s.pass(900);
@@ -267,10 +258,7 @@ fn two_lists_with_an_outage_between_them_prove_no_long_boot() {
 
 #[test]
 fn what_comes_back_at_the_deadline_of_its_boot_is_not_destroyed() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-    s.status.insert(instance, Status::Offline);
-    bring_back(&mut s, kept);
+    let (mut s, instance) = down_since(Status::Offline, DEFAULT_BOOT);
     s.pass(590);
     s.status.insert(instance, Status::Starting);
     s.pass(100);
@@ -282,13 +270,7 @@ fn what_comes_back_at_the_deadline_of_its_boot_is_not_destroyed() {
 
 #[test]
 fn what_was_let_go_keeps_its_own_node_alone_from_renting() {
-    let (mut s, instance) = newcomer(Copied::Deploying);
-    s.pass(20);
-    s.tell(Event::DeployEnded {
-        node: node(0),
-        instance,
-        result: Err(WorkFault::Box("the disk is full".into())),
-    });
+    let (mut s, instance) = let_go();
     s.policy = policy(2);
     s.tell(Event::PolicyChanged);
     s.pass(300);
@@ -438,26 +420,14 @@ fn what_was_let_go_and_comes_back_after_lists_denied_it_is_told_again() {
 
 #[test]
 fn what_never_comes_up_after_a_doubt_is_given_up_under_a_short_deadline_too() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-    let mut spec = (*s.policy.nodes[&node(0)]).clone();
-    spec.deadlines.boot = Duration::from_secs(300);
-    s.policy.nodes.insert(node(0), spec.into());
-    s.status.insert(instance, Status::Starting);
-    bring_back(&mut s, kept);
+    let (mut s, instance) = down_since(Status::Starting, Duration::from_secs(300));
     s.pass(900);
     assert!(s.fleet.doomed.contains_key(&instance), "{}", s.text);
 }
 
 #[test]
 fn a_box_that_its_host_starts_anew_is_not_given_up_for_a_short_deadline() {
-    let (mut s, instance) = newcomer(Copied::Booting);
-    let kept = s.journal.iter().position(|entry| entry.record.kind() == "created").unwrap() + 1;
-    let mut spec = (*s.policy.nodes[&node(0)]).clone();
-    spec.deadlines.boot = Duration::from_secs(300);
-    s.policy.nodes.insert(node(0), spec.into());
-    s.status.insert(instance, Status::Starting);
-    bring_back(&mut s, kept);
+    let (mut s, _) = down_since(Status::Starting, Duration::from_secs(300));
     s.pass(160);
     s.status.clear();
     s.pass(600);
