@@ -37,6 +37,8 @@ use admit::{admitted, invalid_key};
 pub(crate) use asks::parse_launch;
 use reply::Reply;
 use route::{Endpoint, Routed, route};
+#[cfg(test)]
+pub(crate) use rows::instance_row;
 pub(crate) use transport::{Peer, SimListener};
 
 /// Longest request body read; the largest legitimate one (an `onstart` and an environment) is under 64 KiB.

@@ -1,11 +1,12 @@
-//! Random lives: whatever is called, whenever, the books must balance.
+//! Lives on a synthetic clock: the stages and the credit of one box, and random lives, in which the books must balance
+//! whatever is called, whenever.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::State;
 use super::instance::{Endpoints, Phase};
-use crate::api::parse_launch;
+use crate::api::{instance_row, parse_launch};
 use crate::config::{LifecycleConfig, MarketConfig, SimConfig};
 use crate::faults::{Fault, FaultKind};
 use crate::market::Lookup;
@@ -191,6 +192,55 @@ impl World {
             );
         }
     }
+}
+
+#[test]
+fn a_new_instance_shows_every_stage_in_turn() {
+    let mut world = World::new();
+    world.happens(&Happening::Rent(0));
+    let id = world.nth(0).expect("a rental");
+    let mut seen = Vec::new();
+    for _ in 0..600 {
+        let readable = world.state.instances.get(&id).filter(|it| it.is_readable(world.now));
+        let row = readable.map_or(Value::Null, |it| instance_row(it, None, world.now).into());
+        seen.push(json!([row.is_null(), row["actual_status"], row["ports"].is_object()]));
+        // Heard only while it boots.
+        world.happens(&Happening::BoxUp(0, true));
+        world.happens(&Happening::Wait(0.1));
+    }
+    seen.dedup();
+    let stages = json!([
+        [true, null, false],
+        [false, null, false],
+        [false, "created", false],
+        [false, "loading", false],
+        [false, "running", false],
+        [false, "running", true],
+    ]);
+    assert_eq!(Value::from(seen), stages);
+}
+
+#[test]
+fn a_box_outlives_the_credit_by_less_than_a_round_and_then_costs_its_disk_alone() {
+    const ROUND_S: f64 = 600.0;
+    let mut world = World::new();
+    world.happens(&Happening::Rent(0));
+    world.happens(&Happening::Wait(100.0));
+    world.happens(&Happening::BoxUp(0, true));
+    let id = world.nth(0).expect("a rental");
+    let (price, disk) = (world.state.instances[&id].rate(), world.state.instances[&id].storage_dph());
+    world.state.account.credit = price * 1.9;
+    let mut rounds = 0;
+    while world.phase(id) == Some(Phase::Running) {
+        world.happens(&Happening::Wait(ROUND_S));
+        rounds += 1;
+    }
+    assert_eq!((world.phase(id), rounds), (Some(Phase::Stopped), 12), "1.9 hours in rounds of ten minutes");
+    let owed = -world.state.account.credit;
+    assert!((0.0..price * ROUND_S / 3600.0).contains(&owed), "{owed} at {price} $/h");
+    world.happens(&Happening::Wait(3600.0));
+    let kept = -world.state.account.credit - owed;
+    assert!((kept - disk).abs() < 1e-9 && disk < price, "{kept} against {disk} of {price} $/h");
 }
 
 proptest! {

@@ -1,12 +1,13 @@
 //! Faults of the API: outages, lost answers, lies.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use vast_sim::{ApiBreak, Fault, FaultKind, GoneStatus, RateLimitBody, RentalEnd};
 
-use crate::bench::{Bench, eventually};
+use crate::bench::{Bench, PASSING_S, eventually};
 
 async fn create(bench: &Bench, offer: u64) -> Result<crate::bench::Answer, reqwest::Error> {
     bench.try_call(Method::PUT, &format!("/api/v0/asks/{offer}/"), bench.launch("vk:a", "")).await
@@ -36,12 +37,15 @@ async fn an_outage_shows_in_every_form_and_ends_when_cleared() {
         assert!(bench.try_call(Method::GET, path, Value::Null).await.is_err(), "{how:?}");
         assert!(bench.try_call(Method::GET, path, Value::Null).await.is_ok(), "once is once");
     }
-    bench.sim.inject(Fault::once(FaultKind::ApiOutage { how: ApiBreak::Hang })).expect("a rule");
-    let hanging =
-        tokio::time::timeout(Duration::from_millis(300), bench.try_call(Method::GET, path, Value::Null))
-            .await;
-    assert!(hanging.is_err());
-    assert_eq!(bench.sim.calls().last().and_then(|call| call.status), None, "no answer is no status");
+    let id = bench.sim.inject(Fault::once(FaultKind::ApiOutage { how: ApiBreak::Hang })).expect("a rule");
+    let struck = || bench.sim.calls().into_iter().find(|call| call.faults.contains(&id));
+    let mut hanging = pin!(bench.try_call(Method::GET, path, Value::Null));
+    tokio::select! {
+        answer = &mut hanging => panic!("answered: {answer:?}"),
+        _ = eventually("it has arrived and is struck", || async { struck() }) => {}
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(300), hanging).await.is_err());
+    assert_eq!(struck().and_then(|call| call.status), None, "no answer is no status");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +157,7 @@ async fn a_destroy_can_be_refused_ignored_or_linger() {
     bench.sim.inject(Fault::once(FaultKind::DestroyIgnored)).expect("a rule");
     assert_eq!(destroy().await, true);
     assert_eq!(bench.sim.ledger().live().count(), 1, "neither did anything");
-    bench.sim.inject(Fault::once(FaultKind::DestroyLingers { for_s: 2.0 })).expect("a rule");
+    bench.sim.inject(Fault::once(FaultKind::DestroyLingers { for_s: PASSING_S })).expect("a rule");
     assert_eq!(destroy().await, true);
     assert_eq!(bench.row(id).await["cur_state"], "unloaded");
     assert_eq!(bench.sim.ledger().live().count(), 0, "billing has ended all the same");
@@ -166,7 +170,7 @@ async fn a_destroy_can_be_refused_ignored_or_linger() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_row_can_stay_unreadable_and_a_status_can_be_stale() {
     let bench = Bench::start().await;
-    bench.sim.inject(Fault::once(FaultKind::UnreadableRow { for_s: 2.0 })).expect("a rule");
+    bench.sim.inject(Fault::once(FaultKind::UnreadableRow { for_s: PASSING_S })).expect("a rule");
     let offer = bench.offers(1).await[0];
     let id = create(&bench, offer).await.expect("an answer").json()["new_contract"].as_u64().expect("an id");
     assert_eq!(bench.row(id).await, Value::Null);
@@ -186,7 +190,7 @@ async fn a_start_can_be_queued_and_fire_later_or_be_cancelled() {
     let bench = Bench::start().await;
     let id = bench.rent("vk:a", "").await;
     let path = format!("/api/v0/instances/{id}/");
-    for (after_s, cancel) in [(Some(2.0), false), (None, true)] {
+    for (after_s, cancel) in [(Some(PASSING_S), false), (None, true)] {
         bench.put(&path, json!({"state": "stopped"})).await;
         bench.sim.inject(Fault::once(FaultKind::QueuedStart { after_s })).expect("a rule");
         let queued = bench.call(Method::PUT, &path, json!({"state": "running"})).await;

@@ -13,6 +13,10 @@ use vast_sim::{BoxInfo, LifecycleConfig, Sim, SimConfig};
 /// Longest wait for any condition; long, because the machine may be busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a passing state lasts that a test must see and whose end it awaits, in seconds: longer than a busy machine
+/// lets a process stand still.
+pub const PASSING_S: f64 = 12.0;
+
 /// The key that every bench's account has.
 pub const KEY: &str = "bench-key";
 
@@ -173,10 +177,19 @@ impl Bench {
         self.info(id).ports["5555/tcp"]
     }
 
-    /// GETs the box's app; an error is a connection that gave no answer in two seconds.
+    /// GETs the box's app; an error is a connection that gave no whole answer.
     pub async fn visit(&self, id: u64) -> Result<Answer, reqwest::Error> {
+        self.visit_for(id, PATIENCE).await
+    }
+
+    /// As [`Bench::visit`], where silence is expected and therefore not waited out.
+    pub async fn visit_briefly(&self, id: u64) -> Result<Answer, reqwest::Error> {
+        self.visit_for(id, Duration::from_secs(2)).await
+    }
+
+    async fn visit_for(&self, id: u64, patience: Duration) -> Result<Answer, reqwest::Error> {
         let url = format!("http://{}/index.html", self.app(id));
-        let response = self.http.get(url).timeout(Duration::from_secs(2)).send().await?;
+        let response = self.http.get(url).timeout(patience).send().await?;
         Ok(Answer {
             status: response.status(),
             content_type: String::new(),
@@ -200,7 +213,7 @@ impl Bench {
         let mut command = Command::new("ssh");
         command
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"])
-            .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes"])
+            .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30", "-o", "IdentitiesOnly=yes"])
             .args(["-o", "GlobalKnownHostsFile=none", "-o", &format!("HostKeyAlias=inst-{id}")])
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.known_hosts(id).display()))
