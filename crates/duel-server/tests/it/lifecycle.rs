@@ -1,6 +1,6 @@
 //! Start and stop: refusals, the version, and a drain that loses nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -74,17 +74,16 @@ async fn a_database_that_breaks_is_seen_and_one_that_heals_too() {
 
 #[tokio::test]
 async fn sigterm_drains_within_its_limit_and_exits_0() {
-    let setup = Setup::new().cycle(50, 15_000, 100, 50).with("DRAIN_TIMEOUT_MS", "5000");
+    // Nothing here is waited out, neither the duel nor the drain: both take longer than the test has patience.
+    let setup = Setup::new().cycle(50, 600_000, 100, 50).with("DRAIN_TIMEOUT_MS", "600000");
     let mut server = setup.start();
     server.open_duel().await;
     // A request that would wait for minutes is answered when the stop begins.
     let waiting = server.request(Method::POST, "/admin/maintenance/enter").header("x-admin-code", ADMIN_CODE);
     let waiting = tokio::spawn(waiting.send());
     while server.admin("status", None).await.1["active"] != true {}
-    let started = Instant::now();
     server.signal("TERM");
     assert_eq!(server.exited().await.code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let answered = waiting.await.expect("joined").expect("answered");
     assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
     let log = server.log();

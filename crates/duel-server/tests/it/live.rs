@@ -40,10 +40,10 @@ async fn next_state(socket: &mut Socket) -> Value {
 
 #[tokio::test]
 async fn every_phase_and_every_bet_reaches_every_client() {
-    let server = Setup::new().cycle(50, 400, 200, 200).start();
+    let server = Setup::new().cycle(50, 10_000, 1_000, 1_000).start();
     let mut sockets = vec![connect(&server).await, connect(&server).await, connect(&server).await];
     let player = server.join().await;
-    let duel = server.open_duel().await;
+    let duel = server.open_duel_for(7_000).await;
     assert_eq!(server.bet(&player, duel, "b", 1234, "k").await.0, 201);
     for socket in &mut sockets {
         let mut seen = Vec::new();
@@ -91,8 +91,9 @@ async fn a_stopping_server_closes_its_sockets_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_is_dropped_and_others_are_not() {
-    // Hundreds of changes a second for a reader, and sockets that read nothing: their backlog fills and they are let go.
-    let server = Setup::new().cycle(1, 2, 2, 2).start();
+    // Some 25 changes a second for a reader, and sockets that read nothing: their backlog fills and they are let go. Not
+    // hundreds: a reader that stands still for some seconds is not to be taken for one of them.
+    let server = Setup::new().cycle(50, 50, 50, 50).start();
     let mut reader = connect(&server).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
@@ -155,14 +156,15 @@ async fn a_client_that_talks_too_much_or_sends_too_large_a_message_is_closed() {
 
 #[tokio::test]
 async fn a_public_delay_holds_the_state_back() {
-    let server = Setup::new().with("STREAMING_PUBLIC_DELAY_MS", "700").start();
+    // The delay runs before the server listens: long enough for the first answer to come within it.
+    let server = Setup::new().with("STREAMING_PUBLIC_DELAY_MS", "8000").start();
     let (status, problem) = server.get("/api/streaming/state").await;
     assert_eq!((status.as_u16(), &problem["status"]), (503, &Value::from(503)), "{problem}");
     let started = server.get("/health").await.1["started_at"].as_i64().expect("a time");
     let state =
         server.until("the first state", "/api/streaming/state", |body| body["cycle"].is_object()).await;
     let uptime = server.get("/health").await.1["uptime"].as_i64().expect("a duration");
-    assert!(uptime >= 700, "shown after {uptime} ms");
+    assert!(uptime >= 8_000, "shown after {uptime} ms");
     assert!(state["cycle"]["phaseStartTime"].as_i64().is_some_and(|at| at >= started));
 }
 

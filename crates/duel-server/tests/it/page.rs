@@ -96,7 +96,7 @@ impl Drop for Browser {
 
 #[tokio::test]
 async fn a_viewer_watches_joins_and_bets_in_a_browser() {
-    let setup = Setup::new().cycle(50, 15_000, 100, 50);
+    let setup = Setup::new().cycle(50, 600_000, 100, 50);
     let server = setup.start();
     let Some(mut browser) = Browser::open(&server.url("/")).await else { return };
     browser.until("live link", "document.getElementById('link')?.textContent === 'live'").await;

@@ -94,6 +94,21 @@ fn encoders(server: &Server) -> Vec<u32> {
         .collect()
 }
 
+/// Sends a signal to the running encoder; says which one that was and what the counter said before.
+async fn signal_encoder(server: &Server, signal: &str, counter: &str) -> (u32, i64) {
+    let started = Instant::now();
+    loop {
+        // First the encoder, then the count: where it was replaced in between, it is gone and both are read again.
+        let encoder = encoders(server).first().copied();
+        let before = live(server).await["destinations"][0][counter].as_i64().expect("a count");
+        let kill = |pid: u32| Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
+        if let Some(encoder) = encoder.filter(|pid| kill(*pid).expect("kill runs").success()) {
+            return (encoder, before);
+        }
+        assert!(started.elapsed() < PATIENCE, "no encoder stays");
+    }
+}
+
 async fn live(server: &Server) -> Value {
     let path = "/api/streaming/rtmp/status";
     server.until("a live stream", path, |body| body["destinations"][0]["connected"] == true).await
@@ -137,13 +152,11 @@ async fn the_duel_reaches_an_rtmp_server_and_the_key_stays_secret() {
 #[tokio::test]
 async fn an_encoder_that_dies_or_freezes_is_started_again() {
     let Some(ingest) = Ingest::start() else { return };
-    let setup = ingest.setup().with("STREAMING_STALL_INTERVAL_MS", "400").with("CDP_STALL_THRESHOLD", "5");
+    // Ten seconds without progress are a stall, also at the start of an encoder, which may be slow.
+    let setup = ingest.setup().with("STREAMING_STALL_INTERVAL_MS", "2000").with("CDP_STALL_THRESHOLD", "5");
     let server = setup.start();
     for (signal, counter) in [("KILL", "restarts"), ("STOP", "stalls")] {
-        let before = live(&server).await["destinations"][0][counter].as_i64().expect("a count");
-        let encoder = *encoders(&server).first().expect("an encoder");
-        let sent = Command::new("kill").args([format!("-{signal}"), encoder.to_string()]).status();
-        assert!(sent.expect("kill runs").success());
+        let (encoder, before) = signal_encoder(&server, signal, counter).await;
         let path = "/api/streaming/rtmp/status";
         server
             .until(signal, path, |body| {
