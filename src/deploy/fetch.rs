@@ -282,8 +282,9 @@ mod tests {
                     let mut buffer = [0; 4096];
                     let count = stream.read(&mut buffer).unwrap_or(0);
                     let request = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
+                    // Before the answer: whoever has that may look at once.
+                    noted.lock().unwrap().push(request.clone());
                     answers[turn.min(answers.len() - 1)](&request, &mut stream);
-                    noted.lock().unwrap().push(request);
                 }
             });
             Self { url: url.parse().unwrap(), asked, folder: tempfile::tempdir().unwrap() }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const WAIT: Duration = Duration::from_secs(2);
+/// Far more than any wait takes that does not go on in vain.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// What is answered to one verb.
 type Answers = (&'static str, VecDeque<(u16, Value)>);

@@ -324,11 +324,23 @@ async fn a_kept_connection_that_the_server_closed_is_no_failure() {
 #[tokio::test]
 async fn a_kept_connection_with_more_than_the_answer_in_it_is_not_asked_again() {
     let server = serve(Act::AnswerThenMore(ok(WELL), b"x".to_vec())).await;
+    let other = serve(Act::Answer(ok(WELL))).await;
     let (prober, mut reports) = prober(8);
-    let policy = HealthPolicy { keep_alive: true, interval: Duration::from_millis(100), ..policy() };
-    prober.watch(watched("n", server.address, policy)).unwrap();
-    for _ in 0..3 {
-        assert_eq!(next(&mut reports).await.observation.verdict, Verdict::Healthy);
+    let rare = HealthPolicy {
+        interval: Duration::from_secs(3600),
+        retry_interval: Duration::from_secs(3600),
+        ..policy()
+    };
+    let keeping = HealthPolicy { keep_alive: true, ..rare.clone() };
+    prober.watch(watched("n", server.address, keeping)).unwrap();
+    for round in 1..=3 {
+        assert_eq!(next_of(&mut reports, "n").await.verdict, Verdict::Healthy);
+        until(|| server.more.load(SeqCst) == round).await;
+        // Whoever has heard a newcomer that was asked after that knows what has come on the other connections too.
+        let newcomer = format!("newcomer-{round}");
+        prober.watch(watched(&newcomer, other.address, rare.clone())).unwrap();
+        next_of(&mut reports, &newcomer).await;
+        prober.probe_now(&"n".parse().unwrap());
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{net::TcpSocket, sync::mpsc};
 
 use super::{
     stage::{LIMIT, Stage, alive, eventually, releases},
@@ -146,7 +145,8 @@ async fn a_server_that_a_signal_ends_is_the_boxs_fault() {
 #[tokio::test]
 async fn the_gate_takes_no_other_answer_for_ours() {
     let Some(mut stage) = Stage::new().await else { return };
-    stage.request.site.gate.within = Duration::from_secs(1);
+    // Time enough for the server to come up, for the last answer is the one that is told.
+    stage.request.site.gate.within = Duration::from_secs(10);
     stage.request.site.gate.expect_commit = Some("cccc333".into());
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Release(words) if words.contains("aaaa111")), "{fault:?}");
@@ -156,10 +156,11 @@ async fn the_gate_takes_no_other_answer_for_ours() {
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Release(words) if words.contains("went back")), "{fault:?}");
 
-    // It serves on the box, but what is published leads nowhere.
+    // It serves on the box, but what is published leads nowhere: to a port that is taken and on which nobody listens.
     stage.request.force = true;
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let public = std::mem::replace(&mut stage.request.site.public, nowhere);
+    let nowhere = TcpSocket::new_v4().unwrap();
+    nowhere.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let public = std::mem::replace(&mut stage.request.site.public, nowhere.local_addr().unwrap());
     let fault = stage.deploy().await.unwrap_err();
     assert!(
         matches!(&fault, DeployFault::Unhealthy(words) if words.contains("refused") && words.contains("alive")),
@@ -172,7 +173,7 @@ async fn the_gate_takes_no_other_answer_for_ours() {
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Unhealthy(words) if words.contains("another box")), "{fault:?}");
     stage.request.site.op = OpId::from_bits(12);
-    stage.request.site.gate.within = Duration::from_secs(20);
+    stage.request.site.gate.within = Duration::from_secs(60);
     stage.deploy().await.unwrap();
 }
 
@@ -303,7 +304,8 @@ async fn a_deadline_tells_how_far_it_came() {
 
     stage.request.site.endpoints = vec![stage.sshd.endpoint()];
     stage.request.site.gate.expect_commit = Some("cccc333".into());
-    stage.request.site.deadline = Duration::from_secs(20);
+    // It comes to the gate long before that, and never through it.
+    stage.request.site.deadline = Duration::from_secs(60);
     let fault = stage.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Unknown(words) if words.contains("gate")), "{fault:?}");
 }

@@ -89,7 +89,10 @@ impl Rented {
     }
 
     async fn witness(&self) -> Witnessed {
-        let limit = Duration::from_secs(10);
+        self.witness_within(LIMIT).await
+    }
+
+    async fn witness_within(&self, limit: Duration) -> Witnessed {
         self.remote
             .witness(&self.request.site.address(), 5555, "/health", Some(&self.request.site.op), limit)
             .await
@@ -102,7 +105,7 @@ impl Rented {
     /// Waits until `/health` from outside answers, and tells when that server was started.
     async fn started_at(&self, wanted: impl Fn(u64) -> bool) -> u64 {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        for _ in 0..600 {
+        for _ in 0..3000 {
             let public = running(&self.sim, self.instance).await.ports["5555/tcp"];
             if let Ok(answer) = client.get(format!("http://{public}/health")).send().await
                 && let Ok(health) = answer.json::<Value>().await
@@ -123,7 +126,7 @@ async fn call(sim: &Sim, method: &str, path: &str, body: Value) -> Value {
 }
 
 async fn running(sim: &Sim, instance: u64) -> BoxInfo {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         let mut boxes = sim.boxes().into_iter().filter(|info| info.instance == instance);
         let up = boxes.next().filter(|info| info.actual_status.as_deref() == Some("running"));
         if let Some(info) = up.filter(|info| info.ssh.is_some() && info.ports.contains_key("5555/tcp")) {
@@ -185,16 +188,17 @@ async fn a_box_that_is_not_the_one_it_was_is_never_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_box_is_silent_and_a_stranger_in_front_of_it_passes_no_gate() {
     let mut rented = Rented::new().await;
-    rented.request.site.gate.within = Duration::from_secs(2);
+    let usual = std::mem::replace(&mut rented.request.site.gate.within, Duration::from_secs(2));
     let stranger = FaultKind::HttpTraffic { how: TrafficBreak::Stranger };
     let id = rented.sim.inject(Fault::lasting(stranger)).unwrap();
     let fault = rented.deploy().await.unwrap_err();
     assert!(matches!(&fault, DeployFault::Unhealthy(_)), "{fault:?}");
     rented.sim.clear_fault(id);
+    rented.request.site.gate.within = usual;
     rented.deploy().await.unwrap();
 
     rented.act(FaultKind::Freeze).await;
-    let silent = rented.witness().await;
+    let silent = rented.witness_within(Duration::from_secs(10)).await;
     assert!(matches!(silent, Witnessed::Silent(_)), "{silent:?}");
     rented.request.site.connect_budget = Duration::from_secs(1);
     let fault = rented.deploy().await.unwrap_err();

@@ -107,14 +107,15 @@ async fn a_commit_is_checked_out_and_built_on_the_box() {
     let before = stage.pid().await;
 
     // A build that fails, hangs or is killed is found out while the old one serves.
-    for (build, release, word) in [
-        ("echo no such header >&2; exit 2", true, "no such header"),
-        ("kill -9 $$", false, "killed"),
-        ("sleep 60", false, "in time"),
+    for (build, limit, release, word) in [
+        ("echo no such header >&2; exit 2", LIMIT, true, "no such header"),
+        ("kill -9 $$", LIMIT, false, "killed"),
+        // The limit holds for the checkout too.
+        ("sleep 60", Duration::from_secs(2), false, "in time"),
     ] {
         wants_commit(&mut stage, &repository, &first, build).await;
         if let Strategy::Git(with) = &mut stage.request.method.strategy {
-            with.limit = Duration::from_secs(2);
+            with.limit = limit;
         }
         let fault = stage.deploy().await.unwrap_err();
         let blamed = matches!(&fault, DeployFault::Release(_));

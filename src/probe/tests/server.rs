@@ -39,6 +39,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) accepted: Arc<AtomicUsize>,
     pub(super) requests: Arc<AtomicUsize>,
+    /// How often it has written more than the answer.
+    pub(super) more: Arc<AtomicUsize>,
     pub(super) hung: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
@@ -58,19 +60,27 @@ pub(super) async fn serve(act: Act) -> Server {
     let address = listener.local_addr().unwrap();
     let (accepted, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let hung = Arc::new(AtomicBool::new(false));
-    let counters = (Arc::clone(&accepted), Arc::clone(&requests), Arc::clone(&hung));
+    let more = Arc::new(AtomicUsize::new(0));
+    let counters = (Arc::clone(&accepted), Arc::clone(&requests), Arc::clone(&more), Arc::clone(&hung));
     let task = tokio::spawn(async move {
         let mut open = tokio::task::JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             counters.0.fetch_add(1, SeqCst);
-            open.spawn(play(stream, act.clone(), Arc::clone(&counters.1), Arc::clone(&counters.2)));
+            let (_, requests, more, hung) = counters.clone();
+            open.spawn(play(stream, act.clone(), requests, more, hung));
         }
     });
-    Server { address, accepted, requests, hung, task }
+    Server { address, accepted, requests, more, hung, task }
 }
 
-async fn play(mut stream: TcpStream, act: Act, requests: Arc<AtomicUsize>, hung: Arc<AtomicBool>) {
+async fn play(
+    mut stream: TcpStream,
+    act: Act,
+    requests: Arc<AtomicUsize>,
+    added: Arc<AtomicUsize>,
+    hung: Arc<AtomicBool>,
+) {
     if matches!(act, Act::Close) {
         return;
     }
@@ -100,6 +110,7 @@ async fn play(mut stream: TcpStream, act: Act, requests: Arc<AtomicUsize>, hung:
                 if stream.write_all(more).await.is_err() {
                     return;
                 }
+                added.fetch_add(1, SeqCst);
             }
             Act::AnswerThenClose(bytes) => return drop(stream.write_all(bytes).await),
             Act::Flood(first, again) => {

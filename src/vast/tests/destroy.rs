@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    client,
+    client, client_for,
     fake::{Answer, Fake, json as reply, refusal},
 };
 use crate::{
@@ -17,12 +17,12 @@ use crate::{
 };
 
 async fn destroy(vast: &Vast) -> DestroyAnswer {
-    vast.destroy(InstanceId(7), vast.clock.now().after(Duration::from_secs(8))).await
+    vast.destroy(InstanceId(7), vast.clock.now().after(Duration::from_secs(30))).await
 }
 
 async fn answer_to(answer: Answer) -> DestroyAnswer {
-    let fake = Fake::always(answer).await;
-    let outcome = destroy(&client(&fake)).await;
+    let fake = Fake::always(answer.clone()).await;
+    let outcome = destroy(&client_for(&answer, &fake)).await;
     let seen = fake.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].method.as_str(), seen[0].target.as_str()), ("DELETE", "/api/v0/instances/7/"));
@@ -93,7 +93,7 @@ async fn a_reboot_and_a_key_need_the_providers_success() {
     })
     .await;
     let vast = client(&fake);
-    let soon = vast.clock.now().after(Duration::from_secs(8));
+    let soon = vast.clock.now().after(Duration::from_secs(30));
     assert_eq!(vast.reboot(InstanceId(7), soon).await, Ok(()));
     assert!(vast.reboot(InstanceId(9), soon).await.is_err());
     assert_eq!(vast.attach_key(InstanceId(7), "ssh-ed25519 AAAA\n").await, Ok(()));

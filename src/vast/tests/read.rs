@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    client, config,
+    client, client_for, config,
     fake::{Answer, Fake, json as reply, refusal},
 };
 use crate::{
@@ -111,7 +111,10 @@ async fn an_empty_account_is_believed_only_when_the_provider_counts_zero() {
 
 #[tokio::test]
 async fn a_fault_is_named_for_what_it_is() {
-    let fault = async |answer: Answer| client(&Fake::always(answer).await).inventory().await.unwrap_err();
+    let fault = async |answer: Answer| {
+        let fake = Fake::always(answer.clone()).await;
+        client_for(&answer, &fake).inventory().await.unwrap_err()
+    };
     let auth = fault(refusal(404, "auth_error", "Invalid user key")).await;
     assert_eq!(auth, ProviderFault::Auth { detail: "auth_error: Invalid user key".into() });
     let retired = fault(refusal(410, "deprecated_endpoint", "Use /api/v1/instances/")).await;
