@@ -57,7 +57,10 @@ async fn a_create_that_never_arrived_is_given_up_by_looking_and_another_is_sent(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_box_that_never_comes_up_is_destroyed_and_another_rented() {
-    let fleet = Fleet::serving("boots that fail", 5).await;
+    let mut fleet = Fleet::provider("boots that fail", 5).await;
+    fleet.settings.set("deadlines.boot", "20s");
+    fleet.start().await;
+    fleet.all_serve().await;
     let boot = Fault::once;
     fleet
         .round(vec![

@@ -13,7 +13,7 @@ const NEXT: &str = "bbbb222";
 
 /// Waits that a test can afford.
 const QUICK: [(&str, &str); 3] =
-    [("rollout.wait", "0s"), ("rollout.health_within", "60s"), ("rollout.hold", "4s")];
+    [("rollout.wait", "0s"), ("rollout.health_within", "60s"), ("rollout.hold", "20s")];
 
 impl Fleet {
     async fn rollout(&self) -> Value {
@@ -127,7 +127,8 @@ async fn a_canary_that_does_worse_is_taken_back_and_one_that_does_not_is_followe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_runner_that_is_killed_is_followed_and_a_pause_is_one() {
     let mut fleet = Fleet::released_with("a killed rollout", 3, &QUICK).await;
-    fleet.settings.set("rollout.wait", "3s");
+    // Long enough for what is to happen within one.
+    fleet.settings.set("rollout.wait", "15s");
     fleet.gives(next_server());
     let runner = fleet.begin(&["deploy", "--fleet", "--batch", "1"]);
     let done = async |fleet: &Fleet| {
@@ -160,7 +161,7 @@ async fn a_runner_that_is_killed_is_followed_and_a_pause_is_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_rollout_was_begun_with_holds_for_whoever_takes_it_up() {
     let mut fleet = Fleet::released_with("a rollout's terms", 2, &QUICK).await;
-    fleet.settings.set("rollout.wait", "4s");
+    fleet.settings.set("rollout.wait", "15s");
     let killed_after_the_first = async |fleet: &Fleet, words: &[&str]| {
         let state = async || {
             let rollout = fleet.cli(&["rollout", "status", "--json"]).await;

@@ -217,7 +217,7 @@ async fn without_names_the_fleet_is_watched_and_healed_once_they_are_back() {
     eventually("the outage is told", LONG_PATIENCE, async || fleet.receiver.count("webhook", "provider") > 0)
         .await;
     fleet.sim.act(before["duel-0"], Action::Do(KILL_SERVER)).await.unwrap();
-    fleet.until("the failure is seen", |view| view.nodes[0].health.failures >= 12).await;
+    fleet.until("the failure is seen", |view| view.nodes[0].health.failures >= 18).await;
     assert_eq!(fleet.newest_call(), call);
     assert!(fleet.sim.ledger().live().count() == 1);
     fleet.take_keeper().end(Signal::TERM, LONG_PATIENCE).await;

@@ -124,7 +124,7 @@ async fn a_replaced_box_leaves_its_last_words_and_its_machine_a_line_in_the_ledg
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_box_that_no_keeper_comes_back_to_destroys_itself_and_one_that_serves_stays() {
     let mut fleet = Fleet::provider("dead man", 1).await;
-    fleet.settings.set("rental.dead_mans_switch", "6s");
+    fleet.settings.set("rental.dead_mans_switch", "20s");
     fleet.start().await;
     fleet.all_serve().await;
     let kept = fleet.instance("duel-0").await;

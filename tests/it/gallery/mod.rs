@@ -214,7 +214,7 @@ impl Gallery {
             Struck::Provider => {}
             Struck::Rules(rules) => {
                 for rule in rules {
-                    assert!(self.fleet.fired(rule) > 0, "{rule} never fired");
+                    eventually(&format!("{rule} fires"), PATIENCE, async || self.fleet.fired(rule) > 0).await;
                     self.fleet.sim.clear_fault(rule);
                 }
             }
@@ -288,6 +288,7 @@ fn resolver(fleet: &Fleet) -> PathBuf {
 /// Patience in tenths of a second; a large fleet's probes and lists take a debug build longer.
 fn prepare(settings: &mut Settings, front: &Front, nodes: u32) {
     settings.set("provider.base_url", &front.url());
+    settings.edit("failure_threshold = 5", "failure_threshold = 3");
     if nodes < 10 {
         settings.edit(
             "interval = \"2s\"\nretry_interval = \"250ms\"\ntimeout = \"1500ms\"",

@@ -38,9 +38,10 @@ impl Fleet {
             "retry_interval = \"250ms\"\ntimeout = \"1500ms\"",
             "retry_interval = \"50ms\"\ntimeout = \"1s\"",
         );
-        settings.edit("boot = \"8s\"", "boot = \"90s\"");
+        settings.edit("boot = \"60s\"", "boot = \"90s\"");
         settings.edit("deploy = \"60s\"\nprobation = \"20s\"", "deploy = \"240s\"\nprobation = \"90s\"");
         settings.edit("gate_within = \"30s\"", "gate_within = \"90s\"");
+        settings.edit("failure_threshold = 5", "failure_threshold = 6");
         settings.edit("warm_up = \"1s\"", "warm_up = \"500ms\"\nexclude_for = \"0s\"");
         settings.environment.remove("SLACK_WEBHOOK_URL");
         settings.environment.remove("DISCORD_WEBHOOK_URL");

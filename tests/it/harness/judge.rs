@@ -77,7 +77,7 @@ impl Verdict {
 impl Fleet {
     /// The verdict on this fleet; `asked_for` are instances that a person wanted destroyed.
     pub async fn verdict(&self, asked_for: &[u64]) -> Verdict {
-        let view = self.view().await.expect("the keeper does not answer");
+        let view = self.until("the keeper answers", |_| true).await;
         let nodes = view.nodes.iter().map(|node| node.node.to_string()).collect();
         let excused = self.excused.lock().unwrap().iter().chain(asked_for).copied().collect();
         let mut verdict = Verdict::of(&self.sim.ledger(), &nodes, &excused);

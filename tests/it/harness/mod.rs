@@ -49,7 +49,7 @@ const BOXES_AT_ONCE: usize = 20;
 static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(BOXES_AT_ONCE));
 
 /// Longest wait for anything that takes the keeper a few seconds; generous, for machines that do other work too.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Offers where many nodes search: enough for all of them, few enough to be read fifty times at once.
 const LIGHT_OFFERS: usize = 300;
 /// Seeds the market and every draw of the simulator.

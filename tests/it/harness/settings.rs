@@ -1,4 +1,5 @@
-//! The keeper's configuration in a test: the settings of earnest, with patience measured in seconds.
+//! The keeper's configuration in a test: the settings of earnest, with patience measured in seconds; enough of it for a
+//! machine on which any process may stand still for a while: a box of which nothing is heard for some seconds is no incident.
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ node_name = "duel"
 interval = "2s"
 retry_interval = "250ms"
 timeout = "1500ms"
+failure_threshold = 5
 
 [offers]
 query = "num_gpus=1 rented=False"
@@ -39,10 +41,10 @@ allow_private_addresses = true
 
 [deadlines]
 rent = "60s"
-boot = "8s"
+boot = "60s"
 deploy = "60s"
 probation = "20s"
-remedy = "20s"
+remedy = "40s"
 
 [rails]
 parallel = 8

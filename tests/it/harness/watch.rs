@@ -13,6 +13,8 @@ use super::{Fleet, PATIENCE};
 
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(60);
+/// How long an answer over the socket may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 pub type Event = vast_keeper::fleet::timeline::Line;
 
@@ -38,7 +40,7 @@ async fn get(socket: &Path, path: &str) -> Option<(u16, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: keeper\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
+    let read = tokio::time::timeout(ANSWER_WITHIN, stream.read_to_string(&mut answer)).await;
     read.ok()?.ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
@@ -60,9 +62,16 @@ impl Fleet {
         get(&self.settings.socket(), path).await
     }
 
-    /// The page, the metrics or a document of the keeper, as text.
+    /// The page, the metrics or a document of the keeper, as text, as soon as it gives it.
     pub async fn text(&self, path: &str) -> String {
-        self.get(path).await.expect("the keeper does not answer").1
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.get(path).await {
+                Some((200, body)) => return body,
+                other => assert!(Instant::now() < end, "the keeper does not answer: {other:?}"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     pub async fn view(&self) -> Option<FleetView> {
@@ -159,7 +168,7 @@ impl Fleet {
 
     /// The instance of each node.
     pub async fn instances(&self) -> BTreeMap<String, u64> {
-        let view = self.view().await.expect("the keeper does not answer");
+        let view = self.until("the keeper answers", |_| true).await;
         let of = |node: &vast_keeper::fleet::view::NodeView| Some((node.node.to_string(), node.instance?.0));
         view.nodes.iter().filter_map(of).collect()
     }
