@@ -56,6 +56,8 @@ async fn go_through(stories: Vec<Vec<Death>>, fleets: usize) {
 
 async fn one_fleet(seed: u64, stories: &Mutex<VecDeque<Vec<Death>>>) {
     let mut fleet = Fleet::small("crash points", seed, 1).await;
+    // Hundreds of recoveries: nothing here counts incidents, so none need wait for more silence.
+    fleet.settings.edit("failure_threshold = 6", "failure_threshold = 3");
     fleet.start().await;
     fleet.all_serve().await;
     loop {
