@@ -108,8 +108,7 @@ async fn lists_that_fail_or_lie_rent_nothing_and_destroy_nothing() {
         eventually(&format!("{what} is met"), PATIENCE, async || fleet.fired(rule) >= 3).await;
         fleet.sim.clear_fault(rule);
         let view = fleet.until(&format!("a good list after {what}"), |view| view.list_fault.is_none()).await;
-        let as_ever = |state: &str| matches!(state, "serving" | "suspect");
-        assert!(view.nodes.iter().all(|node| as_ever(&node.state)), "{what}");
+        assert!(view.nodes.iter().all(|node| node.state == "serving"), "{what}");
         fleet.until(&format!("all healthy after {what}"), |view| view.healthy == 3).await;
     }
     fleet.all_serve().await;
